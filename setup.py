@@ -207,10 +207,10 @@ def npm() -> tuple[list[str], dict[str, str]] | None:
     return [str(home / "bin" / "node"), str(cli)], {**os.environ, "PATH": path}
 
 
-def build_bundle() -> None:
+def build_bundle(test: bool = False) -> None:
     """widgets/src -> widgets/static, when the sources have changed since."""
     with only_one(ROOT / "build"):
-        if bundle_is_fresh():
+        if bundle_is_fresh() and not test:
             return
         found = npm()
         if found is None:
@@ -222,22 +222,27 @@ def build_bundle() -> None:
         if not installed.exists() or installed.read_text() != lock:
             subprocess.check_call([*command, "ci", "--no-audit", "--no-fund"], cwd=WIDGETS, env=env)
             installed.write_text(lock)
-        subprocess.check_call([*command, "run", "build"], cwd=WIDGETS, env=env)
-        (WIDGETS / "static" / ".made-from").write_text(made_from)
+        if not bundle_is_fresh():
+            subprocess.check_call([*command, "run", "build"], cwd=WIDGETS, env=env)
+            (WIDGETS / "static" / ".made-from").write_text(made_from)
+        for script in ("types", "lint", "test") if test else ():
+            subprocess.check_call([*command, "run", script], cwd=WIDGETS, env=env)
 
 
 class BuildWidgets(Command):
-    """`python setup.py build_widgets`."""
+    """`python setup.py build_widgets [--test]`."""
 
     description = "bundle widgets/src into widgets/static"
-    user_options: list[tuple[str, str | None, str]] = []
+    user_options: list[tuple[str, str | None, str]] = [("test", None, "run its own checks too")]
+    boolean_options = ["test"]
 
-    def initialize_options(self) -> None: ...
+    def initialize_options(self) -> None:
+        self.test = False
 
     def finalize_options(self) -> None: ...
 
     def run(self) -> None:
-        build_bundle()
+        build_bundle(test=bool(self.test))
 
 
 class BuildPython(build_py):
