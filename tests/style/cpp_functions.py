@@ -15,7 +15,8 @@ NOISE = re.compile(
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
 SCOPE = re.compile(r"\b(namespace|class|struct|union|extern)\b(?!.*\))", re.DOTALL)
-NAME = re.compile(r"(?!requires|decltype|alignas)\b([~\w:]+|operator\s*\S+)\s*\(")
+ALIGNAS = re.compile(r"\balignas\s*\([^()]*\)")
+NAME = re.compile(r"(?!requires|decltype|sizeof)\b([~\w:]+|operator\s*\S+)\s*\(")
 MEMBER_INIT = re.compile(r"\)\s*(noexcept\s*)?:[^:].*\w$", re.DOTALL)
 
 
@@ -32,7 +33,7 @@ def functions(text: str) -> Iterator[tuple[str, int, int]]:
         if char in ";}":
             start = position + 1
         elif char == "{":
-            head = text[start:position]
+            head = ALIGNAS.sub("", text[start:position])
             if SCOPE.search(head) and "=" not in head.rsplit(")", 1)[-1]:
                 start = position + 1
             else:
