@@ -1,0 +1,66 @@
+// A caching allocator over host memory: freed blocks are kept for the next request of their size,
+// because fresh pages cost a fault each.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace lamina {
+
+// Thread safe. Blocks are 64-byte aligned, those of 1 MiB and more 2 MiB-aligned.
+// Invariants: active = sum of the bytes asked for of live blocks; cache = bytes held but not live.
+class Pool {
+ public:
+  // physical_bytes: what the machine (or its control group) has.
+  explicit Pool(int64_t physical_bytes);
+
+  // Throws OutOfMemory before touching memory when the request cannot be met. bytes may be 0.
+  void* allocate(int64_t bytes);
+  // REQUIRES: data came from allocate(bytes) of this pool.
+  void release(void* data, int64_t bytes) noexcept;
+
+  int64_t active() const;
+  int64_t peak() const;
+  int64_t cache() const;
+  int64_t limit() const;
+  int64_t physical() const { return physical_; }
+  void reset_peak();
+  // Both return the previous value.
+  int64_t set_limit(int64_t bytes);
+  int64_t set_cache_limit(int64_t bytes);
+  void clear_cache();
+  // Tests: the n-th allocation from now (0 = the next one) throws OutOfMemory; -1 turns it off.
+  void fail_at(int64_t n);
+
+ private:
+  void* take_cached(int64_t bytes, int64_t capacity);
+  void check_fits(int64_t bytes);
+  void shrink_cache(int64_t target) noexcept;
+  void drop(void* data, int64_t capacity) noexcept;
+
+  mutable std::mutex mutex_;
+  int64_t physical_;
+  int64_t limit_;
+  int64_t cache_limit_;
+  int64_t active_ = 0;
+  int64_t peak_ = 0;
+  int64_t cache_ = 0;
+  int64_t fail_in_ = -1;
+  std::map<int64_t, std::vector<void*>> free_;         // by capacity
+  std::unordered_map<void*, int64_t> large_capacity_;  // of live large blocks
+};
+
+// Bytes of memory this process may use: the smaller of the machine's and its control group's.
+int64_t physical_memory();
+
+// "20.1 GB", decimal units.
+std::string format_bytes(int64_t bytes);
+
+// The pool behind cpu_device().
+Pool& cpu_pool();
+
+}  // namespace lamina
