@@ -1,0 +1,56 @@
+// Sorting runs of signed integer keys, and the keys of every dtype's order.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "base/dtype.h"
+
+namespace lamina::cpu {
+
+// Sorts keys[0, n) ascending. `keys` must have room for sort_room(n) items, whose tail may be
+// overwritten; `scratch` as much. Thread safe.
+void sort_keys(int32_t* keys, int32_t* scratch, int64_t n);
+// As above; only the bits from `low_bit` up are known to be out of order (radix passes below it
+// are spared).
+void sort_keys(int64_t* keys, int64_t* scratch, int64_t n, int low_bit = 0);
+int64_t sort_room(int64_t n);
+
+// The signed integer whose order is T's order; 32 bits wide where T has 32 bits or fewer.
+template <class T>
+struct SortKey {
+  using Float = std::conditional_t<std::is_same_v<T, double>, double, float>;
+  static constexpr bool kReal = !std::is_integral_v<T>;
+  using type = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+  using Bits = std::make_unsigned_t<type>;
+
+  static type encode(T value) {
+    if constexpr (kReal) {
+      Float f = static_cast<Float>(value) + Float(0);  // -0.0 becomes 0.0
+      type i = std::bit_cast<type>(f);
+      i ^= (i >> (sizeof(type) * 8 - 1)) & std::numeric_limits<type>::max();
+      return f == f ? i : std::numeric_limits<type>::max();
+    } else if constexpr (std::is_unsigned_v<T> && sizeof(T) == sizeof(type)) {
+      return static_cast<type>(value ^ (Bits{1} << (sizeof(type) * 8 - 1)));
+    } else {
+      return static_cast<type>(value);
+    }
+  }
+
+  static T decode(type key) {
+    if constexpr (kReal) {
+      if (key == std::numeric_limits<type>::max())
+        return T(std::numeric_limits<Float>::quiet_NaN());
+      key ^= (key >> (sizeof(type) * 8 - 1)) & std::numeric_limits<type>::max();
+      return T(std::bit_cast<Float>(key));
+    } else if constexpr (std::is_unsigned_v<T> && sizeof(T) == sizeof(type)) {
+      return static_cast<T>(static_cast<Bits>(key) ^ (Bits{1} << (sizeof(type) * 8 - 1)));
+    } else {
+      return static_cast<T>(key);
+    }
+  }
+};
+
+}  // namespace lamina::cpu
