@@ -22,6 +22,7 @@ from pathlib import Path
 from setuptools import Command, Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "backend" / "python"
@@ -226,7 +227,7 @@ def build_bundle(test: bool = False) -> None:
             subprocess.check_call([*command, "run", "build"], cwd=WIDGETS, env=env)
             (WIDGETS / "static" / ".made-from").write_text(made_from)
         for script in ("types", "lint", "test") if test else ():
-            subprocess.check_call([*command, "run", script], cwd=WIDGETS, env=env)
+            subprocess.check_call([*command, "run", "--if-present", script], cwd=WIDGETS, env=env)
 
 
 class BuildWidgets(Command):
@@ -243,6 +244,14 @@ class BuildWidgets(Command):
 
     def run(self) -> None:
         build_bundle(test=bool(self.test))
+
+
+class SourceArchive(sdist):
+    """A source archive carries the bundle, so that installing from it needs no Node."""
+
+    def run(self) -> None:
+        build_bundle()
+        super().run()
 
 
 class BuildPython(build_py):
@@ -283,6 +292,12 @@ setup(
     },
     package_data={"lamina": ["py.typed", "*.pyi"], "lamina.widgets": ["static/*"]},
     ext_modules=[Extension("lamina._core", sources=[])],
-    cmdclass={"build_ext": BuildCore, "build_py": BuildPython, "build_widgets": BuildWidgets},
+    include_package_data=False,
+    cmdclass={
+        "build_ext": BuildCore,
+        "build_py": BuildPython,
+        "build_widgets": BuildWidgets,
+        "sdist": SourceArchive,
+    },
     setup_requires=extra_build_requirements(),
 )
