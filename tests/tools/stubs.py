@@ -111,7 +111,7 @@ def class_lines(name: str, value: type, known: set[str]) -> Iterator[str]:
     if inspect.getdoc(value):
         body.append(docstring(inspect.getdoc(value) or ""))
     for inner, member in sorted(vars(value).items()):
-        if inner in INHERITED or inner.startswith("_pybind11"):
+        if inner in INHERITED or inner.startswith("_pybind11") or inner == "__entries":
             continue
         if isinstance(member, property):
             result = re.search(r"-> (.+)$", (member.fget and member.fget.__doc__) or "", re.M)
