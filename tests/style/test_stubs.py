@@ -13,7 +13,7 @@ def test_the_stub_is_fresh():
 
 
 def test_build_requirements_agree():
-    """The `build` extra rebuilds in place with what an isolated build uses."""
+    """The `build` group rebuilds in place with what an isolated build uses."""
     text = (ROOT / "pyproject.toml").read_text()
     isolated = text.split("requires = [", 1)[1].split("]\n", 1)[0]
     extra = text.split("build = [", 1)[1].split("]\n", 1)[0]
