@@ -1,0 +1,110 @@
+"""Top kernels: how often, how long, how many bytes and flops, at which rates."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from ..recording import LaunchRun, Recording
+from .table import format_bytes, format_ns, percent, plain, text_table
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One launch of one plan over all its runs.  ``bytes`` and ``flops`` are sums over them."""
+
+    name: str
+    plan: int
+    launch: int
+    count: int
+    total_ns: int
+    median_ns: float
+    min_ns: int
+    max_ns: int
+    bytes: int
+    flops: int
+    where: str
+    module: str
+
+    @property
+    def gbs(self) -> float:
+        """Bytes over time; a byte per nanosecond is a GB/s.  0 where no time was measured."""
+        return self.bytes / self.total_ns if self.total_ns else 0.0
+
+    @property
+    def gflops(self) -> float:
+        return self.flops / self.total_ns if self.total_ns else 0.0
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels by total time, longest first."""
+
+    rows: tuple[Kernel, ...]
+    total_ns: int
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [{**plain(row), "gbs": row.gbs, "gflops": row.gflops} for row in self.rows]
+        return {"rows": rows, "total_ns": self.total_ns}
+
+    def to_text(self, limit: int = 10) -> str:
+        if not self.rows:
+            return "no kernel ran"
+        head = ("kernel", "count", "total", "share", "median", "bytes", "GB/s", "GFLOP/s", "line")
+        rows = [
+            (
+                row.name,
+                str(row.count),
+                format_ns(row.total_ns),
+                percent(row.total_ns, self.total_ns),
+                format_ns(row.median_ns),
+                format_bytes(row.bytes),
+                f"{row.gbs:.2f}",
+                f"{row.gflops:.2f}",
+                row.where,
+            )
+            for row in self.rows[:limit]
+        ]
+        table = text_table(head, rows, left=(0, 8))
+        rest = self.rows[limit:]
+        if rest:
+            share = percent(sum(row.total_ns for row in rest), self.total_ns)
+            table += f"\nand {len(rest)} more ({share} of the kernel time)"
+        return table
+
+    __str__ = to_text
+
+
+def kernels(recording: Recording) -> Kernels:
+    """All launches, grouped by plan and position in it."""
+    groups: dict[tuple[int, int], list[LaunchRun]] = {}
+    for run in recording.runs:
+        for launch in run.launches:
+            groups.setdefault((run.plan, launch.index), []).append(launch)
+    rows = [_kernel(recording, *key, launches) for key, launches in groups.items()]
+    rows.sort(key=lambda row: (-row.total_ns, row.plan, row.launch))
+    return Kernels(tuple(rows), sum(row.total_ns for row in rows))
+
+
+def _kernel(recording: Recording, plan_id: int, index: int, launches: list[LaunchRun]) -> Kernel:
+    plan = recording.plans.get(plan_id)
+    described = plan.launch_by_id.get(index) if plan else None
+    nodes = plan.launch_nodes(index) if plan else ()
+    found = (recording.origin(plan_id, node) for node in reversed(nodes))
+    origin = next((origin for origin in found if origin is not None and origin.file), None)
+    times = [launch.t1 - launch.t0 for launch in launches]
+    return Kernel(
+        name=described.name if described else f"plan {plan_id} launch {index}",
+        plan=plan_id,
+        launch=index,
+        count=len(launches),
+        total_ns=sum(times),
+        median_ns=statistics.median(times),
+        min_ns=min(times),
+        max_ns=max(times),
+        bytes=sum(launch.reads + launch.writes for launch in launches),
+        flops=(described.flops if described else 0) * len(launches),
+        where=origin.where if origin else "",
+        module=origin.module if origin else "",
+    )

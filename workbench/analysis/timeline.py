@@ -1,0 +1,201 @@
+"""Timeline: evaluations, planning, launches, copies and waits per thread, and where time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..recording import OUTCOMES, Recording
+from .table import format_ns, percent, plain, text_table
+
+SPAN_KINDS = ("eval", "plan", "launch", "copy", "sync")
+
+
+@dataclass(frozen=True)
+class Span:
+    """One stretch of time on one thread.  ``depth`` counts the spans it lies within."""
+
+    kind: str
+    name: str
+    thread: int
+    t0: int
+    t1: int
+    depth: int
+    run: int
+    plan: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Nanoseconds of the window, each moment counted once even where threads overlap.
+
+    ``other_eval`` is evaluation time outside planning, launches, copies and waits: binding,
+    allocating, dispatching.  ``python`` is all time outside evaluations.
+    """
+
+    wall: int
+    evals: int
+    plan: int
+    launch: int
+    copy: int
+    sync: int
+    other_eval: int
+    python: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    spans: tuple[Span, ...]
+    threads: tuple[int, ...]
+    totals: Totals
+    outcomes: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "spans": plain(self.spans),
+            "threads": list(self.threads),
+            "totals": plain(self.totals),
+            "outcomes": dict(self.outcomes),
+        }
+
+    def to_text(self) -> str:
+        t = self.totals
+        rows = [
+            (name, format_ns(ns), percent(ns, t.wall))
+            for name, ns in (
+                ("kernels", t.launch),
+                ("planning", t.plan),
+                ("copies", t.copy),
+                ("waiting", t.sync),
+                ("rest of evaluation", t.other_eval),
+                ("Python and the rest", t.python),
+            )
+            if ns or name in ("kernels", "Python and the rest")
+        ]
+        table = text_table(("where time went", "time", "share"), rows)
+        counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.items())
+        return f"{table}\nplan cache: {counts or 'no evaluation'}"
+
+    __str__ = to_text
+
+
+def timeline(recording: Recording) -> Timeline:
+    """Spans ordered by start, with totals over ``recording.window``."""
+    spans: list[Span] = []
+    raw: dict[str, list[tuple[int, int]]] = {}
+    plan_of = {run.id: run.plan for run in recording.runs}
+    for kind in SPAN_KINDS:
+        events = recording.of_kind(kind).tolist()
+        raw[kind] = [(e[3], e[4]) for e in events]
+        for _, thread, run, t0, t1, a, b, _c, _d in events:
+            plan = a if kind in ("eval", "plan", "launch") else plan_of.get(run, -1)
+            index = b if kind == "launch" else -1
+            name = _name(recording, kind, plan, index, a)
+            spans.append(Span(kind, name, thread, t0, t1, 0, run, plan, index))
+    spans = _with_depth(spans)
+    outcomes: dict[str, int] = {}
+    for run in recording.runs:
+        outcomes[run.outcome] = outcomes.get(run.outcome, 0) + 1
+    order = [*OUTCOMES, "unknown"]
+    return Timeline(
+        spans=tuple(spans),
+        threads=tuple(sorted({span.thread for span in spans})),
+        totals=_totals(recording.window, raw),
+        outcomes={name: outcomes[name] for name in order if name in outcomes},
+    )
+
+
+def _name(recording: Recording, kind: str, plan: int, index: int, a: int) -> str:
+    if kind == "launch":
+        described = recording.plans.get(plan)
+        launch = described.launch_by_id.get(index) if described else None
+        return launch.name if launch else f"plan {plan} launch {index}"
+    if kind == "copy":
+        return f"copy {a} bytes"
+    if kind == "sync":
+        return "wait"
+    return f"planning of plan {plan}" if kind == "plan" else f"evaluation of plan {plan}"
+
+
+def _with_depth(spans: list[Span]) -> list[Span]:
+    """Depth from containment per thread; at equal starts the longer span is the outer one."""
+    ordered = sorted(spans, key=lambda s: (s.t0, -s.t1, SPAN_KINDS.index(s.kind)))
+    open_until: dict[int, list[int]] = {}
+    result = []
+    for span in ordered:
+        stack = open_until.setdefault(span.thread, [])
+        while stack and (stack[-1] < span.t1 or stack[-1] <= span.t0):
+            stack.pop()
+        result.append(
+            Span(
+                span.kind,
+                span.name,
+                span.thread,
+                span.t0,
+                span.t1,
+                len(stack),
+                span.run,
+                span.plan,
+                span.index,
+            )
+        )
+        stack.append(span.t1)
+    return result
+
+
+def _totals(window: tuple[int, int], raw: dict[str, list[tuple[int, int]]]) -> Totals:
+    clipped = {kind: _merge(_clip(raw[kind], window)) for kind in SPAN_KINDS}
+    inner = _merge([part for kind in SPAN_KINDS[1:] for part in clipped[kind]])
+    evals = _length(clipped["eval"])
+    in_eval = _length(_intersect(clipped["eval"], inner))
+    busy = _merge([*clipped["eval"], *inner])
+    wall = window[1] - window[0]
+    return Totals(
+        wall=wall,
+        evals=evals,
+        plan=_length(clipped["plan"]),
+        launch=_length(clipped["launch"]),
+        copy=_length(clipped["copy"]),
+        sync=_length(clipped["sync"]),
+        other_eval=evals - in_eval,
+        python=wall - _length(busy),
+    )
+
+
+Interval = tuple[int, int]
+
+
+def _clip(parts: Iterable[Interval], window: Interval) -> list[Interval]:
+    lo, hi = window
+    return [(max(t0, lo), min(t1, hi)) for t0, t1 in parts if t1 > lo and t0 < hi]
+
+
+def _merge(parts: Iterable[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
+    for t0, t1 in sorted(parts):
+        if merged and t0 <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], t1))
+        else:
+            merged.append((t0, t1))
+    return merged
+
+
+def _length(parts: Sequence[Interval]) -> int:
+    return sum(t1 - t0 for t0, t1 in parts)
+
+
+def _intersect(left: Sequence[Interval], right: Sequence[Interval]) -> list[Interval]:
+    """Common stretches of two merged lists."""
+    result = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        lo, hi = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
+        if lo < hi:
+            result.append((lo, hi))
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return result

@@ -1,0 +1,116 @@
+"""Traffic ledger: bytes op by op, as run, and the least possible; which decision made which part.
+
+``unfused`` and ``ideal`` come from the plans, ``as_run`` from what the launches really read and
+wrote; ``planned`` is what the plans promised, so a difference to ``as_run`` is visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..recording import Recording
+from .fusion import EdgeCost, fusion
+from .table import format_bytes, percent, plain, text_table
+
+
+@dataclass(frozen=True)
+class PlanTraffic:
+    """Bytes of all recorded runs of one plan."""
+
+    plan: int
+    label: str
+    runs: int
+    unfused: int
+    planned: int
+    as_run: int
+    ideal: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Totals, one row per plan (most traffic first), and the decisions, biggest first.
+
+    ``sized_anew`` counts polymorphic hits: their runs had other sizes than the described plan,
+    so ``unfused``, ``planned`` and ``ideal`` are estimates as soon as it is not zero.
+    """
+
+    unfused: int
+    planned: int
+    as_run: int
+    ideal: int
+    plans: tuple[PlanTraffic, ...]
+    saved: tuple[EdgeCost, ...]
+    lost: tuple[EdgeCost, ...]
+    sized_anew: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("unfused", "planned", "as_run", "ideal", "sized_anew", "plans", "saved", "lost")
+        return {name: plain(getattr(self, name)) for name in names}
+
+    def to_text(self, limit: int = 8) -> str:
+        rows = [
+            ("op by op", format_bytes(self.unfused), "100.0%"),
+            ("as run", format_bytes(self.as_run), percent(self.as_run, self.unfused)),
+            ("ideal", format_bytes(self.ideal), percent(self.ideal, self.unfused)),
+        ]
+        parts = [text_table(("traffic", "bytes", "share"), rows)]
+        if self.sized_anew:
+            parts.append(f"estimated: {self.sized_anew} runs had other sizes than their plan")
+        elif self.as_run != self.planned:
+            parts.append(f"the plans promised {format_bytes(self.planned)}")
+        if len(self.plans) > 1:
+            head = ("plan", "runs", "op by op", "as run", "ideal")
+            rows2 = [
+                (p.label, str(p.runs), *map(format_bytes, (p.unfused, p.as_run, p.ideal)))
+                for p in self.plans[:limit]
+            ]
+            parts.append(text_table(head, rows2))
+        for title, edges in (("saved by fusing", self.saved), ("lost by not fusing", self.lost)):
+            if edges:
+                rows3 = [
+                    (e.pair, format_bytes(e.total_bytes), e.reason, e.where) for e in edges[:limit]
+                ]
+                parts.append(text_table((title, "bytes", "reason", "line"), rows3, left=(0, 2, 3)))
+        return "\n\n".join(parts)
+
+    __str__ = to_text
+
+
+def traffic(recording: Recording) -> Ledger:
+    """The ledger of every evaluation in ``recording``; all zero where nothing was evaluated."""
+    as_run: dict[int, int] = {}
+    for run in recording.runs:
+        moved = sum(launch.reads + launch.writes for launch in run.launches)
+        as_run[run.plan] = as_run.get(run.plan, 0) + moved
+    rows = []
+    for plan_id, runs in recording.run_count.items():
+        plan = recording.plans.get(plan_id)
+        moved = as_run.get(plan_id, 0)
+        if plan is None:
+            rows.append(PlanTraffic(plan_id, f"plan {plan_id}", runs, moved, moved, moved, moved))
+            continue
+        t = plan.traffic
+        rows.append(
+            PlanTraffic(
+                plan_id,
+                f"plan {plan_id} ({len(plan.nodes)} nodes)",
+                runs,
+                t.unfused * runs,
+                t.fused * runs,
+                moved,
+                t.ideal * runs,
+            )
+        )
+    rows.sort(key=lambda row: (-row.as_run, row.plan))
+    edges = fusion(recording)
+    return Ledger(
+        unfused=sum(row.unfused for row in rows),
+        planned=sum(row.planned for row in rows),
+        as_run=sum(row.as_run for row in rows),
+        ideal=sum(row.ideal for row in rows),
+        plans=tuple(rows),
+        saved=tuple(edge for edge in edges.fused if edge.total_bytes),
+        lost=tuple(edge for edge in edges.unfused if edge.total_bytes),
+        sized_anew=sum(run.outcome == "polymorphic hit" for run in recording.runs),
+    )

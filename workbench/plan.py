@@ -1,0 +1,219 @@
+"""The description of one plan, as data: graph, groups, edges with their reasons, launches, memory.
+
+A plan is what the engine made of one evaluation's graph.  It never changes, so one description
+serves every run of it.  Bytes are bytes of one run; indices are positions in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+CATEGORIES = (
+    "temporary",
+    "parameter",
+    "gradient",
+    "optimizer state",
+    "activation",
+    "input data",
+    "arena",
+    "output",
+)
+
+
+def category_name(code: int) -> str:
+    """Name of an allocation category; codes from a newer engine read as ``category 9``."""
+    return CATEGORIES[code] if 0 <= code < len(CATEGORIES) else f"category {code}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of the graph.  ``group`` is None for views, leaves and aliases."""
+
+    id: int
+    op: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    inputs: tuple[int, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    flops: int = 0
+    group: int | None = None
+    role: str = "interior"
+    category: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that became one kernel, with the kernel's program text."""
+
+    id: int
+    kind: str
+    label: str
+    nodes: tuple[int, ...]
+    launch: int | None = None
+    reads: int = 0
+    writes: int = 0
+    flops: int = 0
+    scratch: int = 0
+    program: str = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One producer-consumer pair.
+
+    Fused: ``bytes`` were saved.  Not fused: ``reason`` is one code of the closed enumeration and
+    ``bytes`` were written and read because of it.  ``via`` lists the views in between.
+    """
+
+    src: int
+    dst: int
+    fused: bool
+    bytes: int
+    reason: str = ""
+    via: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One step of the plan: one or several groups run by one kernel call."""
+
+    id: int
+    name: str
+    groups: tuple[int, ...] = ()
+    reads: int = 0
+    writes: int = 0
+    flops: int = 0
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanBuffer:
+    """Memory of one node: live from launch ``first`` through launch ``last``, both included."""
+
+    id: int
+    node: int
+    bytes: int
+    first: int
+    last: int
+    storage: str
+    offset: int = 0
+    donor: int = -1
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    arena_bytes: int = 0
+    output_bytes: int = 0
+    input_bytes: int = 0
+    peak_bytes: int = 0
+    buffers: tuple[PlanBuffer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pass:
+    name: str
+    us: float
+    changed: int = 0
+
+
+@dataclass(frozen=True)
+class PlanTraffic:
+    """Bytes of one run: op by op, as planned, and the least possible."""
+
+    unfused: int = 0
+    fused: int = 0
+    ideal: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One plan.  ``raw`` is the engine's own description, kept whole for the file."""
+
+    id: int
+    key: str
+    device: str
+    nodes: tuple[Node, ...]
+    groups: tuple[Group, ...]
+    edges: tuple[Edge, ...]
+    launches: tuple[Launch, ...]
+    memory: MemoryPlan
+    passes: tuple[Pass, ...]
+    traffic: PlanTraffic
+    outcome: str
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Read a description.  ValueError names the plan, the part and what is missing."""
+        if not isinstance(data, Mapping) or "plan" not in data:
+            raise ValueError("plan description: no 'plan' field")
+        where = f"plan {data['plan']}"
+        return cls(
+            id=int(data["plan"]),
+            key=str(data.get("key", "")),
+            device=str(data.get("device", "")),
+            nodes=_rows(Node, data, "nodes", where),
+            groups=_rows(Group, data, "groups", where),
+            edges=_rows(Edge, data, "edges", where),
+            launches=_rows(Launch, data, "launches", where),
+            memory=_memory(data.get("memory", {}), where),
+            passes=_rows(Pass, data, "passes", where),
+            traffic=_build(PlanTraffic, data.get("traffic", {}), f"{where}: traffic"),
+            outcome=str(data.get("outcome", "")),
+            raw=data,
+        )
+
+    @cached_property
+    def node_by_id(self) -> Mapping[int, Node]:
+        return {node.id: node for node in self.nodes}
+
+    @cached_property
+    def group_by_id(self) -> Mapping[int, Group]:
+        return {group.id: group for group in self.groups}
+
+    @cached_property
+    def launch_by_id(self) -> Mapping[int, Launch]:
+        return {launch.id: launch for launch in self.launches}
+
+    def launch_nodes(self, launch: int) -> tuple[int, ...]:
+        """Ids of the nodes that a launch computes, in plan order; empty for an unknown launch."""
+        found = self.launch_by_id.get(launch)
+        if found is None:
+            return ()
+        groups = [self.group_by_id[g] for g in found.groups if g in self.group_by_id]
+        return tuple(node for group in groups for node in group.nodes)
+
+
+def _memory(data: Mapping[str, Any], where: str) -> MemoryPlan:
+    buffers = _rows(PlanBuffer, data, "buffers", f"{where}: memory")
+    plain = {name: value for name, value in data.items() if name != "buffers"}
+    return _build(MemoryPlan, plain | {"buffers": buffers}, f"{where}: memory")
+
+
+def _rows(cls: type[T], data: Mapping[str, Any], name: str, where: str) -> tuple[T, ...]:
+    rows = data.get(name, ())
+    if not isinstance(rows, list | tuple):
+        raise ValueError(f"{where}: {name}: expected a list, got {type(rows).__name__}")
+    return tuple(_build(cls, row, f"{where}: {name}[{i}]") for i, row in enumerate(rows))
+
+
+def _build(cls: type[T], row: Any, where: str) -> T:
+    """Make one dataclass; unknown keys are skipped so that a newer engine's plans still open."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"{where}: expected an object, got {type(row).__name__}")
+    values: dict[str, Any] = {}
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.name in row:
+            value = row[f.name]
+            values[f.name] = tuple(value) if isinstance(value, list) else value
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{where}: no '{f.name}' field")
+    return cls(**values)

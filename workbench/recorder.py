@@ -1,0 +1,229 @@
+"""Recorder: switches the engine's trace on, drains it while the program runs, makes a Recording.
+
+A thread empties the ring 30 times a second, so that a long run cannot overflow it; plans are
+described as soon as they are seen, before the plan cache can forget them.  Only this file and
+``profile.py`` touch the engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import linecache
+import os
+import platform
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .ceilings import ceilings
+from .plan import Plan
+from .recording import (
+    EVENT_DTYPE,
+    Column,
+    EventKind,
+    Events,
+    Failure,
+    Lap,
+    Machine,
+    MemoryState,
+    Origin,
+    Overhead,
+    Recording,
+    SourceCell,
+)
+
+DRAIN_HZ = 30
+EVAL, PLAN, LAUNCH, OVERHEAD = 1, 2, 3, 10
+
+
+def now_ns() -> int:
+    """The clock that event times are taken from."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def engine() -> Any:
+    """The compiled engine.  ImportError where it was not built."""
+    return importlib.import_module("lamina._core")
+
+
+class Sink(Protocol):
+    """Receiver of what was just drained; called from the draining thread, never by two at once."""
+
+    def begin(self, recorder: Recorder) -> None: ...
+    def plan(self, description: Mapping[str, Any]) -> None: ...
+    def origins(self, list_id: int, ids: Sequence[int], table: Mapping[int, Any]) -> None: ...
+    def events(self, events: Events, dropped: int) -> None: ...
+    def tick(self, now: int) -> None: ...
+
+
+class Recorder:
+    """One use: ``start()``, run something, ``stop()``.  Start and stop on the same thread."""
+
+    def __init__(self, title: str = "", sink: Sink | None = None, capacity: int = 1 << 20) -> None:
+        self.title = title
+        self.core = engine()
+        self.t0 = 0
+        self._sink = sink
+        self._capacity = capacity
+        self._chunks: list[Events] = []
+        self._dropped = 0
+        self._plans: dict[int, Plan] = {}
+        self._missing: set[int] = set()
+        self._origins: dict[int, Origin] = {}
+        self._origin_lists: dict[int, Column] = {}
+        self._drain_ns = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._memory_start = MemoryState()
+
+    def start(self) -> None:
+        if self._sink is not None:
+            self._sink.begin(self)
+        self._memory_start = MemoryState(**self.core._memory())
+        self.core._trace_start(self._capacity)
+        self._thread = threading.Thread(target=self._pump, name="lamina-recorder", daemon=True)
+        self._thread.start()
+        self.t0 = now_ns()
+
+    def stop(
+        self,
+        cells: Sequence[SourceCell] = (),
+        failure: Failure | None = None,
+        laps: Sequence[Lap] = (),
+        measure_ceilings: bool = True,
+    ) -> Recording:
+        """Switch the trace off and return what was recorded."""
+        t1 = now_ns()
+        self.core._trace_stop()
+        memory_end = MemoryState(**self.core._memory())
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        drain_ns = self._drain_ns
+        self._drain()
+        self._look_up_origins()
+        events = np.concatenate(self._chunks) if self._chunks else np.zeros(0, EVENT_DTYPE)
+        own = events[events["kind"] == OVERHEAD]
+        return Recording(
+            events=events,
+            window=(self.t0, t1),
+            plans=dict(self._plans),
+            origins=dict(self._origins),
+            origin_lists=dict(self._origin_lists),
+            schema=_schema(self.core),
+            reasons=dict(self.core._fusion_reasons()),
+            machine=_machine(self.core, measure_ceilings),
+            memory_start=self._memory_start,
+            memory_end=memory_end,
+            overhead=Overhead(int(own["a"].sum()), drain_ns),
+            cells=(*cells, *_cells_of(self._origins, {cell.file for cell in cells})),
+            failure=failure,
+            laps=tuple(laps),
+            dropped=self._dropped,
+            missing_plans=tuple(sorted(self._missing)),
+            title=self.title,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        )
+
+    def now(self) -> int:
+        return now_ns()
+
+    def _pump(self) -> None:
+        while not self._stopping.wait(1 / DRAIN_HZ):
+            start = time.thread_time_ns()
+            try:
+                self._drain()
+                if self._sink is not None:
+                    self._look_up_origins()
+                    self._sink.tick(now_ns())
+            except Exception as error:  # the user's program must not feel a fault in here
+                self._sink = None
+                warnings.warn(f"profile: the live view stopped: {error!r}", stacklevel=1)
+            self._drain_ns += time.thread_time_ns() - start
+
+    def _drain(self) -> None:
+        data, dropped = self.core._trace_drain()
+        self._dropped += dropped
+        if not data:
+            return
+        events = np.frombuffer(data, EVENT_DTYPE)
+        self._chunks.append(events)
+        self._describe_plans(events)
+        if self._sink is not None:
+            self._sink.events(events, self._dropped)
+
+    def _describe_plans(self, events: Events) -> None:
+        named = events[np.isin(events["kind"], (EVAL, PLAN, LAUNCH))]["a"]
+        for plan_id in np.unique(named).tolist():
+            if plan_id in self._plans or plan_id in self._missing:
+                continue
+            try:
+                description = json.loads(self.core._plan_describe(plan_id))
+                self._plans[plan_id] = Plan.from_json(description)
+            except (ValueError, KeyError, IndexError, RuntimeError) as error:
+                self._missing.add(plan_id)
+                warnings.warn(f"profile: plan {plan_id} has no description: {error}", stacklevel=1)
+                continue
+            if self._sink is not None:
+                self._sink.plan(description)
+
+    def _look_up_origins(self) -> None:
+        for events in self._chunks[-1:] if self._sink is not None else self._chunks:
+            found = events[events["kind"] == EVAL]["d"]
+            for list_id in np.unique(found).tolist():
+                if list_id > 0 and list_id not in self._origin_lists:
+                    self._look_up(list_id)
+
+    def _look_up(self, list_id: int) -> None:
+        ids = [int(i) for i in self.core._origins(list_id)]
+        self._origin_lists[list_id] = np.array(ids, np.int64)
+        new = sorted({i for i in ids if i and i not in self._origins})
+        table = {i: self.core._origin(i) for i in new}
+        for i, row in table.items():
+            text = linecache.getline(row["file"], row["line"]).strip() if row["file"] else ""
+            self._origins[i] = Origin(id=i, text=text, **row)
+        if self._sink is not None:
+            self._sink.origins(list_id, ids, table)
+
+
+def _schema(core: Any) -> tuple[EventKind, ...]:
+    rows = core._event_schema()
+    return tuple(EventKind(r["id"], r["name"], r["span"], dict(r["fields"])) for r in rows)
+
+
+def _machine(core: Any, measure_ceilings: bool) -> Machine:
+    facts = core._machine()
+    package = sys.modules.get("lamina")
+    return Machine(
+        isa=str(facts.get("isa", "")),
+        threads=int(facts.get("threads", 0)),
+        cpu=str(facts.get("cpu", "")),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        lamina=str(getattr(package, "__version__", "")),
+        ceilings=ceilings(measure_ceilings),
+    )
+
+
+def _cells_of(origins: Mapping[int, Origin], known: set[str]) -> tuple[SourceCell, ...]:
+    """Notebook cells that origins point into: code that exists in no file, only in linecache."""
+    files = dict.fromkeys(origin.file for origin in origins.values())
+    lost = [f for f in files if f and f not in known and not os.path.exists(f)]
+    return tuple(
+        SourceCell(file, cell_name(file), "".join(linecache.getlines(file)))
+        for file in lost
+        if linecache.getlines(file)
+    )
+
+
+def cell_name(file: str) -> str:
+    """``Cell In[3]`` for a cell's file name where IPython knows it, else the name itself."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    label = shell.compile.format_code_name(file) if shell is not None else None
+    return " ".join(label) if label else file
