@@ -1,0 +1,233 @@
+"""Attention and the encoder-decoder transformer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Optional
+
+import lamina.core as mx
+from lamina.nn.activations import relu
+from lamina.nn.dropout import Dropout
+from lamina.nn.linear import Linear
+from lamina.nn.module import Module
+from lamina.nn.norm import LayerNorm
+from lamina.nn.utils import checkpoint as checkpointed
+
+
+class MultiHeadAttention(Module):
+    """Scaled dot product attention over `num_heads` heads.
+
+    Queries (N, L, query_input_dims), keys (N, S, key_input_dims) and values
+    (N, S, value_input_dims) give (N, L, value_output_dims). All sizes default to `dims`, those of
+    the values' input to that of the keys.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        query_input_dims: Optional[int] = None,
+        key_input_dims: Optional[int] = None,
+        value_input_dims: Optional[int] = None,
+        value_dims: Optional[int] = None,
+        value_output_dims: Optional[int] = None,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        if dims % num_heads:
+            raise ValueError(
+                f"MultiHeadAttention: expected dims divisible by num_heads, "
+                f"got {dims} and {num_heads}"
+            )
+        query_input_dims = query_input_dims or dims
+        key_input_dims = key_input_dims or dims
+        value_input_dims = value_input_dims or key_input_dims
+        value_dims = value_dims or dims
+        value_output_dims = value_output_dims or dims
+        self.num_heads = num_heads
+        self.query_proj = Linear(query_input_dims, dims, bias=bias)
+        self.key_proj = Linear(key_input_dims, dims, bias=bias)
+        self.value_proj = Linear(value_input_dims, value_dims, bias=bias)
+        self.out_proj = Linear(value_dims, value_output_dims, bias=bias)
+
+    def _heads(self, x: mx.array) -> mx.array:
+        return mx.unflatten(x, -1, (self.num_heads, -1)).transpose(0, 2, 1, 3)
+
+    def __call__(self, queries, keys, values, mask=None):
+        q = self._heads(self["query_proj"](queries))
+        k = self._heads(self["key_proj"](keys))
+        v = self._heads(self["value_proj"](values))
+        scale = math.sqrt(1 / q.shape[-1])
+        y = mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+        return self["out_proj"](mx.flatten(y.transpose(0, 2, 1, 3), -2, -1))
+
+    @staticmethod
+    def create_additive_causal_mask(N: int, dtype: mx.Dtype = mx.float32) -> mx.array:
+        """(N, N): 0 where a query may look, the least finite number of `dtype` where not."""
+        places = mx.arange(N)
+        hidden = mx.expand_dims(places, 1) < mx.expand_dims(places, 0)
+        return hidden.astype(dtype) * mx.finfo(dtype).min
+
+
+class TransformerEncoderLayer(Module):
+    """Self attention and a two-layer perceptron, each with a norm and a residual."""
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        mlp_dims: Optional[int] = None,
+        dropout: float = 0.0,
+        activation: Callable[[Any], Any] = relu,
+        norm_first: bool = True,
+    ) -> None:
+        super().__init__()
+        mlp_dims = mlp_dims or dims * 4
+        self.attention = MultiHeadAttention(dims, num_heads)
+        self.ln1 = LayerNorm(dims)
+        self.ln2 = LayerNorm(dims)
+        self.linear1 = Linear(dims, mlp_dims)
+        self.linear2 = Linear(mlp_dims, dims)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(dropout)
+        self.activation = activation
+        self.norm_first = norm_first
+
+    def _mlp(self, x: mx.array) -> mx.array:
+        return self.linear2(self.dropout2(self.activation(self.linear1(x))))
+
+    def __call__(self, x, mask):
+        if self.norm_first:
+            y = self.ln1(x)
+            x = x + self.dropout1(self.attention(y, y, y, mask))
+            return x + self._mlp(self.ln2(x))
+        x = self.ln1(x + self.dropout1(self.attention(x, x, x, mask)))
+        return self.ln2(x + self._mlp(x))
+
+
+class TransformerEncoder(Module):
+    """`num_layers` encoder layers and a final norm; `checkpoint` saves memory in the gradient."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        dims: int,
+        num_heads: int,
+        mlp_dims: Optional[int] = None,
+        dropout: float = 0.0,
+        activation=relu,
+        norm_first: bool = True,
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = [
+            TransformerEncoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
+            for _ in range(num_layers)
+        ]
+        self.ln = LayerNorm(dims)
+        self.checkpoint = checkpoint
+
+    def __call__(self, x, mask):
+        for layer in self["layers"]:
+            x = (checkpointed(layer) if self.checkpoint else layer)(x, mask)
+        return self.ln(x)
+
+
+class TransformerDecoderLayer(Module):
+    """Self attention, attention to a memory, and a perceptron, each with a norm and a residual."""
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        mlp_dims: Optional[int] = None,
+        dropout: float = 0.0,
+        activation: Callable[[Any], Any] = relu,
+        norm_first: bool = True,
+    ) -> None:
+        super().__init__()
+        mlp_dims = mlp_dims or dims * 4
+        self.self_attention = MultiHeadAttention(dims, num_heads)
+        self.cross_attention = MultiHeadAttention(dims, num_heads)
+        self.ln1 = LayerNorm(dims)
+        self.ln2 = LayerNorm(dims)
+        self.ln3 = LayerNorm(dims)
+        self.linear1 = Linear(dims, mlp_dims)
+        self.linear2 = Linear(mlp_dims, dims)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(dropout)
+        self.dropout3 = Dropout(dropout)
+        self.activation = activation
+        self.norm_first = norm_first
+
+    def _mlp(self, x: mx.array) -> mx.array:
+        return self.linear2(self.dropout3(self.activation(self.linear1(x))))
+
+    def __call__(self, x, memory, x_mask, memory_mask):
+        if self.norm_first:
+            y = self.ln1(x)
+            x = x + self.dropout1(self.self_attention(y, y, y, x_mask))
+            y = self.ln2(x)
+            x = x + self.dropout2(self.cross_attention(y, memory, memory, memory_mask))
+            return x + self._mlp(self.ln3(x))
+        x = self.ln1(x + self.dropout1(self.self_attention(x, x, x, x_mask)))
+        y = self.cross_attention(x, memory, memory, memory_mask)
+        x = self.ln2(x + self.dropout2(y))
+        return self.ln3(x + self._mlp(x))
+
+
+class TransformerDecoder(Module):
+    """`num_layers` decoder layers and a final norm; `checkpoint` saves memory in the gradient."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        dims: int,
+        num_heads: int,
+        mlp_dims: Optional[int] = None,
+        dropout: float = 0.0,
+        activation=relu,
+        norm_first: bool = True,
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = [
+            TransformerDecoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
+            for _ in range(num_layers)
+        ]
+        self.ln = LayerNorm(dims)
+        self.checkpoint = checkpoint
+
+    def __call__(self, x, memory, x_mask, memory_mask):
+        for layer in self["layers"]:
+            call = checkpointed(layer) if self.checkpoint else layer
+            x = call(x, memory, x_mask, memory_mask)
+        return self.ln(x)
+
+
+class Transformer(Module):
+    """Encoder and decoder: source (N, S, dims) and target (N, L, dims) to (N, L, dims)."""
+
+    def __init__(
+        self,
+        dims: int = 512,
+        num_heads: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        mlp_dims: Optional[int] = None,
+        dropout: float = 0.0,
+        activation: Callable[[Any], Any] = relu,
+        custom_encoder: Optional[Any] = None,
+        custom_decoder: Optional[Any] = None,
+        norm_first: bool = True,
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        rest = (dims, num_heads, mlp_dims, dropout, activation, norm_first, checkpoint)
+        self.encoder = custom_encoder or TransformerEncoder(num_encoder_layers, *rest)
+        self.decoder = custom_decoder or TransformerDecoder(num_decoder_layers, *rest)
+
+    def __call__(self, src, tgt, src_mask, tgt_mask, memory_mask):
+        memory = self.encoder(src, src_mask)
+        return self.decoder(tgt, memory, tgt_mask, memory_mask)

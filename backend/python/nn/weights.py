@@ -1,0 +1,70 @@
+"""Reading, writing and checking the weights of a module."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Tuple, Union
+
+import numpy as np
+
+import lamina.core as mx
+
+Weights = Dict[str, mx.array]
+
+
+def save(file: Union[str, os.PathLike], weights: Weights) -> None:
+    """Write `weights` to a ``.npz`` or ``.safetensors`` file, chosen by the name's ending.
+
+    Raises:
+        ValueError: another ending, or a dtype that ``.npz`` cannot hold (bfloat16).
+    """
+    name = os.fspath(file)
+    if name.endswith(".safetensors"):
+        mx.save_safetensors(name, weights)
+        return
+    if not name.endswith(".npz"):
+        raise ValueError(f"save_weights: expected a .npz or .safetensors file, got {name!r}")
+    for key, value in weights.items():
+        if value.dtype == mx.bfloat16:
+            raise ValueError(
+                f"save_weights: {key!r} is bfloat16, which .npz cannot hold\n"
+                "save to a .safetensors file instead"
+            )
+    np.savez(name, **{k: np.array(v) for k, v in weights.items()})  # type: ignore[arg-type]
+
+
+def load(
+    source: Union[str, os.PathLike, Weights, List[Tuple[str, mx.array]]],
+) -> List[Tuple[str, mx.array]]:
+    """The (path, array) pairs of a file, or of a list or dict of weights."""
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        if name.endswith(".npz"):
+            with np.load(name, allow_pickle=False) as archive:
+                return [(key, mx.array(archive[key])) for key in archive.files]
+        return list(mx.load(name).items())
+    return list(source.items()) if isinstance(source, dict) else list(source)
+
+
+def check(where: str, current: Weights, weights: List[Tuple[str, Any]]) -> None:
+    """Raise ValueError unless `weights` has exactly the names and shapes of `current`."""
+    new = dict(weights)
+    problems = []
+    missing = sorted(current.keys() - new.keys())
+    if missing:
+        problems.append(f"missing {len(missing)} parameters: {', '.join(missing)}")
+    unexpected = sorted(new.keys() - current.keys())
+    if unexpected:
+        problems.append(f"unexpected {len(unexpected)} parameters: {', '.join(unexpected)}")
+    wrong = []
+    for name, value in new.items():
+        if name not in current:
+            continue
+        if not isinstance(value, mx.array):
+            wrong.append(f"{name} expected an array, got {type(value).__name__}")
+        elif tuple(value.shape) != tuple(current[name].shape):
+            wrong.append(f"{name} expected {tuple(current[name].shape)}, got {tuple(value.shape)}")
+    if wrong:
+        problems.append(f"wrong shape or type: {'; '.join(wrong)}")
+    if problems:
+        raise ValueError(f"{where}: load_weights: " + "\n".join(problems))
