@@ -89,7 +89,7 @@ void multiply_blocks(const GemmKernels& kernels, int index, const T* a, const T*
 
 template <class T>
 void gemm_blocked(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, T* c,
-                  int64_t ldc) {
+                  int64_t ldc, bool accumulate) {
   const GemmKernels& kernels = gemm_kernels();
   const int index = gemm_compute_index(dtype_of<T>);
   const int64_t nr = kernels.micro_cols[index];
@@ -120,7 +120,7 @@ void gemm_blocked(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor
                  count, count, depth);
         }
         multiply_blocks<T>(kernels, index, a_packed.as<T>(), b_packed.as<T>(), starts.data(),
-                           panels, cols, depth, c + i0 * ldc + j0, ldc, p0 > 0);
+                           panels, cols, depth, c + i0 * ldc + j0, ldc, p0 > 0 || accumulate);
       }
     }
   }
@@ -186,11 +186,11 @@ Dtype gemm_compute_dtype(Dtype d) {
 }
 
 void gemm_own(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
-              int64_t ldc) {
+              int64_t ldc, bool accumulate) {
   if (m == 0 || n == 0) return;
   dispatch_compute(a.dtype, [&](auto zero) {
     using T = decltype(zero);
-    gemm_blocked<T>(m, n, k, a, b, static_cast<T*>(c), ldc);
+    gemm_blocked<T>(m, n, k, a, b, static_cast<T*>(c), ldc, accumulate);
   });
 }
 

@@ -24,9 +24,9 @@ struct Factor {
 
 // c[i * ldc + j] = sum_p a(i, p) * b(p, j) for i < m, j < n, p < k; c in gemm_compute_dtype of the
 // factors' dtype (signed integers as their unsigned twins). REQUIRES: same compute dtype on both
-// sides, not complex; k > 0.
+// sides, not complex; k > 0. With `accumulate` the product is added to c.
 void gemm_own(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
-              int64_t ldc);
+              int64_t ldc, bool accumulate = false);
 
 // The same for products so small that packing would cost more than the product.
 void gemm_tiny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,

@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "devices/cpu/gemm_fallback.h"
 #include "devices/cpu/onednn.h"
 #include "devices/cpu/scratch.h"
+#include "ops/matmul/product.h"
 
 namespace lamina::cpu {
 namespace {
@@ -23,12 +23,6 @@ constexpr int64_t kParallelBytes = 256 << 10;
 constexpr int64_t kPanelBytes = 1 << 20;
 
 int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-
-// A block of the result: rows of a against columns of b, over part of the summed axis.
-struct Block {
-  Factor a, b;
-  int64_t m, n, k;
-};
 
 #if LAMINA_ONEDNN
 // BLAS' description of a factor: transposed or not, and the distance between its long lines.
@@ -67,7 +61,7 @@ void widen_lines(float* dst, const Factor& f, const BlasFactor& blas, int64_t ro
 // A 16-bit product through float32: blocks of both factors are widened, so that temporary memory
 // stays within the cache.
 void product_widened(const OneDnn& lib, const Block& p, const BlasFactor& a, const BlasFactor& b,
-                     float* c, int64_t ldc) {
+                     float* c, int64_t ldc, bool accumulate) {
   constexpr int64_t kElements = 1 << 20;
   const int64_t depth = std::min<int64_t>(p.k, 4096);
   const int64_t cols = std::min(p.n, std::max<int64_t>(64, kElements / depth));
@@ -84,41 +78,43 @@ void product_widened(const OneDnn& lib, const Block& p, const BlasFactor& a, con
         // With one block of rows and one of depth, a stays widened over all blocks of columns.
         if (j == 0 || rows < p.m || depth < p.k)
           widen_lines(a_wide.as<float>(), p.a.from(i, p0), a, mm, kk);
-        check_onednn(lib.sgemm(a.trans, b.trans, mm, nn, kk, 1.0f, a_wide.as<float>(),
-                               a.trans == 'N' ? kk : mm, b_wide.as<float>(),
-                               b.trans == 'N' ? nn : kk, p0 ? 1.0f : 0.0f, c + i * ldc + j, ldc),
-                     describe(p));
+        check_onednn(
+            lib.sgemm(a.trans, b.trans, mm, nn, kk, 1.0f, a_wide.as<float>(),
+                      a.trans == 'N' ? kk : mm, b_wide.as<float>(), b.trans == 'N' ? nn : kk,
+                      p0 > 0 || accumulate ? 1.0f : 0.0f, c + i * ldc + j, ldc),
+            describe(p));
       }
     }
   }
 }
 
 // False when the library cannot take the product.
-bool product_by_library(const Block& p, void* c, int64_t ldc) {
+bool product_by_library(const Block& p, void* c, int64_t ldc, bool accumulate) {
   const Dtype d = p.a.dtype;
   if (d != Dtype::float32 && d != Dtype::bfloat16 && d != Dtype::float16) return false;
   const OneDnn* lib = onednn();
   BlasFactor a, b;
   if (!lib || !as_blas(p.a, p.m, p.k, &a) || !as_blas(p.b, p.k, p.n, &b)) return false;
   float* out = static_cast<float*>(c);
+  const float beta = accumulate ? 1.0f : 0.0f;
   if (d == Dtype::float32) {
     OneThread guard(*lib);
     check_onednn(
         lib->sgemm(a.trans, b.trans, p.m, p.n, p.k, 1.0f, static_cast<const float*>(p.a.data), a.ld,
-                   static_cast<const float*>(p.b.data), b.ld, 0.0f, out, ldc),
+                   static_cast<const float*>(p.b.data), b.ld, beta, out, ldc),
         describe(p));
   } else if (d == Dtype::bfloat16 && lib->gemm_bf16) {
     OneThread guard(*lib);
     check_onednn(lib->gemm_bf16(a.trans, b.trans, p.m, p.n, p.k, 1.0f, p.a.data, a.ld, p.b.data,
-                                b.ld, 0.0f, out, ldc),
+                                b.ld, beta, out, ldc),
                  describe(p));
   } else {
-    product_widened(*lib, p, a, b, out, ldc);
+    product_widened(*lib, p, a, b, out, ldc, accumulate);
   }
   return true;
 }
 #else
-bool product_by_library(const Block&, void*, int64_t) { return false; }
+bool product_by_library(const Block&, void*, int64_t, bool) { return false; }
 #endif
 
 bool unit_stride(const Factor& f) { return f.row_stride == 1 || f.col_stride == 1; }
@@ -138,16 +134,21 @@ void product_few_columns(const Block& p, void* c, int64_t ldc) {
                   turned.as<char>() + (j * p.m + i) * size, static_cast<size_t>(size));
 }
 
-// c = a @ b in the compute dtype, on the calling thread.
-void product(const Block& p, void* c, int64_t ldc) {
-  if (p.m * p.n * p.k <= kTinyWork) return gemm_tiny(p.m, p.n, p.k, p.a, p.b, c, ldc);
+}  // namespace
+
+void product(const Block& p, void* c, int64_t ldc, bool accumulate) {
+  if (!accumulate && p.m * p.n * p.k <= kTinyWork)
+    return gemm_tiny(p.m, p.n, p.k, p.a, p.b, c, ldc);
   if (is_complex(p.a.dtype)) return gemm_complex(p.m, p.n, p.k, p.a, p.b, c, ldc);
-  if (is_floating(p.a.dtype)) {
+  if (is_floating(p.a.dtype) && !accumulate) {
     if (p.m <= kSkinnyRows && unit_stride(p.b)) return gemm_skinny(p.m, p.n, p.k, p.a, p.b, c, ldc);
     if (p.n <= kSkinnyRows && unit_stride(p.a)) return product_few_columns(p, c, ldc);
   }
-  if (!product_by_library(p, c, ldc)) gemm_own(p.m, p.n, p.k, p.a, p.b, c, ldc);
+  if (!product_by_library(p, c, ldc, accumulate))
+    gemm_own(p.m, p.n, p.k, p.a, p.b, c, ldc, accumulate);
 }
+
+namespace {
 
 // Offsets of one batch item in elements.
 struct BatchOffset {
