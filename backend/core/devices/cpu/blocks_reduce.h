@@ -1,0 +1,255 @@
+// Block loops of the reductions, for one instruction set.
+#pragma once
+
+#include "devices/cpu/blocks_copy.h"
+
+namespace lamina::cpu::LAMINA_ISA_NS {
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+};
+
+// How two values combine; the same text serves one value and a vector of them. A NaN stays.
+struct Sum {
+  template <class T>
+  LAMINA_INLINE static T combine(T a, T b) { return a + b; }
+};
+struct Product {
+  template <class T>
+  LAMINA_INLINE static T combine(T a, T b) { return a * b; }
+};
+struct Min {
+  template <class T>
+  LAMINA_INLINE static T combine(T a, T b) { return ((b < a) | (b != b)) ? b : a; }
+};
+struct Max {
+  template <class T>
+  LAMINA_INLINE static T combine(T a, T b) { return ((b > a) | (b != b)) ? b : a; }
+};
+
+// Combines n > 0 contiguous elements: four vectors in flight, so that additions do not wait for one
+// another and rounding errors grow with n / (4 vectors) only.
+template <class Op, class T>
+LAMINA_INLINE T reduce_run(const T* s, int64_t n) {
+  using V = typename VectorOf<T>::type;
+  constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(T));
+  int64_t i = 1;
+  T result = s[0];
+  if (n >= 4 * kLanes) {
+    V acc[4], x[4];
+    __builtin_memcpy(acc, s, sizeof acc);
+    for (i = 4 * kLanes; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      __builtin_memcpy(x, s + i, sizeof x);
+      for (int k = 0; k < 4; ++k) acc[k] = Op::combine(acc[k], x[k]);
+    }
+    V all = Op::combine(Op::combine(acc[0], acc[1]), Op::combine(acc[2], acc[3]));
+    for (; i + kLanes <= n; i += kLanes) {
+      __builtin_memcpy(&x[0], s + i, sizeof(V));
+      all = Op::combine(all, x[0]);
+    }
+    T lanes[kLanes];
+    __builtin_memcpy(lanes, &all, sizeof lanes);
+    for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+      for (int64_t k = 0; k < width; ++k) lanes[k] = Op::combine(lanes[k], lanes[k + width]);
+    }
+    result = lanes[0];
+  }
+  for (; i < n; ++i) result = Op::combine(result, s[i]);
+  return result;
+}
+
+template <class Op, class T>
+LAMINA_LOOP void reduce_rows_loop(void* acc, const void* src, int64_t m, int64_t n) {
+  auto* a = static_cast<T*>(acc);
+  auto* s = static_cast<const T*>(src);
+  if (n <= 0) return;
+  for (int64_t i = 0; i < m; ++i) a[i] = Op::combine(a[i], reduce_run<Op>(s + i * n, n));
+}
+
+template <class Op, class T>
+LAMINA_LOOP void reduce_cols_loop(void* acc, const void* src, int64_t m, int64_t n) {
+  auto* a = static_cast<T*>(acc);
+  auto* s = static_cast<const T*>(src);
+  int64_t i = 0;
+  for (; i + 4 <= m; i += 4, s += 4 * n) {
+    LAMINA_LANES
+    for (int64_t j = 0; j < n; ++j) {
+      T low = Op::combine(s[j], s[j + n]), high = Op::combine(s[j + 2 * n], s[j + 3 * n]);
+      a[j] = Op::combine(a[j], Op::combine(low, high));
+    }
+  }
+  for (; i < m; ++i, s += n) {
+    LAMINA_LANES
+    for (int64_t j = 0; j < n; ++j) a[j] = Op::combine(a[j], s[j]);
+  }
+}
+
+// ---- complex64 -----------------------------------------------------------------------------------
+
+struct ComplexSum {
+  LAMINA_INLINE static C64 combine(C64 a, C64 b) { return a + b; }
+};
+struct ComplexProduct {
+  LAMINA_INLINE static C64 combine(C64 a, C64 b) { return a * b; }
+};
+struct ComplexMin {
+  LAMINA_INLINE static C64 combine(C64 a, C64 b) { return minimum(a, b); }
+};
+struct ComplexMax {
+  LAMINA_INLINE static C64 combine(C64 a, C64 b) { return maximum(a, b); }
+};
+template <class Op>
+LAMINA_LOOP void reduce_rows_complex(void* acc, const void* src, int64_t m, int64_t n) {
+  auto* a = static_cast<C64*>(acc);
+  auto* s = static_cast<const C64*>(src);
+  if (n <= 0) return;
+  for (int64_t i = 0; i < m; ++i, s += n) {
+    C64 even = s[0], odd = n > 1 ? s[1] : s[0];
+    for (int64_t j = 2; j + 1 < n; j += 2) {
+      even = Op::combine(even, s[j]);
+      odd = Op::combine(odd, s[j + 1]);
+    }
+    if (n > 1) even = Op::combine(even, odd);
+    if (n > 2 && n % 2 == 1) even = Op::combine(even, s[n - 1]);
+    a[i] = Op::combine(a[i], even);
+  }
+}
+template <class Op>
+LAMINA_LOOP void reduce_cols_complex(void* acc, const void* src, int64_t m, int64_t n) {
+  auto* a = static_cast<C64*>(acc);
+  auto* s = static_cast<const C64*>(src);
+  for (int64_t i = 0; i < m; ++i, s += n) {
+    for (int64_t j = 0; j < n; ++j) a[j] = Op::combine(a[j], s[j]);
+  }
+}
+
+// ---- Positions of extremes -----------------------------------------------------------------------
+
+// Whether v takes the place of the best so far: strictly better, or the first NaN.
+template <bool kLargest, class T>
+LAMINA_INLINE bool better(T v, T best) {
+  bool beats = kLargest ? v > best : v < best;
+  return beats | ((v != v) & (best == best));
+}
+template <class T>
+LAMINA_INLINE bool same(T a, T b) {
+  return (a == b) | ((a != a) & (b != b));
+}
+
+// The extreme first, by vectors; its position after, and only where it is needed.
+template <bool kLargest, class T>
+LAMINA_LOOP void arg_rows_loop(void* best, uint32_t* index, const void* src, int64_t base, int64_t m,
+                               int64_t n) {
+  constexpr int64_t kRun = 64;
+  auto* b = static_cast<T*>(best);
+  auto* s = static_cast<const T*>(src);
+  if (n <= 0) return;
+  for (int64_t i = 0; i < m; ++i, s += n) {
+    T value;
+    if constexpr (kLargest) value = reduce_run<Max>(s, n);
+    if constexpr (!kLargest) value = reduce_run<Min>(s, n);
+    if (!better<kLargest>(value, b[i])) continue;
+    int64_t j = 0;
+    for (; j + kRun <= n; j += kRun) {
+      T found = 0;
+      LAMINA_LANES
+      for (int64_t k = 0; k < kRun; ++k) found = same(s[j + k], value) ? T{1} : found;
+      if (found != 0) break;
+    }
+    while (!same(s[j], value)) ++j;
+    b[i] = value;
+    index[i] = static_cast<uint32_t>(base + j);
+  }
+}
+template <bool kLargest, class T>
+LAMINA_LOOP void arg_cols_loop(void* best, uint32_t* index, const void* src, int64_t base, int64_t m,
+                               int64_t n) {
+  auto* b = static_cast<T*>(best);
+  auto* s = static_cast<const T*>(src);
+  for (int64_t i = 0; i < m; ++i, s += n) {
+    auto position = static_cast<uint32_t>(base + i);
+    LAMINA_LANES
+    for (int64_t j = 0; j < n; ++j) {
+      bool take = better<kLargest>(s[j], b[j]);
+      b[j] = take ? s[j] : b[j];
+      index[j] = take ? position : index[j];
+    }
+  }
+}
+template <bool kLargest, bool kRows>
+LAMINA_LOOP void arg_complex(void* best, uint32_t* index, const void* src, int64_t base, int64_t m,
+                             int64_t n) {
+  auto* b = static_cast<C64*>(best);
+  auto* s = static_cast<const C64*>(src);
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      C64 v = s[i * n + j];
+      int64_t at = kRows ? i : j;
+      bool beats = kLargest ? greater(v, b[at]).v : less(v, b[at]).v;
+      bool nan = isnan(b[at]).v;
+      if (nan || !(beats || isnan(v).v)) continue;
+      b[at] = v;
+      index[at] = static_cast<uint32_t>(base + (kRows ? j : i));
+    }
+  }
+}
+
+// ---- Table ---------------------------------------------------------------------------------------
+
+template <class Op, class T>
+void fill_reduce(BlockTable& table, ReduceOp op, int d) {
+  table.reduce_rows[static_cast<int>(op)][d] = reduce_rows_loop<Op, T>;
+  table.reduce_cols[static_cast<int>(op)][d] = reduce_cols_loop<Op, T>;
+}
+template <class Op>
+void fill_reduce_complex(BlockTable& table, ReduceOp op) {
+  table.reduce_rows[static_cast<int>(op)][kIndexOf<Complex>] = reduce_rows_complex<Op>;
+  table.reduce_cols[static_cast<int>(op)][kIndexOf<Complex>] = reduce_cols_complex<Op>;
+}
+template <class T>
+void fill_args(BlockTable& table, int d) {
+  table.arg_rows[0][d] = arg_rows_loop<false, T>;
+  table.arg_rows[1][d] = arg_rows_loop<true, T>;
+  table.arg_cols[0][d] = arg_cols_loop<false, T>;
+  table.arg_cols[1][d] = arg_cols_loop<true, T>;
+}
+template <class T>
+void fill_reductions_of(BlockTable& table) {
+  constexpr int d = kIndexOf<T>;
+  // Sums and products of integers wrap, so the unsigned loop serves the signed type too.
+  fill_reduce<Sum, typename Traits<T>::Unsigned>(table, ReduceOp::sum, d);
+  fill_reduce<Product, typename Traits<T>::Unsigned>(table, ReduceOp::prod, d);
+  fill_reduce<Min, T>(table, ReduceOp::min, d);
+  fill_reduce<Max, T>(table, ReduceOp::max, d);
+  fill_args<T>(table, d);
+}
+template <class... Ts>
+void fill_reductions_of_all(BlockTable& table) {
+  (fill_reductions_of<Ts>(table), ...);
+}
+
+inline void fill_reductions(BlockTable& table) {
+  fill_reductions_of_all<uint8_t, uint16_t, uint32_t, uint64_t, int8_t, int16_t, int32_t, int64_t,
+                         float, double>(table);
+  // Over bytes that are 0 and 1 the larger is "or" and the smaller is "and".
+  constexpr ReduceOp kOrs[] = {ReduceOp::sum, ReduceOp::max, ReduceOp::any};
+  constexpr ReduceOp kAnds[] = {ReduceOp::prod, ReduceOp::min, ReduceOp::all};
+  for (ReduceOp op : kOrs) {
+    fill_reduce<Max, uint8_t>(table, op, kBool_);
+  }
+  for (ReduceOp op : kAnds) {
+    fill_reduce<Min, uint8_t>(table, op, kBool_);
+  }
+  fill_args<uint8_t>(table, kBool_);
+  fill_reduce_complex<ComplexSum>(table, ReduceOp::sum);
+  fill_reduce_complex<ComplexProduct>(table, ReduceOp::prod);
+  fill_reduce_complex<ComplexMin>(table, ReduceOp::min);
+  fill_reduce_complex<ComplexMax>(table, ReduceOp::max);
+  table.arg_rows[0][kIndexOf<Complex>] = arg_complex<false, true>;
+  table.arg_rows[1][kIndexOf<Complex>] = arg_complex<true, true>;
+  table.arg_cols[0][kIndexOf<Complex>] = arg_complex<false, false>;
+  table.arg_cols[1][kIndexOf<Complex>] = arg_complex<true, false>;
+}
+
+}  // namespace lamina::cpu::LAMINA_ISA_NS
