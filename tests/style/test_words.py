@@ -12,7 +12,7 @@ FORBIDDEN = re.compile(
     "|".join(
         [
             r"(?<![\w.~-])/(?:root|work)/",
-            r"/home/(?!user\b|you\b)\w",
+            r"/home/(?!user\b|you\b|ada\b)\w",
             r"/Users/\w",
             r"pypi\.(?:org|io)|pythonhosted\.",
             r"registry\.(?:npm|yarn)\w*\.",
