@@ -26,9 +26,9 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]
 
 from .cell import Code, needs_await
-from .display import LiveView, in_notebook, mimebundle
+from .display import in_notebook, live_view, mimebundle
 from .profile import check_free, profile
-from .recorder import engine, now_ns
+from .recorder import Sink, engine, now_ns
 from .recording import Lap, Recording
 
 MAGIC = "mlx_profile"
@@ -158,7 +158,7 @@ class ProfileMagics(Magics):
         __tracebackhide__ = True
         with _device(options.device), _usage_errors():
             check_free()
-            live = _live_view(options, code.source.name)
+            live = _live_view(options)
             p = profile(code.source.name, view=live)
             p.__enter__()
         value = None
@@ -177,13 +177,13 @@ class ProfileMagics(Magics):
         return value
 
     def _deliver(
-        self, options: argparse.Namespace, recording: Recording, live: LiveView | None
+        self, options: argparse.Namespace, recording: Recording, live: Sink | None
     ) -> None:
         if options.o:
             self.shell.push({options.o: recording})
         if options.save:
             recording.save(options.save)
-        if not options.q and not (live and live.shown):
+        if not options.q and live is None:
             self.shell.display_pub.publish(data=mimebundle(recording))
 
 
@@ -205,15 +205,11 @@ async def _laps(options: argparse.Namespace, code: Code, p: profile) -> Any:
     return value
 
 
-def _live_view(options: argparse.Namespace, title: str) -> LiveView | None:
-    """The view that follows the run: where asked for, and by default in a notebook."""
+def _live_view(options: argparse.Namespace) -> Sink | None:
+    """The view that follows the run: in a notebook, unless not wanted."""
     if options.q or options.live is False or not in_notebook():
         return None
-    live = LiveView(title)
-    if live.view is None:
-        return None
-    live.show()
-    return live
+    return live_view(say_why_not=options.live is True)
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:

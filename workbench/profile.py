@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import TracebackType
 
-from .display import LiveView, live_view
-from .recorder import Recorder
+from .display import live_view
+from .recorder import Recorder, Sink
 from .recording import Failure, Lap, Recording, SourceCell
 
 _running: profile | None = None
@@ -35,7 +36,7 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
         *,
         live: bool = False,
         ceilings: bool = True,
-        view: LiveView | None = None,
+        view: Sink | None = None,
     ) -> None:
         self._title = title
         self._live = live
@@ -61,7 +62,7 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
         try:
             self._recording = None
             if self._live and self._view is None:
-                self._view = live_view(self._title)
+                self._view = live_view()
             self._recorder = Recorder(self._title, self._view)
             self._recorder.start()
         except BaseException:
@@ -84,7 +85,10 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
             self._recorder = None
             self._release()
         if self._view is not None:
-            self._view.finish(self._recording)
+            try:
+                self._view.finish(self._recording)
+            except Exception as fault:  # a view's fault must not hide the user's exception
+                warnings.warn(f"profile: the live view stopped: {fault!r}", stacklevel=2)
 
     def _release(self) -> None:
         global _running

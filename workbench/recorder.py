@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +40,7 @@ from .recording import (
 )
 
 DRAIN_HZ = 30
+TICKS_HZ = 10
 EVAL, PLAN, LAUNCH, OVERHEAD = 1, 2, 3, 10
 
 
@@ -53,13 +55,18 @@ def engine() -> Any:
 
 
 class Sink(Protocol):
-    """Receiver of what was just drained; called from the draining thread, never by two at once."""
+    """A live view: receives what was just drained, on the draining thread, never from two at once.
+
+    ``begin`` comes first, ``tick`` (send what was gathered) at most ten times a second, ``finish``
+    from the caller's thread once the recording exists.
+    """
 
     def begin(self, recorder: Recorder) -> None: ...
     def plan(self, description: Mapping[str, Any]) -> None: ...
     def origins(self, list_id: int, ids: Sequence[int], table: Mapping[int, Any]) -> None: ...
     def events(self, events: Events, dropped: int) -> None: ...
-    def tick(self, now: int) -> None: ...
+    def tick(self) -> None: ...
+    def finish(self, recording: Recording) -> None: ...
 
 
 class Recorder:
@@ -78,13 +85,12 @@ class Recorder:
         self._origins: dict[int, Origin] = {}
         self._origin_lists: dict[int, Column] = {}
         self._drain_ns = 0
+        self._begun = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._memory_start = MemoryState()
 
     def start(self) -> None:
-        if self._sink is not None:
-            self._sink.begin(self)
         self._memory_start = MemoryState(**self.core._memory())
         self.core._trace_start(self._capacity)
         self._thread = threading.Thread(target=self._pump, name="lamina-recorder", daemon=True)
@@ -107,8 +113,9 @@ class Recorder:
             self._thread.join()
         drain_ns = self._drain_ns
         self._drain()
-        self._look_up_origins()
+        self._to_sink(lambda sink: sink.tick())
         events = np.concatenate(self._chunks) if self._chunks else np.zeros(0, EVENT_DTYPE)
+        self._look_up_origins(events)
         own = events[events["kind"] == OVERHEAD]
         return Recording(
             events=events,
@@ -131,21 +138,29 @@ class Recorder:
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
 
-    def now(self) -> int:
-        return now_ns()
-
     def _pump(self) -> None:
+        ticked = 0
         while not self._stopping.wait(1 / DRAIN_HZ):
             start = time.thread_time_ns()
-            try:
-                self._drain()
-                if self._sink is not None:
-                    self._look_up_origins()
-                    self._sink.tick(now_ns())
-            except Exception as error:  # the user's program must not feel a fault in here
-                self._sink = None
-                warnings.warn(f"profile: the live view stopped: {error!r}", stacklevel=1)
+            self._drain()
+            now = now_ns()
+            if now - ticked >= 1e9 / TICKS_HZ:
+                ticked = now
+                self._to_sink(lambda sink: sink.tick())
             self._drain_ns += time.thread_time_ns() - start
+
+    def _to_sink(self, send: Callable[[Sink], None]) -> None:
+        """Pass something on; begin with the first, so that a short run is not burdened with it."""
+        if self._sink is None:
+            return
+        try:
+            if not self._begun:
+                self._begun = True
+                self._sink.begin(self)
+            send(self._sink)
+        except Exception as error:  # the user's program must not feel a fault of a view
+            self._sink = None
+            warnings.warn(f"profile: the live view stopped: {error!r}", stacklevel=1)
 
     def _drain(self) -> None:
         data, dropped = self.core._trace_drain()
@@ -156,7 +171,8 @@ class Recorder:
         self._chunks.append(events)
         self._describe_plans(events)
         if self._sink is not None:
-            self._sink.events(events, self._dropped)
+            self._look_up_origins(events)
+            self._to_sink(lambda sink: sink.events(events, self._dropped))
 
     def _describe_plans(self, events: Events) -> None:
         named = events[np.isin(events["kind"], (EVAL, PLAN, LAUNCH))]["a"]
@@ -170,15 +186,13 @@ class Recorder:
                 self._missing.add(plan_id)
                 warnings.warn(f"profile: plan {plan_id} has no description: {error}", stacklevel=1)
                 continue
-            if self._sink is not None:
-                self._sink.plan(description)
+            self._to_sink(partial(_send_plan, description))
 
-    def _look_up_origins(self) -> None:
-        for events in self._chunks[-1:] if self._sink is not None else self._chunks:
-            found = events[events["kind"] == EVAL]["d"]
-            for list_id in np.unique(found).tolist():
-                if list_id > 0 and list_id not in self._origin_lists:
-                    self._look_up(list_id)
+    def _look_up_origins(self, events: Events) -> None:
+        found = events[events["kind"] == EVAL]["d"]
+        for list_id in np.unique(found).tolist():
+            if list_id > 0 and list_id not in self._origin_lists:
+                self._look_up(list_id)
 
     def _look_up(self, list_id: int) -> None:
         ids = [int(i) for i in self.core._origins(list_id)]
@@ -188,13 +202,19 @@ class Recorder:
         for i, row in table.items():
             text = linecache.getline(row["file"], row["line"]).strip() if row["file"] else ""
             self._origins[i] = Origin(id=i, text=text, **row)
-        if self._sink is not None:
-            self._sink.origins(list_id, ids, table)
+        self._to_sink(lambda sink: sink.origins(list_id, ids, table))
+
+
+def _send_plan(description: Mapping[str, Any], sink: Sink) -> None:
+    sink.plan(description)
 
 
 def _schema(core: Any) -> tuple[EventKind, ...]:
     rows = core._event_schema()
-    return tuple(EventKind(r["id"], r["name"], r["span"], dict(r["fields"])) for r in rows)
+    # A name that is a C++ word carries an underscore there ("free_"), but not in recordings.
+    return tuple(
+        EventKind(r["id"], r["name"].rstrip("_"), r["span"], dict(r["fields"])) for r in rows
+    )
 
 
 def _machine(core: Any, measure_ceilings: bool) -> Machine:

@@ -7,6 +7,7 @@ difference to the allocator's counter at the end and is 0 where nothing was lost
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from ..recording import Column, Recording, Run
 from .table import format_bytes, format_ns, percent, plain, text_table
 
 ARENA = 6
+# Field c of a free event whose buffer was adopted.
+FREE_EXTERNAL = 1
 BEFORE = "before the recording"
 
 
@@ -199,7 +202,7 @@ def _buffers(recording: Recording, events: np.ndarray[Any, Any]) -> tuple[tuple[
             if buffer in live:
                 first, opening = live.pop(buffer)
                 rows.append((first, buffer, opening, event[3], i))
-            elif buffer not in seen:
+            elif buffer not in seen and event[7] != FREE_EXTERNAL:
                 early_free[buffer] = (event[3], i, event[6])
         else:
             live[buffer] = (i, event)
@@ -279,9 +282,13 @@ def _buffer(
     last: int,
     uses: list[tuple[int, int]],
 ) -> Buffer:
-    _, _, run_id, t, _, buffer, size, category, node_id = opening
-    if node_id < 0 and category != ARENA and uses:
-        run_id, node_id = uses[0]
+    _, thread, run_id, t, _, buffer, size, category, node_id = opening
+    if run_id not in recording.run_by_id or (node_id < 0 and category != ARENA):
+        if uses:
+            run_id, node_id = uses[0]
+        else:
+            during = _run_at(recording, t, thread)
+            run_id = during.id if during else run_id
     run = recording.run_by_id.get(run_id)
     node = _node(recording, run_id, node_id) if category != ARENA else None
     origin = recording.origin(run.plan, node.id, run) if run and node else None
@@ -366,8 +373,13 @@ def _peak(
     )
 
 
-def _run_at(recording: Recording, t: int) -> Run | None:
-    return next((run for run in recording.runs if run.t0 <= t <= run.t1), None)
+def _run_at(recording: Recording, t: int, thread: int | None = None) -> Run | None:
+    """The evaluation going on at ``t``, on ``thread`` if given."""
+    at = bisect_right(recording.runs, t, key=lambda run: run.t0)
+    for run in reversed(recording.runs[max(at - 8, 0) : at]):
+        if run.t1 >= t and thread in (None, run.thread):
+            return run
+    return None
 
 
 def _arena(
