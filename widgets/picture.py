@@ -1,0 +1,260 @@
+"""Draws the static picture: fusion graph, memory and timeline of a recording, with matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from .layout import lay_out
+
+if TYPE_CHECKING:
+    from lamina.workbench.plan import Plan
+    from lamina.workbench.recording import Recording
+
+GROUND = "#f4f4f1"
+INK = "#1c1c1c"
+DIM = "#606060"
+KIND_COLOR = {"map": "#56B4E9", "reduce": "#E69F00", "row": "#F0E442", "call": "#0072B2"}
+CATEGORY_COLOR = {
+    "parameter": "#009E73",
+    "gradient": "#E69F00",
+    "optimizer state": "#CC79A7",
+    "activation": "#0072B2",
+    "input data": "#F0E442",
+    "arena": "#56B4E9",
+    "output": "#D55E00",
+}
+HATCH = {"gradient": "//", "optimizer state": "\\\\", "input data": "..", "arena": "//", "output": "xx"}
+STACK = (
+    "before the recording", "parameter", "optimizer state", "input data",
+    "gradient", "output", "activation", "arena", "temporary",
+)  # fmt: skip
+MAX_BOXES = 40
+
+
+@dataclass(frozen=True)
+class Box:
+    label: str
+    detail: str
+    color: str
+
+
+def draw(recording: Recording, view: str, max_bytes: int) -> bytes:
+    """PNG of at most ``max_bytes``: the resolution gives way."""
+    with matplotlib.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "path.simplify": True}):
+        figure = _figure(recording, view)
+        data = b""
+        for dpi in (100, 80, 64, 50, 36):
+            data = _png(figure, dpi)
+            if len(data) <= max_bytes:
+                break
+    return data
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    out = io.BytesIO()
+    FigureCanvasAgg(figure)
+    # Few flat colours: a palette of 8 bits holds them, at a third of the size.
+    figure.savefig(out, format="png", dpi=dpi, facecolor=GROUND, pil_kwargs={"optimize": True})
+    return _palette(out.getvalue())
+
+
+def _palette(png: bytes) -> bytes:
+    try:
+        from PIL import Image
+    except ImportError:
+        return png
+    out = io.BytesIO()
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image.save(out, format="png", optimize=True)
+    return min(png, out.getvalue(), key=len)
+
+
+def _figure(recording: Recording, view: str) -> Figure:
+    parts = ["graph", "memory", "latency"] if view == "profile" else [view]
+    graph = _graph_of(recording) if "graph" in parts else None
+    tall = min(9.0, max(4.4, graph[1].height * 0.8 + 0.6)) if graph else 3.0
+    figure = Figure(figsize=(10, tall), facecolor=GROUND, layout="constrained")
+    right: Any = figure
+    if graph is not None:
+        if len(parts) > 1:
+            left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
+            for half in (left, right):
+                half.set_facecolor(GROUND)
+        else:
+            left = figure
+        _draw_graph(left.subplots(), *graph)
+    rest = [part for part in parts if part != "graph"]
+    if rest:
+        axes = np.atleast_1d(right.subplots(len(rest), 1))
+        for part, axis in zip(rest, axes, strict=True):
+            (_draw_memory if part == "memory" else _draw_latency)(axis, recording)
+    return figure
+
+
+def busiest_plan(recording: Recording) -> Plan | None:
+    """The plan that most time went into."""
+    time: dict[int, int] = {}
+    for run in recording.runs:
+        time[run.plan] = time.get(run.plan, 0) + run.t1 - run.t0
+    plans = [recording.plans[i] for i in time if i in recording.plans]
+    return max(plans, key=lambda plan: (len(plan.groups) > 1, time[plan.id]), default=None)
+
+
+def _graph_of(recording: Recording) -> tuple[Any, ...] | None:
+    plan = busiest_plan(recording)
+    if plan is None or not plan.groups:
+        return None
+    boxes, key_of = _kernel_boxes(plan)
+    if len(boxes) > MAX_BOXES:
+        boxes, key_of = _module_boxes(recording, plan)
+    names = list(boxes)
+    number = {name: i for i, name in enumerate(names)}
+    cost: dict[tuple[int, int], int] = {}
+    for edge in plan.edges:
+        a, b = key_of.get(edge.src), key_of.get(edge.dst)
+        if a is None or b is None or a == b or edge.fused:
+            continue
+        pair = (number[a], number[b])
+        cost[pair] = cost.get(pair, 0) + edge.bytes
+    shown = [boxes[name] for name in names]
+    sizes = [(max(0.9, 0.075 * max(len(box.label), len(box.detail)) + 0.2), 0.42) for box in shown]
+    layout = lay_out(sizes, list(cost))
+    title = f"plan {plan.id}: {len(plan.nodes)} operations in {len(plan.launches)} launches"
+    return shown, layout, sizes, cost, title
+
+
+def _kernel_boxes(plan: Plan) -> tuple[dict[Any, Box], dict[int, Any]]:
+    from lamina.workbench.analysis.table import format_bytes
+
+    boxes = {}
+    for group in plan.groups:
+        label = group.label if len(group.label) <= 24 else group.label[:23] + "…"
+        detail = f"{len(group.nodes)} ops, {format_bytes(group.reads + group.writes)}"
+        boxes[group.id] = Box(label, detail, KIND_COLOR.get(group.kind, "#999999"))
+    return boxes, {node.id: node.group for node in plan.nodes if node.group is not None}
+
+
+def _module_boxes(recording: Recording, plan: Plan) -> tuple[dict[Any, Box], dict[int, Any]]:
+    """Kernels merged by module path; the path is cut until few enough boxes are left."""
+    for depth in (3, 2, 1, 0):
+        key_of: dict[int, Any] = {}
+        kernels: dict[Any, set[int]] = {}
+        for node in plan.nodes:
+            if node.group is None:
+                continue
+            origin = recording.origin(plan.id, node.id)
+            path = ".".join((origin.module if origin else "").split(".")[:depth])
+            phase = origin.phase if origin else ""
+            key = (phase, path or (origin.function if origin else ""))
+            key_of[node.id] = key
+            kernels.setdefault(key, set()).add(node.group)
+        if len(kernels) <= MAX_BOXES or depth == 0:
+            break
+    boxes: dict[Any, Box] = {}
+    for key, groups in kernels.items():
+        phase, path = key
+        mark = "∂ " if phase == "backward" else ""
+        color = "#E69F00" if phase == "backward" else "#56B4E9"
+        boxes[key] = Box(f"{mark}{path or 'other'}"[:26], f"{len(groups)} kernels", color)
+    return boxes, key_of
+
+
+def _draw_graph(
+    axis: Any, boxes: Sequence[Box], layout: Any, sizes: Any, cost: Any, title: str
+) -> None:
+    from lamina.workbench.analysis.table import format_bytes
+
+    axis.set_axis_off()
+    axis.set_title(f"What is not fused costs memory traffic\n{title}", color=INK, fontsize=9)
+    axis.set_xlim(-0.1, layout.width + 0.1)
+    axis.set_ylim(layout.height + 0.1, -0.1)
+    axis.set_aspect("equal")
+    # Text must shrink with the drawing, or labels run over.
+    scale = min(1.0, 4.4 / max(layout.width, 0.1), 8.2 / max(layout.height, 0.1))
+    small = len(cost) > 24
+    for (a, b), count in cost.items():
+        (x0, y0), (x1, y1) = layout.points[a], layout.points[b]
+        start, end = (x0, y0 + sizes[a][1] / 2), (x1, y1 - sizes[b][1] / 2)
+        width = 0.6 + min(2.0, np.log10(max(count, 1)) / 5)
+        style = {"arrowstyle": "-|>", "color": "#B35900", "lw": width * scale, "ls": "--"}
+        axis.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
+        if not small:
+            middle = ((x0 + x1) / 2, (start[1] + end[1]) / 2)
+            axis.text(*middle, format_bytes(count), fontsize=6 * scale + 1, color=DIM, ha="center")
+    for box, (x, y), (w, h) in zip(boxes, layout.points, sizes, strict=True):
+        style = "round,pad=0,rounding_size=0.06"
+        fill = matplotlib.colors.to_rgba(box.color, 0.3)
+        patch = FancyBboxPatch((x - w / 2, y - h / 2), w, h, style, fc=fill, ec=box.color, lw=0.9)
+        axis.add_patch(patch)
+        axis.text(x, y - 0.07, box.label, fontsize=8 * scale, color=INK, ha="center", va="center")
+        axis.text(x, y + 0.11, box.detail, fontsize=6.5 * scale, color=DIM, ha="center", va="center")
+
+
+def _style(axis: Any) -> None:
+    axis.set_facecolor(GROUND)
+    axis.tick_params(colors=DIM, labelsize=7)
+    for side, spine in axis.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#a0a0a0")
+
+
+def _draw_memory(axis: Any, recording: Recording) -> None:
+    from lamina.workbench import analysis
+    from lamina.workbench.analysis.table import format_bytes
+
+    from .facts import thin
+
+    _style(axis)
+    memory = analysis.memory(recording)
+    peak = memory.peak
+    axis.set_title(f"Live memory, peak {format_bytes(peak.bytes)}", color=INK, fontsize=9)
+    rows = thin(memory.t, memory.active, 1500)
+    t = (memory.t[rows] - recording.window[0]) / 1e6
+    names = sorted(memory.by_category, key=lambda n: STACK.index(n) if n in STACK else -1)
+    base = np.zeros(len(rows))
+    for name in names:
+        upper = base + memory.by_category[name][rows] / 1e6
+        axis.fill_between(
+            t, base, upper, step="post", lw=0.5, label=name, hatch=HATCH.get(name),
+            fc=matplotlib.colors.to_rgba(CATEGORY_COLOR.get(name, "#999999"), 0.55), ec="#404040",
+        )  # fmt: skip
+        base = upper
+    axis.axhline(peak.bytes / 1e6, color=INK, lw=0.8, ls=":")
+    axis.set_xlabel("ms", color=DIM)
+    axis.set_ylabel("MB", color=DIM)
+    if names:
+        axis.legend(fontsize=6.5, frameon=False, ncols=2, loc="best")
+
+
+def _draw_latency(axis: Any, recording: Recording) -> None:
+    from lamina.workbench import analysis
+    from lamina.workbench.analysis.table import format_ns
+
+    _style(axis)
+    kernels = analysis.kernels(recording)
+    axis.set_title(f"Kernels by time, {format_ns(kernels.total_ns)} in all", color=INK, fontsize=9)
+    top = kernels.rows[:10]
+    if not top:
+        axis.set_axis_off()
+        return
+    y = np.arange(len(top))
+    axis.barh(y, [row.total_ns / 1e6 for row in top], color="#56B4E9", ec="#0072B2", lw=0.6)
+    ceilings = recording.machine.ceilings
+    for at, row in zip(y, top, strict=True):
+        share = f", {100 * row.gbs / ceilings.bandwidth_gbs:.0f}% of peak" if ceilings else ""
+        note = f" {row.count} x, {row.gbs:.1f} GB/s{share}"
+        axis.text(row.total_ns / 1e6, at, note, va="center", fontsize=6.5, color=DIM)
+    names = [row.name if len(row.name) <= 28 else row.name[:27] + "…" for row in top]
+    axis.set_yticks(y, names)
+    axis.invert_yaxis()
+    axis.set_xlim(0, max(row.total_ns for row in top) / 1e6 * 1.6)
+    axis.set_xlabel("ms", color=DIM)

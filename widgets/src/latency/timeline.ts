@@ -1,0 +1,227 @@
+// Lanes of slices over time: evaluations, planning and copies, launches.
+import * as format from "../shared/format.ts";
+import { L, R, S, type Store } from "../shared/model.ts";
+import { type Mark, SlicePyramid } from "../shared/pyramid.ts";
+import { type Axis, ticks, toPixel } from "../shared/scale.ts";
+import { kKindColor, kKindGlyph, mix, type Theme } from "../shared/theme.ts";
+
+export const kAxisHeight = 22;
+export const kLaneHeight = 34;
+export const kLaneLabel = 76;
+export const kLanes = ["evaluations", "planning", "launches"] as const;
+
+const kOutcomes = ["hit", "polymorphic", "miss"];
+const kSpanNames: Record<number, string> = { 2: "plan", 7: "copy", 8: "sync" };
+const kSpanColors: Record<number, string> = { 2: "#CC79A7", 7: "#E69F00", 8: "#8C8C8C" };
+
+export interface SliceInfo {
+  lane: number;
+  t0: number;
+  t1: number;
+  title: string;
+  lines: string[];
+  color: string;
+  glyph: string;
+  plan: number;
+  launch: number;
+}
+
+export class Timeline {
+  private pyramids = kLanes.map(() => new SlicePyramid());
+  private epoch = -1;
+  private forgotten = 0;
+
+  constructor(private store: Store) {}
+
+  update(): void {
+    const { store } = this;
+    const gone = store.launches.forgotten + store.runs.forgotten + store.spans.forgotten;
+    if (this.epoch !== store.epoch || this.forgotten !== gone) {
+      for (const pyramid of this.pyramids) pyramid.clear();
+      this.epoch = store.epoch;
+      this.forgotten = gone;
+    }
+    const { runs, spans, launches } = store;
+    this.pyramids[0].update(runs.column(R.t0), runs.column(R.t1), runs.length);
+    this.pyramids[1].update(spans.column(S.t0), spans.column(S.t1), spans.length);
+    this.pyramids[2].update(launches.column(L.t0), launches.column(L.t1), launches.length);
+  }
+
+  range(): [number, number] {
+    let from = Number.POSITIVE_INFINITY;
+    let to = Number.NEGATIVE_INFINITY;
+    const take = (t0: Float64Array, t1: Float64Array, length: number) => {
+      if (length === 0) return;
+      from = Math.min(from, t0[0]);
+      for (let i = Math.max(0, length - 64); i < length; i++) to = Math.max(to, t1[i]);
+    };
+    const { runs, spans, launches } = this.store;
+    take(runs.column(R.t0), runs.column(R.t1), runs.length);
+    take(spans.column(S.t0), spans.column(S.t1), spans.length);
+    take(launches.column(L.t0), launches.column(L.t1), launches.length);
+    if (!(to > from)) return [0, 1e6];
+    const margin = (to - from) * 0.01;
+    return [from - margin, to + margin];
+  }
+
+  marks(lane: number, axis: Axis): Mark[] {
+    return this.pyramids[lane].marks(axis.from, axis.to, axis.pixels * 1.5);
+  }
+
+  info(lane: number, i: number): SliceInfo {
+    if (lane === 0) return this.runInfo(i);
+    if (lane === 1) return this.spanInfo(i);
+    return this.launchInfo(i);
+  }
+
+  private runInfo(i: number): SliceInfo {
+    const { runs } = this.store;
+    const outcome = runs.column(R.outcome)[i];
+    const plan = runs.column(R.plan)[i];
+    const [t0, t1] = [runs.column(R.t0)[i], runs.column(R.t1)[i]];
+    return {
+      lane: 0,
+      t0,
+      t1,
+      title: `eval ${runs.column(R.run)[i]}: ${kOutcomes[outcome] ?? "unknown"}`,
+      lines: [`plan ${plan} · ${runs.column(R.nodes)[i]} nodes`],
+      color: outcome === 2 ? "#D55E00" : outcome === 1 ? "#E69F00" : "#009E73",
+      glyph: outcome === 2 ? "✗" : outcome === 1 ? "≈" : "✓",
+      plan,
+      launch: -1,
+    };
+  }
+
+  private spanInfo(i: number): SliceInfo {
+    const { spans } = this.store;
+    const kind = spans.column(S.kind)[i];
+    const [a, b] = [spans.column(S.a)[i], spans.column(S.b)[i]];
+    return {
+      lane: 1,
+      t0: spans.column(S.t0)[i],
+      t1: spans.column(S.t1)[i],
+      title: kSpanNames[kind] ?? "span",
+      lines: kind === 2 ? [`plan ${a} · ${b} nodes`] : kind === 7 ? [format.bytes(a)] : [],
+      color: kSpanColors[kind] ?? "#8C8C8C",
+      glyph: kind === 2 ? "⚙" : kind === 7 ? "⇉" : "‖",
+      plan: kind === 2 ? a : -1,
+      launch: -1,
+    };
+  }
+
+  private launchInfo(i: number): SliceInfo {
+    const { launches } = this.store;
+    const [plan, launch] = [launches.column(L.plan)[i], launches.column(L.launch)[i]];
+    const index = this.store.plans.get(plan);
+    const group = index?.launchGroups(launch)[0];
+    const [t0, t1] = [launches.column(L.t0)[i], launches.column(L.t1)[i]];
+    const moved = launches.column(L.reads)[i] + launches.column(L.writes)[i];
+    return {
+      lane: 2,
+      t0,
+      t1,
+      title: index?.launches.get(launch)?.name ?? `plan ${plan} launch ${launch}`,
+      lines: [`${format.bytes(moved)} moved · ${format.rate(moved, t1 - t0)}`],
+      color: kKindColor[group?.kind ?? ""] ?? "#8C8C8C",
+      glyph: kKindGlyph[group?.kind ?? ""] ?? "·",
+      plan,
+      launch,
+    };
+  }
+}
+
+export interface TimelineDraw {
+  context: CanvasRenderingContext2D;
+  width: number;
+  height: number;
+  theme: Theme;
+  timeline: Timeline;
+  axis: Axis;
+  /** Launches of this kernel stand out. */
+  selected: { plan: number; launches: ReadonlySet<number> } | null;
+  hover: { lane: number; index: number } | null;
+}
+
+export function laneTop(lane: number): number {
+  return kAxisHeight + 6 + lane * (kLaneHeight + 8);
+}
+
+export function drawTimeline(input: TimelineDraw): void {
+  const { context, theme, axis, width } = input;
+  const bottom = laneTop(kLanes.length) - 4;
+  context.font = `10px ${theme.font}`;
+  context.textBaseline = "middle";
+  context.textAlign = "center";
+  for (const tick of ticks(axis.from, axis.to, Math.max(2, Math.floor(axis.pixels / 90)))) {
+    const x = kLaneLabel + toPixel(axis, tick);
+    context.fillStyle = theme.border;
+    context.fillRect(Math.round(x), kAxisHeight - 4, 1, bottom - kAxisHeight + 4);
+    context.fillStyle = theme.dim;
+    if (x > kLaneLabel + 20 && x < width - 20) context.fillText(format.time(tick), x, 9);
+  }
+  kLanes.forEach((name, lane) => {
+    const y = laneTop(lane);
+    context.fillStyle = mix(theme.text, theme.background, 0.035);
+    context.fillRect(kLaneLabel, y, axis.pixels, kLaneHeight);
+    drawLane(input, lane);
+    context.fillStyle = theme.background;
+    context.fillRect(0, y, kLaneLabel, kLaneHeight);
+    context.fillStyle = theme.dim;
+    context.font = `11px ${theme.font}`;
+    context.textAlign = "left";
+    context.fillText(name, 6, y + kLaneHeight / 2);
+  });
+}
+
+function drawLane(input: TimelineDraw, lane: number): void {
+  const { context, theme, timeline, axis, selected, hover } = input;
+  const y = laneTop(lane);
+  context.save();
+  context.beginPath();
+  context.rect(kLaneLabel, y - 2, axis.pixels, kLaneHeight + 4);
+  context.clip();
+  for (const mark of timeline.marks(lane, axis)) {
+    const x0 = kLaneLabel + toPixel(axis, mark.t0);
+    const x1 = kLaneLabel + toPixel(axis, mark.t1);
+    const wide = x1 - x0;
+    if (mark.index < 0) {
+      // A bucket is as tall as it is busy.
+      const share = Math.min(1, mark.busy / (mark.t1 - mark.t0 || 1));
+      context.fillStyle = theme.forced ? theme.text : mix(theme.accent, theme.background, 0.7);
+      const tall = Math.max(2, kLaneHeight * share);
+      context.fillRect(x0, y + kLaneHeight - tall, Math.max(1, wide), tall);
+      continue;
+    }
+    const info = timeline.info(lane, mark.index);
+    const chosen =
+      selected !== null &&
+      lane === 2 &&
+      info.plan === selected.plan &&
+      selected.launches.has(info.launch);
+    const faded = selected !== null && lane === 2 && !chosen;
+    context.fillStyle = theme.forced
+      ? theme.background
+      : mix(info.color, theme.background, faded ? 0.25 : chosen ? 0.95 : 0.6);
+    context.fillRect(x0, y, Math.max(1, wide - (wide > 4 ? 1 : 0)), kLaneHeight);
+    const pointed = hover?.lane === lane && hover.index === mark.index;
+    if (pointed || (chosen && wide > 3) || theme.forced) {
+      context.strokeStyle = pointed ? theme.text : theme.accent;
+      context.lineWidth = pointed ? 2 : 1.5;
+      context.strokeRect(x0 + 0.5, y + 0.5, Math.max(1, wide - 1.5), kLaneHeight - 1);
+    }
+    if (wide > 26) {
+      context.fillStyle = theme.text;
+      context.textAlign = "left";
+      context.font = `11px ${theme.font}`;
+      const from = Math.max(x0, kLaneLabel);
+      const room = x1 - from - 10;
+      if (room > 12)
+        context.fillText(
+          format.elide(`${info.glyph} ${info.title}`, Math.floor(room / 6)),
+          from + 5,
+          y + kLaneHeight / 2,
+        );
+    }
+  }
+  context.restore();
+}

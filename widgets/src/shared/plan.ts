@@ -1,0 +1,138 @@
+// The plan as the engine describes it (wire names unchanged) and look-ups over it.
+
+export interface PlanNode {
+  id: number;
+  op: string;
+  kind: string;
+  params?: Record<string, unknown>;
+  inputs: number[];
+  shape: number[];
+  dtype: string;
+  bytes: number;
+  flops: number;
+  group: number | null;
+  role: string;
+  category: number;
+}
+
+export interface PlanGroup {
+  id: number;
+  kind: string;
+  label: string;
+  nodes: number[];
+  launch: number;
+  reads: number;
+  writes: number;
+  flops: number;
+  scratch: number;
+  program: string;
+}
+
+export interface PlanEdge {
+  src: number;
+  dst: number;
+  fused: boolean;
+  reason: string;
+  bytes: number;
+  via: number[];
+}
+
+export interface PlanLaunch {
+  id: number;
+  groups: number[];
+  name: string;
+  reads: number;
+  writes: number;
+  flops: number;
+  inputs: number[];
+  outputs: number[];
+}
+
+export interface PlanBuffer {
+  id: number;
+  node: number;
+  offset: number;
+  bytes: number;
+  first: number;
+  last: number;
+  storage: string;
+  donor: number;
+}
+
+export interface Plan {
+  plan: number;
+  key: string;
+  device: string;
+  nodes: PlanNode[];
+  groups: PlanGroup[];
+  edges: PlanEdge[];
+  launches: PlanLaunch[];
+  memory: {
+    arena_bytes: number;
+    output_bytes: number;
+    input_bytes?: number;
+    peak_bytes: number;
+    buffers: PlanBuffer[];
+  };
+  passes: { name: string; us: number; changed: number }[];
+  traffic: { unfused: number; fused: number; ideal: number };
+  outcome: string;
+}
+
+export interface Origin {
+  file: string;
+  line: number;
+  function: string;
+  module: string;
+  phase: string;
+}
+
+export const kCategories = [
+  "temporary",
+  "parameters",
+  "gradients",
+  "optimizer state",
+  "activations",
+  "input",
+  "arena",
+  "outputs",
+];
+
+/** A plan with maps by id; ids need not be positions. */
+export class PlanIndex {
+  readonly nodes = new Map<number, PlanNode>();
+  readonly groups = new Map<number, PlanGroup>();
+  readonly launches = new Map<number, PlanLaunch>();
+  readonly edgesOf = new Map<number, PlanEdge[]>();
+
+  constructor(readonly plan: Plan) {
+    for (const node of plan.nodes) this.nodes.set(node.id, node);
+    for (const group of plan.groups) this.groups.set(group.id, group);
+    for (const launch of plan.launches) this.launches.set(launch.id, launch);
+    for (const edge of plan.edges) {
+      for (const end of edge.src === edge.dst ? [edge.src] : [edge.src, edge.dst]) {
+        const list = this.edgesOf.get(end);
+        if (list) list.push(edge);
+        else this.edgesOf.set(end, [edge]);
+      }
+    }
+  }
+
+  groupOf(node: number): PlanGroup | null {
+    const id = this.nodes.get(node)?.group;
+    return id === null || id === undefined ? null : (this.groups.get(id) ?? null);
+  }
+
+  launchGroups(launch: number): PlanGroup[] {
+    return (this.launches.get(launch)?.groups ?? [])
+      .map((id) => this.groups.get(id))
+      .filter((group) => group !== undefined);
+  }
+
+  /** Unfused edges, dearest first; equal costs keep the plan's order. */
+  unfused(): PlanEdge[] {
+    return this.plan.edges
+      .filter((edge) => !edge.fused && edge.reason !== "")
+      .sort((a, b) => b.bytes - a.bytes);
+  }
+}

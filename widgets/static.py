@@ -1,0 +1,71 @@
+"""Static twin of the views for readers without a kernel: a PNG, and HTML without scripts.
+
+The PNG sits on a neutral ground so that it reads on light and dark pages.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lamina.workbench.recording import Recording
+
+# Text, HTML (with the picture inside) and the picture again must fit a saved notebook.
+MAX_BYTES = 150_000
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """What a saved notebook keeps of a recording; drawn on first use."""
+
+    recording: Recording
+    view: str
+
+    @cached_property
+    def text(self) -> str:
+        """Plain text summary."""
+        from lamina.workbench.report import text
+
+        return text(self.recording)
+
+    @cached_property
+    def png(self) -> bytes | None:
+        """Graph, memory and latency in one picture; None where matplotlib is missing."""
+        try:
+            from . import picture
+        except ImportError:
+            return None
+        # HTML carries it in base64, the bundle once more: 8/3 of its size in all.
+        return picture.draw(self.recording, self.view, (MAX_BYTES - len(self._tables)) * 3 // 8 - 512)
+
+    @cached_property
+    def _tables(self) -> str:
+        from lamina.workbench.report import html
+
+        return html(self.recording)
+
+    @cached_property
+    def html(self) -> str:
+        """Script-free HTML: the picture above the tables."""
+        if self.png is None:
+            return self._tables
+        source = base64.b64encode(self.png).decode()
+        return (
+            f"<div><img alt='Fusion graph, memory and timeline of the recording' "
+            f"style='max-width:100%' src='data:image/png;base64,{source}'/>{self._tables}</div>"
+        )
+
+    def bundle(self) -> dict[str, str]:
+        """Mime type to data, as ``_repr_mimebundle_`` gives it."""
+        data = {"text/plain": self.text, "text/html": self.html}
+        if self.png is not None:
+            data["image/png"] = base64.b64encode(self.png).decode()
+        return data
+
+
+def twin(recording: Recording, view: str = "profile") -> Twin:
+    """The static twin of one view: ``profile`` (all three), ``graph``, ``memory`` or ``latency``."""
+    return Twin(recording, view)
