@@ -179,3 +179,19 @@ def test_text_and_json() -> None:
     m = memory(recording())
     json.dumps(m.to_dict())
     assert "peak 14.2 kB" in str(m)
+
+
+def test_bindings_carry_the_category_of_the_buffer() -> None:
+    """Events without run ids, as an allocator that knows no run writes them."""
+    events = [
+        event("eval", 4, 0, 1000, 7, 0, 5, 3),
+        event("alloc", 0, 100, None, 8, 64, 7, -1),
+        event("bind", 4, 110, None, 8, 4, 1),
+        event("alloc", 0, 120, None, 9, 4096, 6, -1),
+        event("bind", 5, 2000, None, 8, 1, 0, 2),
+    ]
+    m = memory(recording(events, memory_start=MemoryState(), memory_end=MemoryState(4160)))
+    output, arena = m.buffers
+    assert (output.run, output.op, output.category) == (4, "sum", "gradient")
+    assert (arena.run, arena.op) == (4, "arena")
+    assert [p.op for p in m.peak.parts] == ["exp", "sum"]

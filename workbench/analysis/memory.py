@@ -220,22 +220,30 @@ def _buffers(recording: Recording, events: np.ndarray[Any, Any]) -> tuple[tuple[
     return (*old, *found), before - sum(b.bytes for b in old)
 
 
-Bindings = Mapping[int, list[tuple[int, int, int]]]
+@dataclass(frozen=True)
+class Use:
+    """An evaluation that bound a buffer, to which node, as what."""
+
+    t: int
+    run: int
+    node: int
+    category: int
+
+
+Bindings = Mapping[int, list[Use]]
 
 
 def _bindings(recording: Recording) -> Bindings:
-    """Buffer id -> (time, run, node) of every evaluation that bound it."""
-    bound: dict[int, list[tuple[int, int, int]]] = {}
-    for event in recording.of_kind("bind").tolist():
-        bound.setdefault(event[5], []).append((event[3], event[2], event[6]))
+    bound: dict[int, list[Use]] = {}
+    for _, _, run, t, _, buffer, node, _, category in recording.of_kind("bind").tolist():
+        bound.setdefault(buffer, []).append(Use(t, run, node, category))
     return bound
 
 
-def _bound(bound: Bindings, buffer: int, t0: int, t1: int | None) -> list[tuple[int, int]]:
-    """(run, node) of the bindings in a buffer's life; ids may be used again after it."""
-    return [
-        (run, node) for t, run, node in bound.get(buffer, ()) if t0 <= t and (t1 is None or t <= t1)
-    ]
+def _bound(bound: Bindings, buffer: int, t0: int, t1: int | None) -> list[Use]:
+    """The bindings in a buffer's life; ids may be used again after it."""
+    uses = bound.get(buffer, ())
+    return [use for use in uses if t0 <= use.t and (t1 is None or use.t <= t1)]
 
 
 def _old_buffers(
@@ -255,7 +263,7 @@ def _old_buffers(
         freed, last, size = early_free.get(buffer, (None, -1, 0))
         until = freed if freed is not None else allocated.get(buffer)
         uses = _bound(bound, buffer, recording.window[0], until)
-        run_id, node_id = uses[0] if uses else (0, -1)
+        run_id, node_id = (uses[0].run, uses[0].node) if uses else (0, -1)
         if freed is None:
             node = _node(recording, run_id, node_id) if buffer not in allocated else None
             size = node.bytes if node else 0
@@ -280,12 +288,12 @@ def _buffer(
     opening: tuple[int, ...],
     freed: int | None,
     last: int,
-    uses: list[tuple[int, int]],
+    uses: list[Use],
 ) -> Buffer:
     _, thread, run_id, t, _, buffer, size, category, node_id = opening
     if run_id not in recording.run_by_id or (node_id < 0 and category != ARENA):
         if uses:
-            run_id, node_id = uses[0]
+            run_id, node_id = uses[0].run, uses[0].node
         else:
             during = _run_at(recording, t, thread)
             run_id = during.id if during else run_id
@@ -314,16 +322,15 @@ def _buffer(
     )
 
 
-def _sharpest(
-    recording: Recording, category: int, node: Node | None, uses: list[tuple[int, int]]
-) -> int:
+def _sharpest(recording: Recording, category: int, node: Node | None, uses: list[Use]) -> int:
     """A buffer may be tagged after it was made: a leaf it is later bound to knows better."""
     if 1 <= category <= ARENA:
         return category
-    for run_id, node_id in uses:
-        leaf = _node(recording, run_id, node_id)
-        if leaf is not None and leaf.category:
-            return leaf.category
+    for use in uses:
+        leaf = _node(recording, use.run, use.node)
+        tagged = use.category or (leaf.category if leaf is not None else 0)
+        if tagged and tagged < ARENA:
+            return tagged
     return (node.category if node else 0) or category
 
 
