@@ -6,17 +6,17 @@ A leaf's path is the keys and indices that lead to it joined by dots, e.g. ``"la
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any
 
 
-def _rebuild(tree: Any, values: list) -> Any:
+def _rebuild(tree: Any, values: list[Any]) -> Any:
     """A list, tuple or named tuple of the type of `tree` holding `values`."""
     kind = type(tree)
     return kind(*values) if hasattr(tree, "_fields") else kind(values)
 
 
 def tree_map(
-    fn: Callable, tree: Any, *rest: Any, is_leaf: Optional[Callable] = None
+    fn: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Callable[..., Any] | None = None
 ) -> Any:
     """Apply `fn` to every leaf of `tree`, together with the same places of the trees in `rest`.
 
@@ -26,26 +26,21 @@ def tree_map(
     if is_leaf is not None and is_leaf(tree):
         return fn(tree, *rest)
     if isinstance(tree, dict):
-        return {
-            k: tree_map(fn, v, *(r[k] for r in rest), is_leaf=is_leaf) for k, v in tree.items()
-        }
+        return {k: tree_map(fn, v, *(r[k] for r in rest), is_leaf=is_leaf) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
         return _rebuild(
             tree,
-            [
-                tree_map(fn, v, *(r[i] for r in rest), is_leaf=is_leaf)
-                for i, v in enumerate(tree)
-            ],
+            [tree_map(fn, v, *(r[i] for r in rest), is_leaf=is_leaf) for i, v in enumerate(tree)],
         )
     return fn(tree, *rest)
 
 
 def tree_map_with_path(
-    fn: Callable,
+    fn: Callable[..., Any],
     tree: Any,
     *rest: Any,
-    is_leaf: Optional[Callable] = None,
-    path: Optional[Any] = None,
+    is_leaf: Callable[..., Any] | None = None,
+    path: Any | None = None,
 ) -> Any:
     """`tree_map` whose function takes the leaf's path first: ``fn(path, leaf, *rest_leaves)``.
 
@@ -74,7 +69,9 @@ def tree_map_with_path(
     return fn(path, tree, *rest)
 
 
-def _flatten_into(tree: Any, prefix: str, is_leaf: Optional[Callable], add: Callable) -> None:
+def _flatten_into(
+    tree: Any, prefix: str, is_leaf: Callable[..., Any] | None, add: Callable[..., Any]
+) -> None:
     if is_leaf is None or not is_leaf(tree):
         if isinstance(tree, dict):
             for key, value in tree.items():
@@ -91,9 +88,9 @@ def _flatten_into(tree: Any, prefix: str, is_leaf: Optional[Callable], add: Call
 def tree_flatten(
     tree: Any,
     prefix: str = "",
-    is_leaf: Optional[Callable] = None,
-    destination: Optional[Union[List[Tuple[str, Any]], Dict[str, Any]]] = None,
-) -> Union[List[Tuple[str, Any]], Dict[str, Any]]:
+    is_leaf: Callable[..., Any] | None = None,
+    destination: list[tuple[str, Any]] | dict[str, Any] | None = None,
+) -> Any:
     """The leaves of `tree` with their paths: a list of pairs, or `destination` extended by them.
 
     The first character of `prefix` is dropped: pass ``".model"`` to get paths below ``model``.
@@ -109,7 +106,11 @@ def tree_flatten(
             pairs.append((key, value))
 
     elif isinstance(destination, dict):
-        add = destination.__setitem__
+        named = destination
+
+        def add(key: str, value: Any) -> None:
+            named[key] = value
+
     else:
         raise ValueError(
             "tree_flatten: destination must be a list, a dict or None, "
@@ -125,7 +126,7 @@ def _lists_where_indices(node: Any) -> Any:
         return node
     items = {k: _lists_where_indices(v) for k, v in node.items()}
     if items and all(k.isdigit() for k in items):
-        values: list = []
+        values: list[Any] = []
         for index, value in sorted((int(k), v) for k, v in items.items()):
             while len(values) < index:
                 values.append({})
@@ -134,11 +135,11 @@ def _lists_where_indices(node: Any) -> Any:
     return items
 
 
-class _Branch(dict):
+class _Branch(dict[str, Any]):
     """An inner node under construction, told apart from leaves that are dicts."""
 
 
-def tree_unflatten(tree: Union[List[Tuple[str, Any]], Dict[str, Any]]) -> Any:
+def tree_unflatten(tree: list[tuple[str, Any]] | dict[str, Any]) -> Any:
     """The tree whose flattening is `tree`: the inverse of `tree_flatten`.
 
     Keys that are all indices make a list, with ``{}`` in the places that no path names.
@@ -164,7 +165,10 @@ def tree_unflatten(tree: Union[List[Tuple[str, Any]], Dict[str, Any]]) -> Any:
 
 
 def tree_reduce(
-    fn: Callable, tree: Any, initializer: Any = None, is_leaf: Optional[Callable] = None
+    fn: Callable[..., Any],
+    tree: Any,
+    initializer: Any = None,
+    is_leaf: Callable[..., Any] | None = None,
 ) -> Any:
     """Fold the leaves from the left: ``fn(...fn(initializer, leaf0)..., leafN)``.
 
@@ -180,13 +184,14 @@ def _is_hole(node: Any) -> bool:
     return node is None or (isinstance(node, (dict, list, tuple)) and len(node) == 0)
 
 
-def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Optional[Callable] = None) -> Any:
+def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Callable[..., Any] | None = None) -> Any:
     """One tree with the leaves of both; ``{}``, ``[]`` and None give way to the other side.
 
     Where both have a leaf the result is ``merge_fn(a, b)``.
 
     Raises:
         ValueError: both trees have something at a place and no `merge_fn` was given.
+
     """
     if _is_hole(tree_a):
         return tree_b
@@ -201,7 +206,7 @@ def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Optional[Callable] = None) ->
     if isinstance(tree_a, (list, tuple)) and isinstance(tree_b, (list, tuple)):
         shared = min(len(tree_a), len(tree_b))
         values = [tree_merge(tree_a[i], tree_b[i], merge_fn) for i in range(shared)]
-        return _rebuild(tree_a, values + [*tree_a[shared:], *tree_b[shared:]])
+        return _rebuild(tree_a, [*values, *tree_a[shared:], *tree_b[shared:]])
     if merge_fn is None:
         raise ValueError(
             "tree_merge: both trees have an element at the same place and there is no merge_fn: "

@@ -7,9 +7,10 @@ from .activations import CELU as CELU
 from .activations import ELU as ELU
 from .activations import GELU as GELU
 from .activations import GLU as GLU
+from .activations import SELU as SELU
 from .activations import HardShrink as HardShrink
-from .activations import HardTanh as HardTanh
 from .activations import Hardswish as Hardswish
+from .activations import HardTanh as HardTanh
 from .activations import LeakyReLU as LeakyReLU
 from .activations import LogSigmoid as LogSigmoid
 from .activations import LogSoftmax as LogSoftmax
@@ -18,9 +19,8 @@ from .activations import PReLU as PReLU
 from .activations import ReLU as ReLU
 from .activations import ReLU2 as ReLU2
 from .activations import ReLU6 as ReLU6
-from .activations import SELU as SELU
-from .activations import SiLU as SiLU
 from .activations import Sigmoid as Sigmoid
+from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softmin as Softmin
 from .activations import Softplus as Softplus

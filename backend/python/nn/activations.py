@@ -12,128 +12,128 @@ import lamina.core as mx
 from lamina.nn.module import Module
 
 
-def sigmoid(x):
+def sigmoid(x: mx.array) -> mx.array:
     """1 / (1 + exp(-x))."""
     return mx.sigmoid(x)
 
 
-def relu(x):
+def relu(x: mx.array) -> mx.array:
     """max(x, 0)."""
     return mx.maximum(x, 0)
 
 
-def relu2(x):
+def relu2(x: mx.array) -> mx.array:
     """max(x, 0) squared."""
     return mx.square(mx.maximum(x, 0))
 
 
-def relu6(x):
-    """x clamped to [0, 6]."""
+def relu6(x: mx.array) -> mx.array:
+    """`x` clamped to [0, 6]."""
     return mx.minimum(mx.maximum(x, 0), 6.0)
 
 
-def leaky_relu(x, negative_slope=0.01):
+def leaky_relu(x: mx.array, negative_slope: float = 0.01) -> mx.array:
     """max(negative_slope * x, x)."""
     return mx.maximum(negative_slope * x, x)
 
 
-def log_softmax(x, axis=-1):
-    """x - logsumexp(x) along `axis`."""
+def log_softmax(x: mx.array, axis: int = -1) -> mx.array:
+    """`x` - logsumexp(x) along `axis`."""
     return x - mx.logsumexp(x, axis=axis, keepdims=True)
 
 
-def softmax(x, axis=-1):
+def softmax(x: mx.array, axis: int = -1) -> mx.array:
     """exp(x) normalised to sum to 1 along `axis`."""
     return mx.softmax(x, axis=axis)
 
 
-def softmin(x, axis=-1):
-    """softmax of -x along `axis`."""
+def softmin(x: mx.array, axis: int = -1) -> mx.array:
+    """Softmax of -x along `axis`."""
     return mx.softmax(-x, axis=axis)
 
 
-def elu(x, alpha=1.0):
-    """x where positive, else alpha * (exp(x) - 1)."""
+def elu(x: mx.array, alpha: float = 1.0) -> mx.array:
+    """`x` where positive, else alpha * (exp(x) - 1)."""
     return mx.where(x > 0, x, alpha * (mx.exp(x) - 1))
 
 
-def celu(x, alpha=1.0):
+def celu(x: mx.array, alpha: float = 1.0) -> mx.array:
     """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))."""
     return mx.maximum(x, 0.0) + alpha * (mx.exp(mx.minimum(x, 0.0) / alpha) - 1)
 
 
-def selu(x):
+def selu(x: mx.array) -> mx.array:
     """Scaled elu with the self-normalising constants 1.67326 and 1.0507."""
     return 1.0507 * elu(x, 1.67326)
 
 
-def silu(x):
-    """x * sigmoid(x)."""
+def silu(x: mx.array) -> mx.array:
+    """`x` * sigmoid(x)."""
     return x * mx.sigmoid(x)
 
 
 def mish(x: mx.array) -> mx.array:
-    """x * tanh(softplus(x))."""
+    """`x` * tanh(softplus(x))."""
     return x * mx.tanh(softplus(x))
 
 
-def softplus(x):
+def softplus(x: mx.array) -> mx.array:
     """log(1 + exp(x))."""
     return mx.logaddexp(x, 0)
 
 
-def softsign(x):
-    """x / (1 + |x|)."""
+def softsign(x: mx.array) -> mx.array:
+    """`x` / (1 + |x|)."""
     return x / (1 + mx.abs(x))
 
 
-def softshrink(x, lambd: float = 0.5):
-    """x moved towards zero by `lambd`, zero within it."""
+def softshrink(x: mx.array, lambd: float = 0.5) -> mx.array:
+    """`x` moved towards zero by `lambd`, zero within it."""
     return mx.where(mx.abs(x) > lambd, x - mx.sign(x) * lambd, 0)
 
 
-def hard_shrink(x, lambd=0.5):
-    """x where |x| > lambd, else 0."""
+def hard_shrink(x: mx.array, lambd: float = 0.5) -> mx.array:
+    """`x` where |x| > lambd, else 0."""
     return mx.where(mx.abs(x) > lambd, x, 0)
 
 
-def hard_tanh(x, min_val=-1.0, max_val=1.0):
-    """x clamped to [min_val, max_val]."""
+def hard_tanh(x: mx.array, min_val: float = -1.0, max_val: float = 1.0) -> mx.array:
+    """`x` clamped to [min_val, max_val]."""
     return mx.minimum(mx.maximum(x, min_val), max_val)
 
 
-def hardswish(x):
-    """x * relu6(x + 3) / 6."""
+def hardswish(x: mx.array) -> mx.array:
+    """`x` * relu6(x + 3) / 6."""
     return x * relu6(x + 3) / 6
 
 
-def log_sigmoid(x):
+def log_sigmoid(x: mx.array) -> mx.array:
     """log(sigmoid(x))."""
     return -softplus(-x)
 
 
-def tanh(x):
+def tanh(x: mx.array) -> mx.array:
     """Hyperbolic tangent."""
     return mx.tanh(x)
 
 
-def step(x: mx.array, threshold: float = 0.0):
+def step(x: mx.array, threshold: float = 0.0) -> mx.array:
     """1 where x >= threshold, else 0; int32."""
     return mx.where(x >= threshold, 1, 0)
 
 
-def gelu(x) -> mx.array:
-    """x times the normal distribution function of x, through erf."""
+def gelu(x: mx.array) -> mx.array:
+    """`x` times the normal distribution function of x, through erf."""
     return x * (1 + mx.erf(x / math.sqrt(2))) / 2
 
 
-def gelu_approx(x):
-    """gelu through tanh."""
+def gelu_approx(x: mx.array) -> mx.array:
+    """Gelu through tanh."""
     return 0.5 * x * (1 + mx.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-def gelu_fast_approx(x):
-    """gelu as x * sigmoid(1.702 x)."""
+def gelu_fast_approx(x: mx.array) -> mx.array:
+    """Gelu as x * sigmoid(1.702 x)."""
     return x * mx.sigmoid(1.702 * x)
 
 
@@ -143,10 +143,11 @@ def prelu(x: mx.array, alpha: mx.array) -> mx.array:
 
 
 def glu(x: mx.array, axis: int = -1) -> mx.array:
-    """a * sigmoid(b) where x is split into halves a and b along `axis`.
+    """`a * sigmoid(b)` where x is split into halves a and b along `axis`.
 
     Raises:
         ValueError: the size along `axis` is odd.
+
     """
     if x.shape[axis] % 2:
         raise ValueError(
@@ -282,7 +283,7 @@ class GLU(Module):
 class LeakyReLU(Module):
     """Applies `leaky_relu`."""
 
-    def __init__(self, negative_slope=0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         self._negative_slope = negative_slope
 
@@ -293,7 +294,7 @@ class LeakyReLU(Module):
 class ELU(Module):
     """Applies `elu`."""
 
-    def __init__(self, alpha=1.0) -> None:
+    def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self._alpha = alpha
 
@@ -304,7 +305,7 @@ class ELU(Module):
 class CELU(Module):
     """Applies `celu`."""
 
-    def __init__(self, alpha=1.0) -> None:
+    def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self._alpha = alpha
 
@@ -315,7 +316,7 @@ class CELU(Module):
 class Softshrink(Module):
     """Applies `softshrink`."""
 
-    def __init__(self, lambd=0.5) -> None:
+    def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
         self.lambd = lambd
 
@@ -326,7 +327,7 @@ class Softshrink(Module):
 class HardShrink(Module):
     """Applies `hard_shrink`."""
 
-    def __init__(self, lambd=0.5) -> None:
+    def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
         self.lambd = lambd
 
@@ -348,7 +349,7 @@ class Step(Module):
 class PReLU(Module):
     """Applies `prelu` with a learned slope, one for all channels or one for each."""
 
-    def __init__(self, num_parameters=1, init=0.25) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
         self.weight = mx.full([num_parameters], init)
 
@@ -367,7 +368,7 @@ _GELU_KINDS = {
 class GELU(Module):
     """Applies gelu: exact ("none"), through tanh ("precise", "tanh") or sigmoid ("fast")."""
 
-    def __init__(self, approx="none") -> None:
+    def __init__(self, approx: str = "none") -> None:
         super().__init__()
         if approx not in _GELU_KINDS:
             raise ValueError(f"GELU: expected approx in {list(_GELU_KINDS)}, got {approx!r}")

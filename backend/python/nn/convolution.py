@@ -7,13 +7,13 @@ Weights are (out_channels, *kernel, in_channels / groups), uniform within
 from __future__ import annotations
 
 import math
-from typing import Any, Tuple, Union
+from typing import Any
 
 import lamina.core as mx
 from lamina.nn.module import Module
 
 
-def _tuple(name: str, what: str, value: Union[int, tuple], dims: int) -> Tuple[int, ...]:
+def _tuple(name: str, what: str, value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
     if isinstance(value, int):
         return (value,) * dims
     if len(value) != dims:
@@ -27,7 +27,7 @@ class _Conv(Module):
     _dims = 0
 
     def _init_parameters(
-        self, in_channels: int, out_channels: int, kernel: Tuple[int, ...], groups: int, bias: bool
+        self, in_channels: int, out_channels: int, kernel: tuple[int, ...], groups: int, bias: bool
     ) -> None:
         name = type(self).__name__
         if in_channels % groups or out_channels % groups:
@@ -55,7 +55,7 @@ class _Conv(Module):
         out, *kernel, per_group = self["weight"].shape
         groups = getattr(self, "groups", None)
         size = kernel[0] if self._dims == 1 else tuple(kernel)
-        parts: list = [f"{per_group * (groups or 1)}, {out}", f"kernel_size={size}"]
+        parts: list[Any] = [f"{per_group * (groups or 1)}, {out}", f"kernel_size={size}"]
         names = ("stride", "padding", "dilation", "output_padding", "groups")
         parts += [f"{n}={getattr(self, n)}" for n in names if hasattr(self, n)]
         return ", ".join([*parts, f"bias={'bias' in self}"])
@@ -87,9 +87,7 @@ class Conv1d(_Conv):
 
     def __call__(self, x: mx.array) -> mx.array:
         self._check(x, self.groups)
-        y = mx.conv1d(
-            x, self["weight"], self.stride, self.padding, self.dilation, self.groups
-        )
+        y = mx.conv1d(x, self["weight"], self.stride, self.padding, self.dilation, self.groups)
         return self._add_bias(y)
 
 
@@ -102,10 +100,10 @@ class Conv2d(_Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
         groups: int = 1,
         bias: bool = True,
     ) -> None:
@@ -119,9 +117,7 @@ class Conv2d(_Conv):
 
     def __call__(self, x: mx.array) -> mx.array:
         self._check(x, self.groups)
-        y = mx.conv2d(
-            x, self["weight"], self.stride, self.padding, self.dilation, self.groups
-        )
+        y = mx.conv2d(x, self["weight"], self.stride, self.padding, self.dilation, self.groups)
         return self._add_bias(y)
 
 
@@ -134,10 +130,10 @@ class Conv3d(_Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
         bias: bool = True,
     ) -> None:
         super().__init__()
@@ -155,7 +151,7 @@ class Conv3d(_Conv):
 
 class _ConvTranspose(_Conv):
     def _init_transpose(
-        self, channels: Tuple[int, int], kernel_size: Any, geometry: dict, bias: bool
+        self, channels: tuple[int, int], kernel_size: Any, geometry: dict[str, Any], bias: bool
     ) -> None:
         name, dims = type(self).__name__, self._dims
         kernel = _tuple(name, "kernel_size", kernel_size, dims)
@@ -166,9 +162,7 @@ class _ConvTranspose(_Conv):
 
     def _call(self, conv: Any, x: mx.array) -> mx.array:
         self._check(x)
-        y = conv(
-            x, self["weight"], self.stride, self.padding, self.dilation, self.output_padding
-        )
+        y = conv(x, self["weight"], self.stride, self.padding, self.dilation, self.output_padding)
         return self._add_bias(y)
 
 
@@ -189,9 +183,12 @@ class ConvTranspose1d(_ConvTranspose):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        geometry = dict(
-            padding=padding, dilation=dilation, stride=stride, output_padding=output_padding
-        )
+        geometry = {
+            "padding": padding,
+            "dilation": dilation,
+            "stride": stride,
+            "output_padding": output_padding,
+        }
         self._init_transpose((in_channels, out_channels), kernel_size, geometry, bias)
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -207,17 +204,20 @@ class ConvTranspose2d(_ConvTranspose):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
-        output_padding: Union[int, tuple] = 0,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        output_padding: int | tuple[int, ...] = 0,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        geometry = dict(
-            padding=padding, dilation=dilation, stride=stride, output_padding=output_padding
-        )
+        geometry = {
+            "padding": padding,
+            "dilation": dilation,
+            "stride": stride,
+            "output_padding": output_padding,
+        }
         self._init_transpose((in_channels, out_channels), kernel_size, geometry, bias)
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -233,17 +233,20 @@ class ConvTranspose3d(_ConvTranspose):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
-        output_padding: Union[int, tuple] = 0,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        output_padding: int | tuple[int, ...] = 0,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        geometry = dict(
-            padding=padding, dilation=dilation, stride=stride, output_padding=output_padding
-        )
+        geometry = {
+            "padding": padding,
+            "dilation": dilation,
+            "stride": stride,
+            "output_padding": output_padding,
+        }
         self._init_transpose((in_channels, out_channels), kernel_size, geometry, bias)
 
     def __call__(self, x: mx.array) -> mx.array:

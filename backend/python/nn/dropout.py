@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import lamina.core as mx
 from lamina.nn.module import Module
 
@@ -20,8 +18,8 @@ class Dropout(Module):
     def _extra_repr(self) -> str:
         return f"p={round(1 - self._p_1, 12)}"
 
-    def _mask_shape(self, x: mx.array) -> Tuple[int, ...]:
-        return x.shape
+    def _mask_shape(self, x: mx.array) -> tuple[int, ...]:
+        return tuple(x.shape)
 
     def __call__(self, x: mx.array) -> mx.array:
         if self._p_1 == 1 or not self._training:
@@ -36,7 +34,7 @@ class Dropout2d(Dropout):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
-    def _mask_shape(self, x: mx.array) -> Tuple[int, ...]:
+    def _mask_shape(self, x: mx.array) -> tuple[int, ...]:
         return _channel_mask("Dropout2d", x, 2)
 
 
@@ -46,14 +44,14 @@ class Dropout3d(Dropout):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
-    def _mask_shape(self, x: mx.array) -> Tuple[int, ...]:
+    def _mask_shape(self, x: mx.array) -> tuple[int, ...]:
         return _channel_mask("Dropout3d", x, 3)
 
 
-def _channel_mask(name: str, x: mx.array, spatial: int) -> Tuple[int, ...]:
+def _channel_mask(name: str, x: mx.array, spatial: int) -> tuple[int, ...]:
     if x.ndim not in (spatial + 1, spatial + 2):
         raise ValueError(
-            f"{name}: expected {spatial + 1} or {spatial + 2} dimensions, got shape {tuple(x.shape)}"
+            f"{name}: expected {spatial + 1} or {spatial + 2} dimensions, got {tuple(x.shape)}"
         )
     batch = tuple(x.shape[:1]) if x.ndim == spatial + 2 else ()
     return (*batch, *(1,) * spatial, x.shape[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, Tuple
+from typing import Literal
 
 import lamina.core as mx
 
@@ -53,7 +53,7 @@ def identity(dtype: mx.Dtype = mx.float32) -> Callable[[mx.array], mx.array]:
     return initializer
 
 
-def _fans(x: mx.array) -> Tuple[int, int]:
+def _fans(x: mx.array) -> tuple[int, int]:
     """Inputs and outputs of one unit of a weight (out, ..., in)."""
     if x.ndim < 2:
         raise ValueError(f"fan: expected at least 2 dimensions, got shape {tuple(x.shape)}")
@@ -125,9 +125,7 @@ def sparse(
     return initializer
 
 
-def orthogonal(
-    gain: float = 1.0, dtype: mx.Dtype = mx.float32
-) -> Callable[[mx.array], mx.array]:
+def orthogonal(gain: float = 1.0, dtype: mx.Dtype = mx.float32) -> Callable[[mx.array], mx.array]:
     """A matrix with orthogonal rows or columns (whichever are fewer), times `gain`."""
 
     def initializer(a: mx.array) -> mx.array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Optional
+from typing import Literal
 
 import lamina.core as mx
 
@@ -27,7 +27,7 @@ def _same_shape(loss: str, **arrays: mx.array) -> None:
         raise ValueError(f"{loss}: expected equal shapes, got {listed}")
 
 
-def _weighted(name: str, loss: mx.array, weights: Optional[mx.array]) -> mx.array:
+def _weighted(name: str, loss: mx.array, weights: mx.array | None) -> mx.array:
     if weights is None:
         return loss
     if weights.shape != loss.shape:
@@ -41,20 +41,20 @@ def _weighted(name: str, loss: mx.array, weights: Optional[mx.array]) -> mx.arra
 def cross_entropy(
     logits: mx.array,
     targets: mx.array,
-    weights: Optional[mx.array] = None,
+    weights: mx.array | None = None,
     axis: int = -1,
     label_smoothing: float = 0.0,
     reduction: Reduction = "none",
 ) -> mx.array:
     """Cross entropy of softmax(logits) along `axis` against class indices or probabilities.
 
-    Args:
-        targets: indices, shaped as `logits` without `axis`; or probabilities, shaped as `logits`.
-        weights: factors, shaped as `logits` without `axis`.
-        label_smoothing: in [0, 1), the share of the target spread evenly over the classes.
+    Indices are shaped as `logits` without `axis`, and so are the factors `weights`; probabilities
+    are shaped as `logits`. The share `label_smoothing`, in [0, 1), of the target is spread evenly
+    over the classes.
 
     Raises:
         ValueError: `label_smoothing` out of range or shapes that do not match.
+
     """
     if label_smoothing < 0 or label_smoothing >= 1:
         raise ValueError(
@@ -83,7 +83,7 @@ def cross_entropy(
 def binary_cross_entropy(
     inputs: mx.array,
     targets: mx.array,
-    weights: Optional[mx.array] = None,
+    weights: mx.array | None = None,
     with_logits: bool = True,
     reduction: Reduction = "mean",
 ) -> mx.array:
@@ -101,17 +101,13 @@ def binary_cross_entropy(
     return _reduce(_weighted("binary_cross_entropy", loss, weights), reduction)
 
 
-def l1_loss(
-    predictions: mx.array, targets: mx.array, reduction: Reduction = "mean"
-) -> mx.array:
+def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """|predictions - targets|."""
     _same_shape("l1_loss", predictions=predictions, targets=targets)
     return _reduce(mx.abs(predictions - targets), reduction)
 
 
-def mse_loss(
-    predictions: mx.array, targets: mx.array, reduction: Reduction = "mean"
-) -> mx.array:
+def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """(predictions - targets) squared."""
     _same_shape("mse_loss", predictions=predictions, targets=targets)
     return _reduce(mx.square(predictions - targets), reduction)
@@ -190,9 +186,7 @@ def triplet_loss(
     return _reduce(loss, reduction)
 
 
-def hinge_loss(
-    inputs: mx.array, targets: mx.array, reduction: Reduction = "none"
-) -> mx.array:
+def hinge_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
     """max(0, 1 - inputs * targets), for targets -1 and 1."""
     return _reduce(mx.maximum(1 - inputs * targets, 0), reduction)
 
@@ -206,9 +200,7 @@ def huber_loss(
     return _reduce(loss, reduction)
 
 
-def log_cosh_loss(
-    inputs: mx.array, targets: mx.array, reduction: Reduction = "none"
-) -> mx.array:
+def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
     """log(cosh(inputs - targets)), without overflow."""
     errors = inputs - targets
     return _reduce(mx.logaddexp(errors, -errors) - math.log(2), reduction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Callable
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any
 
 import lamina.core as mx
 from lamina._categories import PARAMETER, tag
@@ -13,7 +13,7 @@ from lamina.nn.scopes import scoped
 from lamina.utils import tree_flatten, tree_unflatten
 
 
-class Module(dict):
+class Module(dict[str, Any]):
     """A tree of parameters, child modules and plain attributes.
 
     Attributes that are arrays, dicts, lists or tuples live in the dict and so belong to the state;
@@ -23,11 +23,11 @@ class Module(dict):
     Subclasses call ``super().__init__()`` first and define ``__call__``.
     """
 
-    __call__: Callable
+    __call__: Callable[..., Any]
 
     def __init__(self) -> None:
         super().__init__()
-        self._no_grad: set = set()
+        self._no_grad: set[str] = set()
         self._training = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -113,9 +113,9 @@ class Module(dict):
     def filter_and_map(
         self,
         filter_fn: Callable[[Module, str, Any], bool],
-        map_fn: Optional[Callable] = None,
-        is_leaf_fn: Optional[Callable[[Module, str, Any], bool]] = None,
-    ) -> dict:
+        map_fn: Callable[..., Any] | None = None,
+        is_leaf_fn: Callable[[Module, str, Any], bool] | None = None,
+    ) -> dict[str, Any]:
         """The tree of members that pass `filter_fn`, with `map_fn` applied to its leaves.
 
         Both filters are called as ``f(module, key, value)``; inside dicts and lists the key is the
@@ -130,44 +130,44 @@ class Module(dict):
             if filter_fn(self, k, v)
         }
 
-    def parameters(self) -> dict:
+    def parameters(self) -> dict[str, Any]:
         """The tree of all parameters."""
         return self.filter_and_map(self.valid_parameter_filter)
 
-    def trainable_parameters(self) -> dict:
+    def trainable_parameters(self) -> dict[str, Any]:
         """The tree of the parameters that are not frozen."""
         return self.filter_and_map(self.trainable_parameter_filter)
 
-    def children(self) -> dict:
+    def children(self) -> dict[str, Any]:
         """The tree of the direct child modules."""
         return self.filter_and_map(
             self.valid_child_filter, is_leaf_fn=lambda m, k, v: isinstance(v, Module)
         )
 
-    def leaf_modules(self) -> dict:
+    def leaf_modules(self) -> dict[str, Any]:
         """The tree of the modules that have no child modules."""
         return self.filter_and_map(
             self.valid_child_filter,
             is_leaf_fn=lambda m, k, v: isinstance(v, Module) and not v._named_children(),
         )
 
-    def _named_children(self) -> list:
+    def _named_children(self) -> list[Any]:
         flat = tree_flatten(self.children(), is_leaf=Module.is_module)
         return [(name, child) for name, child in flat if isinstance(child, Module)]
 
-    def named_modules(self) -> List[Tuple[str, Module]]:
-        """This module, under the name ``""``, and all below it with their dotted paths."""
-        found: List[Tuple[str, Module]] = []
+    def named_modules(self) -> list[tuple[str, Module]]:
+        """Every module from this one, named ``""``, downwards with its dotted path."""
+        found: list[tuple[str, Module]] = []
         self.apply_to_modules(lambda name, module: found.append((name, module)))
         return found
 
-    def modules(self) -> List[Module]:
-        """This module and all below it."""
+    def modules(self) -> list[Module]:
+        """Every module from this one downwards."""
         return [module for _, module in self.named_modules()]
 
     def apply_to_modules(self, apply_fn: Callable[[str, Module], Any]) -> Module:
         """Call ``apply_fn(path, module)`` for this module and all below it; returns self."""
-        stack: List[Tuple[str, Module]] = [("", self)]
+        stack: list[tuple[str, Module]] = [("", self)]
         while stack:
             path, module = stack.pop()
             apply_fn(path, module)
@@ -178,7 +178,7 @@ class Module(dict):
     def apply(
         self,
         map_fn: Callable[[mx.array], mx.array],
-        filter_fn: Optional[Callable[[Module, str, Any], bool]] = None,
+        filter_fn: Callable[[Module, str, Any], bool] | None = None,
     ) -> Module:
         """Replace every parameter (or what `filter_fn` picks) by ``map_fn`` of it; returns self."""
         self.update(self.filter_and_map(filter_fn or Module.valid_parameter_filter, map_fn))
@@ -187,13 +187,13 @@ class Module(dict):
     def set_dtype(
         self,
         dtype: mx.Dtype,
-        predicate: Optional[Callable[[mx.Dtype], bool]] = lambda x: mx.issubdtype(x, mx.floating),
+        predicate: Callable[[mx.Dtype], bool] | None = lambda x: mx.issubdtype(x, mx.floating),
     ) -> None:
         """Cast to `dtype` the parameters whose dtype passes `predicate` (None: all of them)."""
         accepts = predicate or (lambda _: True)
         self.apply(lambda x: x.astype(dtype) if accepts(x.dtype) else x)
 
-    def update(self, parameters: dict, strict: bool = True) -> Module:  # type: ignore[override]
+    def update(self, parameters: dict[str, Any], strict: bool = True) -> Module:  # type: ignore[override]
         """Replace parameters by those of a tree shaped like `parameters()`; returns self.
 
         The tree may name a part only. Shapes and dtypes are not checked.
@@ -201,15 +201,17 @@ class Module(dict):
         Raises:
             ValueError: `strict`, and the tree names something that this module lacks or holds a
                 value of the wrong kind; the message names the path.
+
         """
         _update_parameters(self, parameters, strict, "", type(self).__name__)
         return self
 
-    def update_modules(self, modules: dict, strict: bool = True) -> Module:
+    def update_modules(self, modules: dict[str, Any], strict: bool = True) -> Module:
         """Replace child modules by those of a tree shaped like `leaf_modules()`; returns self.
 
         Raises:
             ValueError: `strict`, and the tree names something that is no module here.
+
         """
         _update_modules(self, modules, strict, "", type(self).__name__)
         return self
@@ -218,7 +220,7 @@ class Module(dict):
         self,
         *,
         recurse: bool = True,
-        keys: Optional[Union[str, List[str]]] = None,
+        keys: str | list[str] | None = None,
         strict: bool = False,
     ) -> Module:
         """Take parameters out of `trainable_parameters`; returns self.
@@ -227,6 +229,7 @@ class Module(dict):
             recurse: also in the modules below.
             keys: names of the parameters, without: all of each module.
             strict: raise KeyError where a module lacks one of `keys`.
+
         """
         for module in self.modules() if recurse else [self]:
             module._no_grad.update(module._own_keys(keys, strict))
@@ -236,7 +239,7 @@ class Module(dict):
         self,
         *,
         recurse: bool = True,
-        keys: Optional[Union[str, List[str]]] = None,
+        keys: str | list[str] | None = None,
         strict: bool = False,
     ) -> Module:
         """Undo `freeze`; the arguments are the same. Returns self.
@@ -253,7 +256,7 @@ class Module(dict):
                 module.unfreeze(recurse=False, keys=keys, strict=strict)
         return self
 
-    def _own_keys(self, keys: Optional[Union[str, List[str]]], strict: bool) -> List[str]:
+    def _own_keys(self, keys: str | list[str] | None, strict: bool) -> list[str]:
         if keys is None:
             own = self.filter_and_map(
                 lambda m, k, v: not isinstance(v, Module) and m.valid_parameter_filter(m, k, v)
@@ -284,7 +287,7 @@ class Module(dict):
 
     def load_weights(
         self,
-        file_or_weights: Union[str, List[Tuple[str, mx.array]]],
+        file_or_weights: str | list[tuple[str, mx.array]],
         strict: bool = True,
     ) -> Module:
         """Take parameters from a file, or from a list of (dotted path, array); returns self.
@@ -292,6 +295,7 @@ class Module(dict):
         Raises:
             ValueError: `strict`, and names are missing, unknown, or of another shape than the
                 parameter; the message lists all of them.
+
         """
         from lamina.nn.weights import check, load
 
@@ -312,7 +316,12 @@ def _default_leaf(module: Module, key: str, value: Any) -> bool:
 
 
 def _unwrap(
-    module: Module, key: str, value: Any, keep: Callable, fn: Callable, is_leaf: Callable
+    module: Module,
+    key: str,
+    value: Any,
+    keep: Callable[..., Any],
+    fn: Callable[..., Any],
+    is_leaf: Callable[..., Any],
 ) -> Any:
     """The part of `filter_and_map` below one member, which has already passed the filter."""
     if is_leaf(module, key, value):
@@ -354,7 +363,7 @@ def _tag_parameters(value: Any) -> None:
             _tag_parameters(entry)
 
 
-def _slots(dst: Any, tree: Any, strict: bool, path: str, where: str, what: str) -> list:
+def _slots(dst: Any, tree: Any, strict: bool, path: str, where: str, what: str) -> list[Any]:
     """Pairs (key, new value) of `tree` that exist in `dst`, a dict or list.
 
     A list stands for a dict with index names as well, since unflattening cannot tell them apart.
@@ -373,8 +382,7 @@ def _slots(dst: Any, tree: Any, strict: bool, path: str, where: str, what: str) 
         dst = []
     elif strict:
         raise ValueError(
-            f"{where}: expected a dict or list at {path or 'the root'!r}, "
-            f"got {type(tree).__name__}"
+            f"{where}: expected a dict or list at {path or 'the root'!r}, got {type(tree).__name__}"
         )
     else:
         return []
@@ -394,7 +402,7 @@ def _near(key: Any, dst: Any) -> str:
 
 
 def _is_empty(value: Any) -> bool:
-    return isinstance(value, (dict, list)) and len(value) == 0
+    return type(value) in (dict, list) and not value  # a Module without members is no hole
 
 
 def _update_parameters(dst: Any, tree: Any, strict: bool, path: str, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import lamina.core as mx
 from lamina.nn.module import Module
@@ -164,7 +164,7 @@ class BatchNorm(Module):
             f"affine={'weight' in self}, track_running_stats={self.track_running_stats}"
         )
 
-    def _batch_statistics(self, x: mx.array) -> Tuple[mx.array, mx.array]:
+    def _batch_statistics(self, x: mx.array) -> tuple[mx.array, mx.array]:
         axes = tuple(range(x.ndim - 1))
         mean, var = mx.mean(x, axis=axes), mx.var(x, axis=axes)
         if self._training and self.track_running_stats:
@@ -190,6 +190,6 @@ class BatchNorm(Module):
         else:
             mean, var = self["running_mean"], self["running_var"]
         scale = mx.rsqrt(var + self.eps)
-        weight: Optional[mx.array] = self.get("weight")
+        weight: mx.array | None = self.get("weight")
         y = (x - mean) * scale
         return y if weight is None else weight * y + self["bias"]

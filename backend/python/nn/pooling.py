@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Optional, Tuple, Union
+from typing import Any
 
 import lamina.core as mx
 from lamina.nn.module import Module
 
 
-def _sizes(name: str, what: str, value: Any, dims: int, least: int) -> Tuple[int, ...]:
+def _sizes(name: str, what: str, value: Any, dims: int, least: int) -> tuple[int, ...]:
     sizes = (value,) * dims if isinstance(value, int) else value
     if (
         not isinstance(sizes, (tuple, list))
@@ -23,10 +23,10 @@ def _sizes(name: str, what: str, value: Any, dims: int, least: int) -> Tuple[int
     return tuple(sizes)
 
 
-def _lowest(dtype: mx.Dtype) -> Union[int, float]:
+def _lowest(dtype: mx.Dtype) -> int | float:
     """What never wins a maximum."""
     if mx.issubdtype(dtype, mx.integer):
-        return mx.iinfo(dtype).min
+        return int(mx.iinfo(dtype).min)
     return -math.inf
 
 
@@ -34,7 +34,7 @@ class _Pool(Module):
     """Slides a window over the spatial axes and reduces what is inside."""
 
     _dims = 0
-    _reduce: Callable
+    _reduce: Callable[..., Any]
 
     def __init__(self, kernel_size: Any, stride: Any, padding: Any) -> None:
         super().__init__()
@@ -45,11 +45,9 @@ class _Pool(Module):
         self._padding = _sizes(name, "padding", padding or 0, dims, 0)
 
     def _extra_repr(self) -> str:
-        return (
-            f"kernel_size={self._kernel_size}, stride={self._stride}, padding={self._padding}"
-        )
+        return f"kernel_size={self._kernel_size}, stride={self._stride}, padding={self._padding}"
 
-    def _padding_value(self, x: mx.array) -> Union[int, float]:
+    def _padding_value(self, x: mx.array) -> int | float:
         raise NotImplementedError
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -66,23 +64,23 @@ class _Pool(Module):
         return type(self)._reduce(windows, axis=axes)
 
 
-def _blocks(x: mx.array, kernel: Tuple[int, ...]) -> Tuple[mx.array, Tuple[int, ...]]:
+def _blocks(x: mx.array, kernel: tuple[int, ...]) -> tuple[mx.array, tuple[int, ...]]:
     """Windows that do not overlap, as a reshape: a view, which the engine fuses."""
-    counts = [size // k for size, k in zip(x.shape[1:-1], kernel)]
-    covered = tuple(slice(0, n * k) for n, k in zip(counts, kernel))
-    if any(s.stop != size for s, size in zip(covered, x.shape[1:-1])):
-        x = x[(slice(None), *covered)]
-    split = [size for pair in zip(counts, kernel) for size in pair]
+    counts = [size // k for size, k in zip(x.shape[1:-1], kernel, strict=True)]
+    covered = tuple(slice(0, n * k) for n, k in zip(counts, kernel, strict=True))
+    if any(s.stop != size for s, size in zip(covered, x.shape[1:-1], strict=True)):
+        x = x[(slice(None),) + covered]  # noqa: RUF005
+    split = [size for pair in zip(counts, kernel, strict=True) for size in pair]
     axes = tuple(range(2, 2 + 2 * len(kernel), 2))
     return x.reshape(x.shape[0], *split, x.shape[-1]), axes
 
 
 def _windows(
-    x: mx.array, kernel: Tuple[int, ...], stride: Tuple[int, ...]
-) -> Tuple[mx.array, Tuple[int, ...]]:
+    x: mx.array, kernel: tuple[int, ...], stride: tuple[int, ...]
+) -> tuple[mx.array, tuple[int, ...]]:
     """Overlapping windows (N, *counts, *kernel, C) as a strided view."""
     strides = [math.prod(x.shape[i + 1 :]) for i in range(x.ndim)]
-    spatial = zip(x.shape[1:-1], kernel, stride)
+    spatial = zip(x.shape[1:-1], kernel, stride, strict=True)
     counts = [max((size - k) // s + 1, 0) for size, k, s in spatial]
     steps = [s * strides[i + 1] for i, s in enumerate(stride)]
     view = mx.as_strided(
@@ -96,14 +94,14 @@ def _windows(
 class _MaxPool(_Pool):
     _reduce = staticmethod(mx.max)
 
-    def _padding_value(self, x: mx.array) -> Union[int, float]:
+    def _padding_value(self, x: mx.array) -> int | float:
         return _lowest(x.dtype)
 
 
 class _AvgPool(_Pool):
     _reduce = staticmethod(mx.mean)
 
-    def _padding_value(self, x: mx.array) -> Union[int, float]:
+    def _padding_value(self, x: mx.array) -> int | float:
         return 0
 
 
@@ -114,9 +112,9 @@ class MaxPool1d(_MaxPool):
 
     def __init__(
         self,
-        kernel_size: Union[int, Tuple[int]],
-        stride: Optional[Union[int, Tuple[int]]] = None,
-        padding: Union[int, Tuple[int]] = 0,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] | None = None,
+        padding: int | tuple[int] = 0,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
 
@@ -128,9 +126,9 @@ class AvgPool1d(_AvgPool):
 
     def __init__(
         self,
-        kernel_size: Union[int, Tuple[int]],
-        stride: Optional[Union[int, Tuple[int]]] = None,
-        padding: Union[int, Tuple[int]] = 0,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] | None = None,
+        padding: int | tuple[int] = 0,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
 
@@ -142,9 +140,9 @@ class MaxPool2d(_MaxPool):
 
     def __init__(
         self,
-        kernel_size: Union[int, Tuple[int, int]],
-        stride: Optional[Union[int, Tuple[int, int]]] = None,
-        padding: Optional[Union[int, Tuple[int, int]]] = 0,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] | None = 0,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
 
@@ -156,9 +154,9 @@ class AvgPool2d(_AvgPool):
 
     def __init__(
         self,
-        kernel_size: Union[int, Tuple[int, int]],
-        stride: Optional[Union[int, Tuple[int, int]]] = None,
-        padding: Optional[Union[int, Tuple[int, int]]] = 0,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] | None = 0,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
 
@@ -170,9 +168,9 @@ class MaxPool3d(_MaxPool):
 
     def __init__(
         self,
-        kernel_size: Union[int, Tuple[int, int, int]],
-        stride: Optional[Union[int, Tuple[int, int, int]]] = None,
-        padding: Optional[Union[int, Tuple[int, int, int]]] = 0,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] | None = None,
+        padding: int | tuple[int, int, int] | None = 0,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
 
@@ -184,8 +182,8 @@ class AvgPool3d(_AvgPool):
 
     def __init__(
         self,
-        kernel_size: Union[int, Tuple[int, int, int]],
-        stride: Optional[Union[int, Tuple[int, int, int]]] = None,
-        padding: Optional[Union[int, Tuple[int, int, int]]] = 0,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] | None = None,
+        padding: int | tuple[int, int, int] | None = 0,
     ) -> None:
         super().__init__(kernel_size, stride, padding)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Optional
 
 import lamina.core as mx
 from lamina.nn.module import Module
@@ -27,7 +26,7 @@ class RoPE(Module):
     def _extra_repr(self) -> str:
         return f"{self.dims}, traditional={self.traditional}"
 
-    def __call__(self, x, offset: int = 0):
+    def __call__(self, x: mx.array, offset: int = 0) -> mx.array:
         return mx.fast.rope(
             x,
             self.dims,
@@ -50,7 +49,7 @@ class SinusoidalPositionalEncoding(Module):
         dims: int,
         min_freq: float = 0.0001,
         max_freq: float = 1,
-        scale: Optional[float] = None,
+        scale: float | None = None,
         cos_first: bool = False,
         full_turns: bool = False,
     ) -> None:
@@ -66,7 +65,7 @@ class SinusoidalPositionalEncoding(Module):
         self.scale = scale or math.sqrt(2 / dims)
         self.cos_first = cos_first
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         angles = mx.expand_dims(x, -1) * self["_sigmas"]
         parts = [mx.sin(angles), mx.cos(angles)]
         if self.cos_first:
@@ -103,7 +102,7 @@ class ALiBi(Module):
         return mx.expand_dims(-distance * slopes, 0).astype(dtype)
 
     def __call__(
-        self, attention_scores: mx.array, offset: int = 0, mask: Optional[mx.array] = None
+        self, attention_scores: mx.array, offset: int = 0, mask: mx.array | None = None
     ) -> mx.array:
         bias = ALiBi.create_alibi_matrix(
             q_sequence_length=attention_scores.shape[-2] + offset,

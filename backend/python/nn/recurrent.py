@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 import lamina.core as mx
 from lamina.nn.activations import tanh
@@ -16,7 +16,7 @@ def _uniform(hidden_size: int, *shape: int) -> mx.array:
     return mx.random.uniform(low=-scale, high=scale, shape=shape)
 
 
-def _projected(layer: Module, x: mx.array, weight: mx.array, bias: Optional[mx.array]) -> mx.array:
+def _projected(layer: Module, x: mx.array, weight: mx.array, bias: mx.array | None) -> mx.array:
     """The inputs of all steps projected at once, which leaves one product a step."""
     if x.ndim < 2 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
@@ -33,7 +33,7 @@ class RNN(Module):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        nonlinearity: Optional[Callable] = None,
+        nonlinearity: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
         if nonlinearity is not None and not callable(nonlinearity):
@@ -51,21 +51,22 @@ class RNN(Module):
             f"nonlinearity={self.nonlinearity}, bias={'bias' in self}"
         )
 
-    def __call__(self, x, hidden=None):
+    def __call__(self, x: mx.array, hidden: mx.array | None = None) -> mx.array:
         x = _projected(self, x, self["Wxh"], self.get("bias"))
         weight = self["Whh"].T
-        states: List[Any] = []
+        states: list[Any] = []
         for t in range(x.shape[-2]):
             step = x[..., t, :]
-            hidden = self.nonlinearity(
-                step if hidden is None else mx.addmm(step, hidden, weight)
-            )
+            hidden = self.nonlinearity(step if hidden is None else mx.addmm(step, hidden, weight))
             states.append(hidden)
         return mx.stack(states, axis=-2)
 
 
 class GRU(Module):
-    """Gated recurrent unit; the gates' weights are stacked reset, update, new. Returns all states."""
+    """Gated recurrent unit, returns all states.
+
+    The gates' weights are stacked reset, update, new; a bias of the new gate's state term is apart.
+    """
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
@@ -78,17 +79,16 @@ class GRU(Module):
 
     def _extra_repr(self) -> str:
         return (
-            f"input_dims={self['Wx'].shape[1]}, hidden_size={self.hidden_size}, "
-            f"bias={'b' in self}"
+            f"input_dims={self['Wx'].shape[1]}, hidden_size={self.hidden_size}, bias={'b' in self}"
         )
 
-    def __call__(self, x, hidden=None):
+    def __call__(self, x: mx.array, hidden: mx.array | None = None) -> mx.array:
         x = _projected(self, x, self["Wx"], self.get("b"))
         size, weight, bhn = self.hidden_size, self["Wh"].T, self.get("bhn")
-        states: List[Any] = []
+        states: list[Any] = []
         for t in range(x.shape[-2]):
             gates, new = x[..., t, : 2 * size], x[..., t, 2 * size :]
-            from_hidden = None
+            from_hidden = bhn
             if hidden is not None:
                 projected = hidden @ weight
                 gates = gates + projected[..., : 2 * size]
@@ -97,10 +97,10 @@ class GRU(Module):
                     from_hidden = from_hidden + bhn
             gates = mx.sigmoid(gates)
             reset, update = gates[..., :size], gates[..., size:]
-            if from_hidden is None:
-                hidden = (1 - update) * mx.tanh(new)
-            else:
-                hidden = (1 - update) * mx.tanh(new + reset * from_hidden) + update * hidden
+            if from_hidden is not None:
+                new = new + reset * from_hidden
+            written = (1 - update) * mx.tanh(new)
+            hidden = written if hidden is None else written + update * hidden
             states.append(hidden)
         return mx.stack(states, axis=-2)
 
@@ -125,11 +125,13 @@ class LSTM(Module):
             f"bias={'bias' in self}"
         )
 
-    def __call__(self, x, hidden=None, cell=None) -> Tuple[mx.array, mx.array]:
+    def __call__(
+        self, x: mx.array, hidden: mx.array | None = None, cell: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
         x = _projected(self, x, self["Wx"], self.get("bias"))
         weight = self["Wh"].T
-        hiddens: List[Any] = []
-        cells: List[Any] = []
+        hiddens: list[Any] = []
+        cells: list[Any] = []
         for t in range(x.shape[-2]):
             gates = x[..., t, :]
             if hidden is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from inspect import CO_VARARGS, CO_VARKEYWORDS
+from types import FunctionType
 from typing import Any
 
 from lamina.core import _module_scope_pop, _module_scope_push, _trace_enabled
@@ -16,28 +18,75 @@ from lamina.core import _module_scope_pop, _module_scope_push, _trace_enabled
 
 class _Scopes(threading.local):
     def __init__(self) -> None:
-        self.calls: list = []  # (module, path) from the outermost call inwards
-        self.paths: dict = {}  # id of a module -> path, for modules below the outermost
+        self.calls: list[tuple[Any, str]] = []  # (module, path) from the outermost call inwards
+        self.paths: dict[int, str] = {}  # id of a module -> path, for modules below the outermost
 
 
 _scopes = _Scopes()
 
 
-def scoped(call: Callable) -> Callable:
+def scoped(call: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a module's ``__call__`` so that a recorded call is attributed to the module's path."""
     if getattr(call, "_lamina_scoped", False):
         return call
+    wrapper = _same_parameters(call) if isinstance(call, FunctionType) else _any_parameters(call)
+    functools.update_wrapper(wrapper, call)
+    wrapper._lamina_scoped = True  # type: ignore[attr-defined]
+    return wrapper
 
-    # Bound once here: this wrapper is on the path of every layer call, traced or not.
-    enabled = _trace_enabled
 
-    @functools.wraps(call)
+def _any_parameters(call: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if enabled():
-            return _call_in_scope(call, self, args, kwargs)
+        if _trace_enabled():
+            return _call_in_scope(call, self, *args, **kwargs)
         return call(self, *args, **kwargs)
 
-    wrapper._lamina_scoped = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _same_parameters(call: FunctionType) -> Callable[..., Any]:
+    """A wrapper written out with the parameters of `call`.
+
+    It is on the path of every layer call, traced or not, and packing arguments into ``*args`` and
+    ``**kwargs`` would cost several times as much as the check itself.
+    """
+    code = call.__code__
+    positional, keyword = code.co_argcount, code.co_kwonlyargcount
+    names = list(code.co_varnames[: positional + keyword])
+    if not positional or "_call" in names or "_enabled" in names or "_in_scope" in names:
+        return _any_parameters(call)
+    first_default = positional - len(call.__defaults__ or ())
+    # The real defaults are put in below; here it only matters that there is one.
+    parameters = [
+        f"{n}=None" if i >= first_default else n for i, n in enumerate(names[:positional])
+    ]
+    if code.co_posonlyargcount:
+        parameters.insert(code.co_posonlyargcount, "/")
+    arguments = names[:positional]
+    rest = list(code.co_varnames[positional + keyword :])
+    if code.co_flags & CO_VARARGS:
+        parameters.append(f"*{rest[0]}")
+        arguments.append(f"*{rest.pop(0)}")
+    elif keyword:
+        parameters.append("*")
+    for name in names[positional:]:
+        parameters.append(f"{name}=None" if name in (call.__kwdefaults__ or {}) else name)
+        arguments.append(f"{name}={name}")
+    if code.co_flags & CO_VARKEYWORDS:
+        parameters.append(f"**{rest[0]}")
+        arguments.append(f"**{rest[0]}")
+    passed = ", ".join(arguments)
+    source = (
+        f"def wrapper({', '.join(parameters)}):\n"
+        f"    if _enabled():\n"
+        f"        return _in_scope(_call, {passed})\n"
+        f"    return _call({passed})\n"
+    )
+    space = {"_call": call, "_enabled": _trace_enabled, "_in_scope": _call_in_scope}
+    exec(source, space)
+    wrapper: FunctionType = space["wrapper"]
+    wrapper.__defaults__ = call.__defaults__
+    wrapper.__kwdefaults__ = call.__kwdefaults__
     return wrapper
 
 
@@ -45,7 +94,7 @@ def _path_of(module: Any) -> str:
     calls = _scopes.calls
     if not calls:
         # The structure may have changed since the last call, so it is walked again.
-        paths: dict = {}
+        paths: dict[int, str] = {}
         for name, found in module.named_modules():
             paths.setdefault(id(found), name)
         _scopes.paths = paths
@@ -58,7 +107,7 @@ def _path_of(module: Any) -> str:
     return path
 
 
-def _call_in_scope(call: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
+def _call_in_scope(call: Callable[..., Any], module: Any, /, *args: Any, **kwargs: Any) -> Any:
     calls = _scopes.calls
     if calls and calls[-1][0] is module:  # super().__call__: still the same module
         return call(module, *args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import lamina.core as mx
 from lamina.nn.activations import relu
@@ -27,11 +27,11 @@ class MultiHeadAttention(Module):
         self,
         dims: int,
         num_heads: int,
-        query_input_dims: Optional[int] = None,
-        key_input_dims: Optional[int] = None,
-        value_input_dims: Optional[int] = None,
-        value_dims: Optional[int] = None,
-        value_output_dims: Optional[int] = None,
+        query_input_dims: int | None = None,
+        key_input_dims: int | None = None,
+        value_input_dims: int | None = None,
+        value_dims: int | None = None,
+        value_output_dims: int | None = None,
         bias: bool = False,
     ) -> None:
         super().__init__()
@@ -54,7 +54,13 @@ class MultiHeadAttention(Module):
     def _heads(self, x: mx.array) -> mx.array:
         return mx.unflatten(x, -1, (self.num_heads, -1)).transpose(0, 2, 1, 3)
 
-    def __call__(self, queries, keys, values, mask=None):
+    def __call__(
+        self,
+        queries: mx.array,
+        keys: mx.array,
+        values: mx.array,
+        mask: mx.array | None = None,
+    ) -> mx.array:
         q = self._heads(self["query_proj"](queries))
         k = self._heads(self["key_proj"](keys))
         v = self._heads(self["value_proj"](values))
@@ -77,7 +83,7 @@ class TransformerEncoderLayer(Module):
         self,
         dims: int,
         num_heads: int,
-        mlp_dims: Optional[int] = None,
+        mlp_dims: int | None = None,
         dropout: float = 0.0,
         activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
@@ -97,7 +103,7 @@ class TransformerEncoderLayer(Module):
     def _mlp(self, x: mx.array) -> mx.array:
         return self.linear2(self.dropout2(self.activation(self.linear1(x))))
 
-    def __call__(self, x, mask):
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
         if self.norm_first:
             y = self.ln1(x)
             x = x + self.dropout1(self.attention(y, y, y, mask))
@@ -114,9 +120,9 @@ class TransformerEncoder(Module):
         num_layers: int,
         dims: int,
         num_heads: int,
-        mlp_dims: Optional[int] = None,
+        mlp_dims: int | None = None,
         dropout: float = 0.0,
-        activation=relu,
+        activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
         checkpoint: bool = False,
     ) -> None:
@@ -128,7 +134,7 @@ class TransformerEncoder(Module):
         self.ln = LayerNorm(dims)
         self.checkpoint = checkpoint
 
-    def __call__(self, x, mask):
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
         for layer in self["layers"]:
             x = (checkpointed(layer) if self.checkpoint else layer)(x, mask)
         return self.ln(x)
@@ -141,7 +147,7 @@ class TransformerDecoderLayer(Module):
         self,
         dims: int,
         num_heads: int,
-        mlp_dims: Optional[int] = None,
+        mlp_dims: int | None = None,
         dropout: float = 0.0,
         activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
@@ -164,7 +170,13 @@ class TransformerDecoderLayer(Module):
     def _mlp(self, x: mx.array) -> mx.array:
         return self.linear2(self.dropout3(self.activation(self.linear1(x))))
 
-    def __call__(self, x, memory, x_mask, memory_mask):
+    def __call__(
+        self,
+        x: mx.array,
+        memory: mx.array,
+        x_mask: mx.array | None,
+        memory_mask: mx.array | None,
+    ) -> mx.array:
         if self.norm_first:
             y = self.ln1(x)
             x = x + self.dropout1(self.self_attention(y, y, y, x_mask))
@@ -185,9 +197,9 @@ class TransformerDecoder(Module):
         num_layers: int,
         dims: int,
         num_heads: int,
-        mlp_dims: Optional[int] = None,
+        mlp_dims: int | None = None,
         dropout: float = 0.0,
-        activation=relu,
+        activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
         checkpoint: bool = False,
     ) -> None:
@@ -199,7 +211,13 @@ class TransformerDecoder(Module):
         self.ln = LayerNorm(dims)
         self.checkpoint = checkpoint
 
-    def __call__(self, x, memory, x_mask, memory_mask):
+    def __call__(
+        self,
+        x: mx.array,
+        memory: mx.array,
+        x_mask: mx.array | None,
+        memory_mask: mx.array | None,
+    ) -> mx.array:
         for layer in self["layers"]:
             call = checkpointed(layer) if self.checkpoint else layer
             x = call(x, memory, x_mask, memory_mask)
@@ -215,11 +233,11 @@ class Transformer(Module):
         num_heads: int = 8,
         num_encoder_layers: int = 6,
         num_decoder_layers: int = 6,
-        mlp_dims: Optional[int] = None,
+        mlp_dims: int | None = None,
         dropout: float = 0.0,
         activation: Callable[[Any], Any] = relu,
-        custom_encoder: Optional[Any] = None,
-        custom_decoder: Optional[Any] = None,
+        custom_encoder: Any | None = None,
+        custom_decoder: Any | None = None,
         norm_first: bool = True,
         checkpoint: bool = False,
     ) -> None:
@@ -228,6 +246,13 @@ class Transformer(Module):
         self.encoder = custom_encoder or TransformerEncoder(num_encoder_layers, *rest)
         self.decoder = custom_decoder or TransformerDecoder(num_decoder_layers, *rest)
 
-    def __call__(self, src, tgt, src_mask, tgt_mask, memory_mask):
+    def __call__(
+        self,
+        src: mx.array,
+        tgt: mx.array,
+        src_mask: mx.array | None,
+        tgt_mask: mx.array | None,
+        memory_mask: mx.array | None,
+    ) -> mx.array:
         memory = self.encoder(src, src_mask)
         return self.decoder(tgt, memory, tgt_mask, memory_mask)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Literal, Tuple, Union
-
-import numpy as np
+from typing import Literal
 
 import lamina.core as mx
+import numpy as np
 from lamina.nn.module import Module
 
-Taps = Tuple[np.ndarray, np.ndarray]
+Taps = tuple[np.ndarray, np.ndarray]
 
 
 def _positions(size: int, scale: float, align_corners: bool) -> np.ndarray:
     """Where in the input (fractional index) each output place along an axis is read."""
     out = int(scale * size)
     if align_corners:
-        return np.arange(out) * ((size - 1) / (out - 1) if out > 1 else 0.0)
+        step = (size - 1) / (out - 1) if out > 1 else 0.0
+        return np.asarray(np.arange(out) * step)
     # The output grid is centred on the input grid, also when scale * size is no integer.
     start = ((out - 1) / scale - size + 1) / 2
     return np.arange(out) / scale - start
@@ -35,7 +35,7 @@ def _nearest(size: int, scale: float) -> np.ndarray:
 
 
 def _triangle(d: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(d), 0)
+    return np.asarray(np.maximum(1 - np.abs(d), 0))
 
 
 def _cubic(d: np.ndarray, a: float) -> np.ndarray:
@@ -43,13 +43,11 @@ def _cubic(d: np.ndarray, a: float) -> np.ndarray:
     d = np.abs(d)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * (d**3 - 5 * d**2 + 8 * d - 4)
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0.0)))
 
 
 @functools.lru_cache(maxsize=256)
-def _taps(
-    size: int, scale: float, mode: str, align_corners: bool, antialias: bool
-) -> Taps:
+def _taps(size: int, scale: float, mode: str, align_corners: bool, antialias: bool) -> Taps:
     """Indices and weights, (taps, out) each, of the inputs that make up each output."""
     positions = _positions(size, scale, align_corners)
     # Antialiasing widens the kernel to the distance between two outputs.
@@ -68,15 +66,15 @@ def _taps(
     return np.clip(indices, 0, size - 1), weights.astype(np.float32)
 
 
-def _repeat(x: mx.array, scales: Tuple[int, ...]) -> mx.array:
+def _repeat(x: mx.array, scales: tuple[int, ...]) -> mx.array:
     """Nearest for whole scales: every element repeated, as a broadcast."""
     spaced, wide = [x.shape[0]], [x.shape[0]]
-    for size, scale in zip(x.shape[1:-1], scales):
+    for size, scale in zip(x.shape[1:-1], scales, strict=True):
         spaced += [size, 1]
         wide += [size, scale]
     wide.append(x.shape[-1])
     spaced.append(x.shape[-1])
-    sizes = [size * scale for size, scale in zip(x.shape[1:-1], scales)]
+    sizes = [size * scale for size, scale in zip(x.shape[1:-1], scales, strict=True)]
     return mx.broadcast_to(x.reshape(spaced), wide).reshape(x.shape[0], *sizes, x.shape[-1])
 
 
@@ -86,7 +84,7 @@ def _resize(x: mx.array, axis: int, taps: Taps) -> mx.array:
     shape = [1] * x.ndim
     shape[axis] = -1
     total = None
-    for index, weight in zip(indices, weights):
+    for index, weight in zip(indices, weights, strict=True):
         part = mx.take(x, mx.array(index.astype(np.int32)), axis=axis)
         part = part * mx.array(weight).astype(dtype).reshape(shape)
         total = part if total is None else total + part
@@ -97,13 +95,13 @@ class Upsample(Module):
     """Resizes (N, ..., C) along each spatial axis by `scale_factor`, one number or one an axis.
 
     `mode` is "nearest", "linear" or "cubic". `align_corners` puts the first and last places of
-    input and output on each other; `antialias` smooths before sizing down (linear and cubic, without
-    `align_corners`). Places outside the input take its nearest edge.
+    input and output on each other; `antialias` (linear and cubic, without `align_corners`) smooths
+    before sizing down. Places outside the input take its nearest edge.
     """
 
     def __init__(
         self,
-        scale_factor: Union[float, Tuple],
+        scale_factor: float | tuple[float, ...],
         mode: Literal["nearest", "linear", "cubic"] = "nearest",
         align_corners: bool = False,
         antialias: bool = False,
@@ -118,7 +116,7 @@ class Upsample(Module):
                 "Upsample: expected mode 'linear' or 'cubic' without align_corners for antialias, "
                 f"got mode {mode!r} and align_corners {align_corners}"
             )
-        self.scale_factor: Union[float, Tuple[float, ...]]
+        self.scale_factor: float | tuple[float, ...]
         if isinstance(scale_factor, (list, tuple)):
             self.scale_factor = tuple(float(s) for s in scale_factor)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import lamina.core as mx
 from lamina._categories import GRADIENT, tag
@@ -12,10 +12,10 @@ from lamina.nn.module import Module
 from lamina.utils import tree_flatten
 
 
-def _with_parameters(model: Module, fn: Callable) -> Callable:
+def _with_parameters(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` as a function of `model`'s trainable parameters, its first argument."""
 
-    def call(parameters: dict, *args: Any, **kwargs: Any) -> Any:
+    def call(parameters: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         # The originals come back afterwards: otherwise the model would keep the traced arrays,
         # also when `fn` raises.
         original = model.trainable_parameters()
@@ -28,7 +28,7 @@ def _with_parameters(model: Module, fn: Callable) -> Callable:
     return call
 
 
-def value_and_grad(model: Module, fn: Callable) -> Callable:
+def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
     """A function that returns ``(fn(*args, **kwargs), gradients)``.
 
     The gradients are those of `fn`'s result (its first item, if it returns a tuple; a scalar) by
@@ -36,6 +36,7 @@ def value_and_grad(model: Module, fn: Callable) -> Callable:
 
     Raises:
         ValueError: when called on a model without trainable parameters.
+
     """
     value_and_gradients = mx.value_and_grad(_with_parameters(model, fn))
 
@@ -43,9 +44,7 @@ def value_and_grad(model: Module, fn: Callable) -> Callable:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         parameters = model.trainable_parameters()
         if not tree_flatten(parameters):
-            raise ValueError(
-                f"value_and_grad: {type(model).__name__} has no trainable parameters"
-            )
+            raise ValueError(f"value_and_grad: {type(model).__name__} has no trainable parameters")
         value, gradients = value_and_gradients(parameters, *args, **kwargs)
         tag(gradients, GRADIENT)
         return value, gradients
@@ -53,7 +52,7 @@ def value_and_grad(model: Module, fn: Callable) -> Callable:
     return wrapped
 
 
-def checkpoint(module: Module, fn: Optional[Callable] = None) -> Callable:
+def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """`module` (or `fn`, which uses it) as a function that saves memory in its gradient.
 
     Nothing computed inside is kept for the backward pass; it is computed again there.

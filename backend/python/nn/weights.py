@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Tuple, Union
-
-import numpy as np
+from typing import Any
 
 import lamina.core as mx
+import numpy as np
 
-Weights = Dict[str, mx.array]
+Weights = dict[str, mx.array]
 
 
-def save(file: Union[str, os.PathLike], weights: Weights) -> None:
+def save(file: str | os.PathLike[str], weights: Weights) -> None:
     """Write `weights` to a ``.npz`` or ``.safetensors`` file, chosen by the name's ending.
 
     Raises:
         ValueError: another ending, or a dtype that ``.npz`` cannot hold (bfloat16).
+
     """
     name = os.fspath(file)
     if name.endswith(".safetensors"):
@@ -34,8 +34,8 @@ def save(file: Union[str, os.PathLike], weights: Weights) -> None:
 
 
 def load(
-    source: Union[str, os.PathLike, Weights, List[Tuple[str, mx.array]]],
-) -> List[Tuple[str, mx.array]]:
+    source: str | os.PathLike[str] | Weights | list[tuple[str, mx.array]],
+) -> list[tuple[str, mx.array]]:
     """The (path, array) pairs of a file, or of a list or dict of weights."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
@@ -46,7 +46,7 @@ def load(
     return list(source.items()) if isinstance(source, dict) else list(source)
 
 
-def check(where: str, current: Weights, weights: List[Tuple[str, Any]]) -> None:
+def check(where: str, current: Weights, weights: list[tuple[str, Any]]) -> None:
     """Raise ValueError unless `weights` has exactly the names and shapes of `current`."""
     new = dict(weights)
     problems = []

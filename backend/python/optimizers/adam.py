@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any
 
 import lamina.core as mx
 from lamina.optimizers.base import Optimizer, Rate, check_range, zeros_state
 
 
-def _check_betas(where: str, betas: List[float]) -> None:
+def _check_betas(where: str, betas: list[float]) -> None:
     for i, beta in enumerate(betas, 1):
         check_range(where, f"beta{i}", beta, 0, 1, "in [0, 1)")
 
@@ -22,7 +22,7 @@ class Adam(Optimizer):
     def __init__(
         self,
         learning_rate: Rate,
-        betas: List[float] = [0.9, 0.999],
+        betas: list[float] = [0.9, 0.999],  # noqa: B006
         eps: float = 1e-8,
         bias_correction: bool = False,
     ) -> None:
@@ -32,13 +32,13 @@ class Adam(Optimizer):
         self.betas = betas
         self.eps = eps
         self.bias_correction = bias_correction
-        self._corrections: Tuple[Any, Any, Any] = (None, None, None)
+        self._corrections: tuple[Any, Any, Any] = (None, None, None)
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the means m and v."""
         zeros_state(parameter, state, "m", "v")
 
-    def _correction(self, dtype: mx.Dtype) -> Tuple[mx.array, mx.array]:
+    def _correction(self, dtype: mx.Dtype) -> tuple[mx.array, mx.array]:
         """Factors of m and sqrt(v), built once a step and not once a parameter."""
         step, for_m, for_v = self._corrections
         if step is not self.step:
@@ -48,7 +48,9 @@ class Adam(Optimizer):
             self._corrections = (self.step, for_m, for_v)
         return for_m.astype(dtype), for_v.astype(dtype)
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._rate(gradient.dtype)
         b1, b2 = self.betas
@@ -68,7 +70,7 @@ class AdamW(Adam):
     def __init__(
         self,
         learning_rate: Rate,
-        betas: List[float] = [0.9, 0.999],
+        betas: list[float] = [0.9, 0.999],  # noqa: B006
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         bias_correction: bool = False,
@@ -76,7 +78,9 @@ class AdamW(Adam):
         super().__init__(learning_rate, betas, eps, bias_correction)
         self.weight_decay = weight_decay
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._rate(gradient.dtype)
         shrunk = parameter * (1 - rate * self.weight_decay)
@@ -87,13 +91,18 @@ class Adamax(Adam):
     """w - rate * m / (v + eps), with m the running mean of g and v = max(beta2 * v, |g|)."""
 
     def __init__(
-        self, learning_rate: Rate, betas: List[float] = [0.9, 0.999], eps: float = 1e-8
+        self,
+        learning_rate: Rate,
+        betas: list[float] = [0.9, 0.999],  # noqa: B006
+        eps: float = 1e-8,
     ) -> None:
         super().__init__(learning_rate, betas, eps)
         if eps < 0:
             raise ValueError(f"Adamax: expected eps of at least 0, got {eps}")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._rate(gradient.dtype)
         b1, b2 = self.betas

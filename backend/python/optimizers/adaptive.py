@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Optional, Tuple, Union
+from typing import Any
 
 import lamina.core as mx
 from lamina.optimizers.base import Optimizer, Rate, check_range, zeros_state
@@ -25,11 +25,13 @@ class RMSprop(Optimizer):
         self.alpha = alpha
         self.eps = eps
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the mean square v."""
         zeros_state(parameter, state, "v")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._rate(gradient.dtype)
         state["v"] = v = self.alpha * state["v"] + (1 - self.alpha) * mx.square(gradient)
@@ -45,11 +47,13 @@ class Adagrad(Optimizer):
         self._maybe_schedule("learning_rate", learning_rate)
         self.eps = eps
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the sum of squares v."""
         zeros_state(parameter, state, "v")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._rate(gradient.dtype)
         state["v"] = v = state["v"] + mx.square(gradient)
@@ -70,11 +74,13 @@ class AdaDelta(Optimizer):
         self.rho = rho
         self.eps = eps
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the mean squares v of gradients and u of steps."""
         zeros_state(parameter, state, "v", "u")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate, rho, u = self._rate(gradient.dtype), self.rho, state["u"]
         state["v"] = v = rho * state["v"] + (1 - rho) * mx.square(gradient)
@@ -99,15 +105,16 @@ class Adafactor(Optimizer):
         beta_1: if given, steps are averaged with this decay.
         weight_decay: share of the rate by which parameters shrink.
         scale_parameter: multiply the rate by the parameter's root mean square.
+
     """
 
     def __init__(
         self,
-        learning_rate: Optional[Union[float, Callable[[mx.array], mx.array]]] = None,
-        eps: Tuple[float, float] = (1e-30, 1e-3),
+        learning_rate: float | Callable[[mx.array], mx.array] | None = None,
+        eps: tuple[float, float] = (1e-30, 1e-3),
         clip_threshold: float = 1.0,
         decay_rate: float = -0.8,
-        beta_1: Optional[float] = None,
+        beta_1: float | None = None,
         weight_decay: float = 0.0,
         scale_parameter: bool = True,
         relative_step: bool = True,
@@ -127,7 +134,7 @@ class Adafactor(Optimizer):
         self.relative_step = relative_step
         self.warmup_init = warmup_init
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: mean squares by row and column (or of all), and the mean step with `beta_1`."""
         shape, dtype = tuple(parameter.shape), parameter.dtype
         if parameter.ndim >= 2:
@@ -150,7 +157,7 @@ class Adafactor(Optimizer):
             rate = rate * mx.maximum(self.eps[1], _rms(parameter))
         return rate
 
-    def _direction(self, gradient: mx.array, state: dict) -> mx.array:
+    def _direction(self, gradient: mx.array, state: dict[str, Any]) -> mx.array:
         """The gradient over the root of its mean square, clipped."""
         decay = 1.0 - self.step.astype(mx.float32) ** self.decay_rate
         decay = decay.astype(gradient.dtype)
@@ -168,7 +175,9 @@ class Adafactor(Optimizer):
         d = scale * gradient
         return d / mx.maximum(1.0, _rms(d) / self.clip_threshold)
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._relative_rate(parameter)
         d = rate * self._direction(gradient, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Dict, Optional, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import lamina.core as mx
 from lamina._categories import OPTIMIZER_STATE, PARAMETER, tag
@@ -12,7 +12,7 @@ from lamina.utils import tree_map
 if TYPE_CHECKING:
     from lamina.nn.module import Module
 
-Rate = Union[float, Callable[[mx.array], mx.array]]
+Rate = Union[float, Callable[[mx.array], mx.array]]  # noqa: UP007 (evaluated: Any | in stubs)
 
 
 class Optimizer:
@@ -25,18 +25,18 @@ class Optimizer:
     Subclasses define `init_single` and `apply_single`.
     """
 
-    def __init__(self, schedulers: Optional[Dict[str, Callable]] = None) -> None:
+    def __init__(self, schedulers: dict[str, Callable[..., Any]] | None = None) -> None:
         self._initialized = False
-        self._state: Dict[str, Any] = {"step": mx.array(0, mx.uint64)}
+        self._state: dict[str, Any] = {"step": mx.array(0, mx.uint64)}
         self._schedulers = dict(schedulers or {})
 
     @property
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """The optimizer's state. Setting it, e.g. to a saved one, keeps what it holds."""
         return self._state
 
     @state.setter
-    def state(self, state: Dict[str, Any]) -> None:
+    def state(self, state: dict[str, Any]) -> None:
         self._initialized = False
         self._state = state
 
@@ -51,10 +51,10 @@ class Optimizer:
         return self._state["learning_rate"]
 
     @learning_rate.setter
-    def learning_rate(self, learning_rate: Union[float, mx.array]) -> None:
+    def learning_rate(self, learning_rate: float | mx.array) -> None:
         self._state["learning_rate"] = mx.array(learning_rate)
 
-    def init(self, parameters: dict) -> None:
+    def init(self, parameters: dict[str, Any]) -> None:
         """Make the state of every parameter that has none yet. Done on first use if left out."""
         self._init_tree(parameters, self._state)
         tag(self._state, OPTIMIZER_STATE)
@@ -69,7 +69,7 @@ class Optimizer:
         elif isinstance(parameters, (list, tuple)):
             known = list(state or ())
             known += [None] * (len(parameters) - len(known))
-            pairs = zip(parameters, known)
+            pairs = zip(parameters, known, strict=True)
             state = type(parameters)([self._init_tree(p, s) for p, s in pairs])
         elif not state:
             state = {}
@@ -77,25 +77,30 @@ class Optimizer:
                 self.init_single(parameters, state)
         return state
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """Put the initial state of one parameter into `state`."""
         raise NotImplementedError(f"{type(self).__name__}: init_single is not defined")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """The new value of one parameter; `state` is brought up to date in place."""
         raise NotImplementedError(f"{type(self).__name__}: apply_single is not defined")
 
-    def update(self, model: Module, gradients: dict) -> None:
+    def update(self, model: Module, gradients: dict[str, Any]) -> None:
         """Apply `gradients`, a tree as from `nn.value_and_grad`, to the parameters of `model`."""
         model.update(self.apply_gradients(gradients, model))
 
-    def apply_gradients(self, gradients: dict, parameters: dict) -> dict:
+    def apply_gradients(
+        self, gradients: dict[str, Any], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
         """The new parameters, a tree of the structure of `gradients`; counts one step.
 
         `parameters` may hold more than `gradients` does.
 
         Raises:
             ValueError: `gradients` has a place that `parameters` or the state lacks.
+
         """
         if not self._initialized:
             self.init(gradients)
@@ -103,7 +108,8 @@ class Optimizer:
         for name, schedule in self._schedulers.items():
             self._state[name] = schedule(step)
         self._state["step"] = step + 1
-        return self._apply_tree(gradients, parameters, self._state, "")
+        updated: dict[str, Any] = self._apply_tree(gradients, parameters, self._state, "")
+        return updated
 
     def _apply_tree(self, gradients: Any, parameters: Any, state: Any, path: str) -> Any:
         if isinstance(gradients, mx.array):
@@ -147,7 +153,7 @@ class Optimizer:
         return rate if rate.dtype == dtype else rate.astype(dtype)
 
 
-def zeros_state(parameter: mx.array, state: dict, *names: str) -> None:
+def zeros_state(parameter: mx.array, state: dict[str, Any], *names: str) -> None:
     """Put zeros of the parameter's shape and dtype into `state` under each of `names`."""
     for name in names:
         state[name] = mx.zeros_like(parameter)
@@ -161,7 +167,7 @@ def check_range(where: str, name: str, value: float, low: float, high: float, te
 
 def clip_grad_norm(grads: Any, max_norm: float) -> Any:
     """The tree scaled down so that its 2-norm is at most `max_norm`, and the norm it had."""
-    leaves: list = []
+    leaves: list[Any] = []
     tree_map(leaves.append, grads)
     squares = [mx.sum(mx.square(leaf)) for leaf in leaves]
     total = mx.sqrt(sum(squares[1:], squares[0]) if squares else mx.array(0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List
+from typing import Any
 
 import lamina.core as mx
 from lamina.optimizers.base import Optimizer, Rate, check_range, zeros_state
@@ -35,11 +35,13 @@ class SGD(Optimizer):
         self.dampening = dampening
         self.nesterov = nesterov
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the velocity v."""
         zeros_state(parameter, state, "v")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         if self.weight_decay != 0:
             gradient = gradient + self.weight_decay * parameter
@@ -59,7 +61,10 @@ class Lion(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Rate, betas: List[float] = [0.9, 0.99], weight_decay: float = 0.0
+        self,
+        learning_rate: Rate,
+        betas: list[float] = [0.9, 0.99],  # noqa: B006
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
         for i, beta in enumerate(betas, 1):
@@ -68,11 +73,13 @@ class Lion(Optimizer):
         self.betas = betas
         self.weight_decay = weight_decay
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the mean gradient m."""
         zeros_state(parameter, state, "m")
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         rate = self._rate(gradient.dtype)
         b1, b2 = self.betas
@@ -89,7 +96,8 @@ class Muon(Optimizer):
 
     v = momentum * v + (1 - momentum) * g; `nesterov` looks one step ahead. Weights of more than
     two axes are seen as (rows, everything else); vectors take v itself. `ns_steps` Newton-Schulz
-    steps find the orthogonal matrix, and its rate grows with sqrt(rows / columns) above 1.
+    steps find the orthogonal matrix, and its rate grows with the root of the
+    last two axes' ratio where that is above 1.
     """
 
     def __init__(
@@ -107,14 +115,12 @@ class Muon(Optimizer):
         self.nesterov = nesterov
         self.ns_steps = ns_steps
 
-    def init_single(self, parameter: mx.array, state: dict) -> None:
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """State: the velocity v."""
         zeros_state(parameter, state, "v")
 
     def _orthogonal(self, x: mx.array) -> mx.array:
         """Push all singular values of the matrix `x` towards 1."""
-        # Precision is not needed: every step pulls errors of the last one back in.
-        dtype, x = x.dtype, x.astype(mx.bfloat16)
         # The quintic's published coefficients: steepest at zero while staying near 1.
         a, b, c = (3.4445, -4.7750, 2.0315)
         tall = x.shape[-2] > x.shape[-1]
@@ -123,9 +129,11 @@ class Muon(Optimizer):
         for _ in range(self.ns_steps):
             gram = x @ x.T
             x = a * x + mx.addmm(b * gram, gram, gram, beta=1.0, alpha=c) @ x
-        return (x.T if tall else x).astype(dtype)
+        return x.T if tall else x
 
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
+    ) -> mx.array:
         """One step of the rule above."""
         if self.weight_decay != 0:
             gradient = gradient + self.weight_decay * parameter
@@ -137,6 +145,6 @@ class Muon(Optimizer):
         if v.ndim >= 2:
             shape = v.shape
             matrix = v.reshape(shape[0], -1) if v.ndim > 2 else v
-            rate = rate * math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+            rate = rate * math.sqrt(max(1.0, shape[-2] / shape[-1]))
             v = self._orthogonal(matrix).reshape(shape)
         return parameter - rate * v
