@@ -14,7 +14,9 @@ struct Sym {
 };
 
 inline Sym infix(const Sym& a, const char* op, const Sym& b) {
-  return {"(" + a.text + " " + op + " " + b.text + ")"};
+  std::string text = "(";
+  text.append(a.text).append(" ").append(op).append(" ").append(b.text).append(")");
+  return {text};
 }
 inline Sym operator+(const Sym& a, const Sym& b) { return infix(a, "+", b); }
 inline Sym operator-(const Sym& a, const Sym& b) { return infix(a, "-", b); }

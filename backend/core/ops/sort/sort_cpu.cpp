@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <vector>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
@@ -36,42 +37,46 @@ void sort_rest(K* keys, K* scratch, int64_t n, int low_bit) {
     sort_keys(keys, scratch, n);
 }
 
-// Sorts one long row: parts side by side, then merges in pairs. Keys of equal value are
-// indistinguishable (those of argsort are all different), so the split does not show.
+// Sorts one long row: split until there are pieces for all threads, then piece by piece.
 template <class K>
-void sort_parts(K* keys, K* scratch, int64_t n, int low_bit) {
-  int64_t parts = 1;
-  // A part must not need room for padding: its neighbour is being sorted.
-  while (parts < thread_count() && sort_room(n / (2 * parts)) == n / (2 * parts)) parts *= 2;
-  int64_t size = (n + parts - 1) / parts;
-  parallel_for(parts, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t p = begin; p < end; ++p) {
-      int64_t from = std::min(n, p * size), to = std::min(n, from + size);
-      sort_rest(keys + from, scratch + from, to - from, low_bit);
+void sort_pieces(K* keys, K* scratch, int64_t n, int low_bit) {
+  struct Piece {
+    int64_t begin, end;
+  };
+  std::vector<Piece> done, left{{0, n}};
+  int64_t enough = std::max<int64_t>(kLongRow / 8, n / (4 * thread_count()));
+  while (!left.empty()) {
+    Piece p = left.back();
+    left.pop_back();
+    // A piece whose neighbour is being sorted must not need room for padding.
+    if (p.end - p.begin <= enough || done.size() + left.size() > 256) {
+      if (p.end > p.begin) done.push_back(p);
+      continue;
+    }
+    KeySplit split = split_keys(keys + p.begin, scratch + p.begin, p.end - p.begin);
+    left.push_back({p.begin, p.begin + split.low});
+    left.push_back({p.begin + split.high, p.end});
+  }
+  parallel_for(static_cast<int64_t>(done.size()), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t count = done[i].end - done[i].begin;
+      K *from = keys + done[i].begin, *spare = scratch + done[i].begin;
+      if (sort_room(count) == count) {
+        sort_rest(from, spare, count, low_bit);
+      } else {
+        std::sort(from, from + count);
+      }
     }
   });
-  for (; size < n; size *= 2) {
-    int64_t pairs = (n + 2 * size - 1) / (2 * size);
-    parallel_for(pairs, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t p = begin; p < end; ++p) {
-        K* from = keys + p * 2 * size;
-        int64_t left = std::min(size, n - p * 2 * size);
-        int64_t both = std::min(2 * size, n - p * 2 * size);
-        std::copy_n(from, left, scratch + p * 2 * size);
-        K* a = scratch + p * 2 * size;
-        std::merge(a, a + left, from + left, from + both, from);
-      }
-    });
-  }
 }
 
 // How the keys of a row are ordered; kth < 0: completely.
 template <class K>
 void order_keys(K* keys, K* scratch, int64_t n, int64_t kth, bool alone, int low_bit) {
   if (kth >= 0 && n >= kSelect) {
-    std::nth_element(keys, keys + kth, keys + n);
+    select_key(keys, scratch, n, kth);
   } else if (alone && n >= kLongRow && thread_count() > 1) {
-    sort_parts(keys, scratch, n, low_bit);
+    sort_pieces(keys, scratch, n, low_bit);
   } else {
     sort_rest(keys, scratch, n, low_bit);
   }

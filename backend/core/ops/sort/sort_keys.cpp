@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <utility>
 #include <vector>
+
+#include "ops/sort/sort_network.h"
 
 // The networks vectorise; the best width is chosen when the library is loaded.
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
@@ -12,122 +13,21 @@
 #else
 #define LAMINA_SIMD_CLONES
 #endif
-#define LAMINA_INLINE inline __attribute__((always_inline))
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define LAMINA_AVX512 __attribute__((target("avx512f,popcnt")))
+#endif
 
 namespace lamina::cpu {
 namespace {
 
-constexpr int64_t kSmall = 24;            // up to here std::sort
-constexpr int64_t kNetworkMax = 1 << 13;  // up to here a sorting network, above it radix sort
+constexpr int64_t kTiny = 12;             // up to here std::sort
+constexpr int64_t kNetworkMax = 1 << 13;  // without AVX-512: up to here a network, above it radix
 constexpr int kDigitBits = 11;
 constexpr int64_t kBuckets = 1 << kDigitBits;
 
-// A bitonic network over 64-byte vectors. Item (v, lane) of the memory is taken as element
-// lane * count + v of the sequence, so that all but the last few steps compare whole vectors; what
-// order the input is in does not matter, and the result is read out transposed.
 template <class K>
-struct Network {
-  static constexpr int kLanes = 64 / sizeof(K);
-  typedef K Vector __attribute__((vector_size(64)));
-  typedef K Unaligned __attribute__((vector_size(64), aligned(sizeof(K)), may_alias));
-
-  static LAMINA_INLINE void load(Vector& x, const K* a, int64_t v) {
-    x = *reinterpret_cast<const Unaligned*>(a + v * kLanes);
-  }
-  static LAMINA_INLINE void store(const Vector& x, K* a, int64_t v) {
-    *reinterpret_cast<Unaligned*>(a + v * kLanes) = x;
-  }
-  static LAMINA_INLINE void exchange(Vector& x, Vector& y) {
-    Vector low = x < y ? x : y;
-    y = x < y ? y : x;
-    x = low;
-  }
-
-  // Lane l takes the item of lane l ^ flip.
-  static LAMINA_INLINE void permute(Vector& x, int flip) {
-    Vector order;
-    for (int l = 0; l < kLanes; ++l) order[l] = l ^ flip;
-    x = __builtin_shuffle(x, order);
-  }
-  // x gets the smaller ones where bit `bit` of the lane is clear, y everywhere else.
-  static LAMINA_INLINE void exchange_lanes(Vector& x, Vector& y, int bit) {
-    Vector low = x < y ? x : y, high = x < y ? y : x;
-    Vector upper;
-    for (int l = 0; l < kLanes; ++l) upper[l] = (l & bit) ? -1 : 0;
-    x = upper ? high : low;
-    y = upper ? low : high;
-  }
-
-  // Steps of distance h, h/2, ..., 1 over `count` vectors; pairs of steps share one pass.
-  static LAMINA_INLINE void clean(K* a, int64_t count, int64_t h) {
-    for (; h >= 2; h /= 4) {
-      int64_t q = h / 2;
-      for (int64_t base = 0; base < count; base += 2 * h)
-        for (int64_t i = base; i < base + q; ++i) {
-          Vector x0, x1, x2, x3;
-          load(x0, a, i), load(x1, a, i + q), load(x2, a, i + h), load(x3, a, i + h + q);
-          exchange(x0, x2), exchange(x1, x3), exchange(x0, x1), exchange(x2, x3);
-          store(x0, a, i), store(x1, a, i + q), store(x2, a, i + h), store(x3, a, i + h + q);
-        }
-    }
-    if (h == 1)
-      for (int64_t i = 0; i < count; i += 2) {
-        Vector x, y;
-        load(x, a, i), load(y, a, i + 1);
-        exchange(x, y);
-        store(x, a, i), store(y, a, i + 1);
-      }
-  }
-
-  // Joins sorted halves of blocks of 2 * half vectors.
-  static LAMINA_INLINE void merge_vectors(K* a, int64_t count, int64_t half) {
-    for (int64_t base = 0; base < count; base += 2 * half)
-      for (int64_t i = 0; i < half; ++i) {
-        Vector x, y;
-        load(x, a, base + i), load(y, a, base + 2 * half - 1 - i);
-        exchange(x, y);
-        store(x, a, base + i), store(y, a, base + 2 * half - 1 - i);
-      }
-    clean(a, count, half / 2);
-  }
-
-  template <int kGroup>
-  static LAMINA_INLINE void merge_lanes(K* a, int64_t count) {
-    for (int64_t v = 0; v < count / 2; ++v) {
-      Vector x, y;
-      load(x, a, v), load(y, a, count - 1 - v);
-      permute(y, kGroup - 1);
-      exchange_lanes(x, y, kGroup / 2);
-      permute(y, kGroup - 1);
-      clean_lanes<kGroup / 4>(x);
-      clean_lanes<kGroup / 4>(y);
-      store(x, a, v), store(y, a, count - 1 - v);
-    }
-    clean(a, count, count / 2);
-  }
-
-  template <int kBit>
-  static LAMINA_INLINE void clean_lanes(Vector& x) {
-    if constexpr (kBit > 0) {
-      Vector y = x;
-      permute(y, kBit);
-      exchange_lanes(x, y, kBit);
-      clean_lanes<kBit / 2>(x);
-    }
-  }
-
-  // n is a power of two, at least 2 * kLanes. The result is in out.
-  static LAMINA_INLINE void run(K* a, K* out, int64_t n) {
-    int64_t count = n / kLanes;
-    for (int64_t half = 1; half < count; half *= 2) merge_vectors(a, count, half);
-    merge_lanes<2>(a, count);
-    merge_lanes<4>(a, count);
-    merge_lanes<8>(a, count);
-    if constexpr (kLanes == 16) merge_lanes<16>(a, count);
-    for (int64_t v = 0; v < count; ++v)
-      for (int l = 0; l < kLanes; ++l) out[l * count + v] = a[v * kLanes + l];
-  }
-};
+constexpr int64_t kSmall = Network<K>::kMaxFixed * Network<K>::kLanes;
 
 LAMINA_SIMD_CLONES void run_network(int32_t* a, int32_t* out, int64_t n) {
   Network<int32_t>::run(a, out, n);
@@ -135,11 +35,25 @@ LAMINA_SIMD_CLONES void run_network(int32_t* a, int32_t* out, int64_t n) {
 LAMINA_SIMD_CLONES void run_network(int64_t* a, int64_t* out, int64_t n) {
   Network<int64_t>::run(a, out, n);
 }
+LAMINA_SIMD_CLONES void run_small(int32_t* a, int64_t n) { Network<int32_t>::run_small(a, n); }
+LAMINA_SIMD_CLONES void run_small(int64_t* a, int64_t n) { Network<int64_t>::run_small(a, n); }
 
 template <class K>
 int64_t network_size(int64_t n) {
   return static_cast<int64_t>(
       std::max(std::bit_ceil(static_cast<uint64_t>(n)), uint64_t{2 * Network<K>::kLanes}));
+}
+
+// n <= kSmall, in place, touching nothing beyond.
+template <class K>
+void sort_small(K* keys, int64_t n) {
+  if (n <= kTiny) return std::sort(keys, keys + n);
+  alignas(64) K block[kSmall<K>];
+  int64_t room = network_size<K>(n);
+  std::copy_n(keys, n, block);
+  std::fill(block + n, block + room, std::numeric_limits<K>::max());
+  run_small(block, room);
+  std::copy_n(block, n, keys);
 }
 
 // Least significant digit first; stable. Digits that are the same in all keys cost no pass.
@@ -169,10 +83,108 @@ void radix_sort(K* keys, K* scratch, int64_t n, int low_bit) {
   if (from != keys) std::copy_n(from, n, keys);
 }
 
+// Near the middle of the keys, from a sample; n > 64.
+template <class K>
+K pivot_of(const K* keys, int64_t n) {
+  constexpr int64_t kSample = 32;
+  K sample[kSample];
+  for (int64_t i = 0; i < kSample; ++i) sample[i] = keys[i * (n / kSample)];
+  sort_small(sample, kSample);
+  return sample[kSample / 2];
+}
+
+#ifdef LAMINA_AVX512
+bool has_avx512() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("popcnt");
+  return has;
+}
+
+// One step of a partition for each key width: which lanes go low, and packing them.
+struct Wide32 {
+  LAMINA_AVX512 static __mmask16 low(__m512i v, int32_t pivot) {
+    return _mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(pivot));
+  }
+  LAMINA_AVX512 static __m512i pack(__mmask16 m, __m512i v) {
+    return _mm512_maskz_compress_epi32(m, v);
+  }
+};
+struct Wide64 {
+  LAMINA_AVX512 static __mmask8 low(__m512i v, int64_t pivot) {
+    return _mm512_cmplt_epi64_mask(v, _mm512_set1_epi64(pivot));
+  }
+  LAMINA_AVX512 static __m512i pack(__mmask8 m, __m512i v) {
+    return _mm512_maskz_compress_epi64(m, v);
+  }
+};
+
+// Keys below the pivot come first; returns how many. Whole vectors are stored on either side: what
+// a store writes too much is overwritten later or, in keys, has been read already.
+template <class Wide, class K>
+LAMINA_AVX512 int64_t partition_wide(K* keys, K* scratch, int64_t n, K pivot) {
+  constexpr int64_t kLanes = 64 / sizeof(K);
+  int64_t low = 0, high = 0, i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    __m512i v = _mm512_loadu_si512(keys + i);
+    auto m = Wide::low(v, pivot);
+    auto rest = static_cast<decltype(m)>(~m);
+    _mm512_storeu_si512(keys + low, Wide::pack(m, v));
+    _mm512_storeu_si512(scratch + high, Wide::pack(rest, v));
+    int64_t count = __builtin_popcount(m);
+    low += count;
+    high += kLanes - count;
+  }
+  for (; i < n; ++i) {
+    K key = keys[i];
+    if (key < pivot) keys[low++] = key;
+    else scratch[high++] = key;
+  }
+  std::copy_n(scratch, high, keys + low);
+  return low;
+}
+#else
+bool has_avx512() { return false; }
+#endif
+
+template <class K>
+int64_t partition_below(K* keys, K* scratch, int64_t n, K pivot) {
+#ifdef LAMINA_AVX512
+  if (has_avx512())
+    return partition_wide<std::conditional_t<sizeof(K) == 4, Wide32, Wide64>>(keys, scratch, n,
+                                                                              pivot);
+#endif
+  (void)scratch;
+  return std::partition(keys, keys + n, [pivot](K key) { return key < pivot; }) - keys;
+}
+
+template <class K>
+KeySplit split_any(K* keys, K* scratch, int64_t n) {
+  K pivot = pivot_of(keys, n);
+  int64_t low = partition_below(keys, scratch, n, pivot);
+  if (low > 0) return {low, low};
+  // The pivot is the smallest: set all of its copies apart, they are in place.
+  if (pivot == std::numeric_limits<K>::max()) return {n, n};
+  return {0, partition_below(keys, scratch, n, static_cast<K>(pivot + 1))};
+}
+
+// `budget` bounds the number of splits; keys that defeat the sample are left to radix sort.
+template <class K>
+void quick_sort(K* keys, K* scratch, int64_t n, int low_bit, int budget) {
+  while (n > kSmall<K>) {
+    if (budget-- == 0) return radix_sort(keys, scratch, n, low_bit);
+    KeySplit split = split_any(keys, scratch, n);
+    quick_sort(keys, scratch, split.low, low_bit, budget);
+    keys += split.high;
+    n -= split.high;
+  }
+  sort_small(keys, n);
+}
+
 template <class K>
 void sort_any(K* keys, K* scratch, int64_t n, int low_bit) {
-  if (n <= kSmall) {
-    std::sort(keys, keys + n);
+  if (n <= kSmall<K>) {
+    sort_small(keys, n);
+  } else if (has_avx512()) {
+    quick_sort(keys, scratch, n, low_bit, 2 * std::bit_width(static_cast<uint64_t>(n)));
   } else if (n <= kNetworkMax) {
     int64_t room = network_size<K>(n);
     std::fill(keys + n, keys + room, std::numeric_limits<K>::max());
@@ -183,6 +195,25 @@ void sort_any(K* keys, K* scratch, int64_t n, int low_bit) {
   }
 }
 
+template <class K>
+void select_any(K* keys, K* scratch, int64_t n, int64_t kth) {
+  if (!has_avx512()) return std::nth_element(keys, keys + kth, keys + n);
+  for (int budget = 4 * std::bit_width(static_cast<uint64_t>(n)); n > kSmall<K>; --budget) {
+    if (budget == 0) return std::nth_element(keys, keys + kth, keys + n);
+    KeySplit split = split_any(keys, scratch, n);
+    if (kth < split.low) {
+      n = split.low;
+    } else if (kth < split.high) {
+      return;
+    } else {
+      keys += split.high;
+      n -= split.high;
+      kth -= split.high;
+    }
+  }
+  sort_small(keys, n);
+}
+
 }  // namespace
 
 int64_t sort_room(int64_t n) {
@@ -190,9 +221,20 @@ int64_t sort_room(int64_t n) {
 }
 
 void sort_keys(int32_t* keys, int32_t* scratch, int64_t n) { sort_any(keys, scratch, n, 0); }
-
 void sort_keys(int64_t* keys, int64_t* scratch, int64_t n, int low_bit) {
   sort_any(keys, scratch, n, low_bit);
+}
+void select_key(int32_t* keys, int32_t* scratch, int64_t n, int64_t kth) {
+  select_any(keys, scratch, n, kth);
+}
+void select_key(int64_t* keys, int64_t* scratch, int64_t n, int64_t kth) {
+  select_any(keys, scratch, n, kth);
+}
+KeySplit split_keys(int32_t* keys, int32_t* scratch, int64_t n) {
+  return split_any(keys, scratch, n);
+}
+KeySplit split_keys(int64_t* keys, int64_t* scratch, int64_t n) {
+  return split_any(keys, scratch, n);
 }
 
 }  // namespace lamina::cpu

@@ -18,6 +18,18 @@ void sort_keys(int32_t* keys, int32_t* scratch, int64_t n);
 void sort_keys(int64_t* keys, int64_t* scratch, int64_t n, int low_bit = 0);
 int64_t sort_room(int64_t n);
 
+// Puts the kth smallest key at kth, no larger ones before it, no smaller ones after it.
+void select_key(int32_t* keys, int32_t* scratch, int64_t n, int64_t kth);
+void select_key(int64_t* keys, int64_t* scratch, int64_t n, int64_t kth);
+
+// Reorders so that every key of [0, low) is less than every later one and those of [low, high) are
+// equal; then [0, low) and [high, n) can be sorted apart. high > 0. REQUIRES: n > 64.
+struct KeySplit {
+  int64_t low, high;
+};
+KeySplit split_keys(int32_t* keys, int32_t* scratch, int64_t n);
+KeySplit split_keys(int64_t* keys, int64_t* scratch, int64_t n);
+
 // The signed integer whose order is T's order; 32 bits wide where T has 32 bits or fewer.
 template <class T>
 struct SortKey {

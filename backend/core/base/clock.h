@@ -1,0 +1,15 @@
+// The one clock of recorded times: nanoseconds of the steady clock.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace lamina {
+
+inline int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace lamina

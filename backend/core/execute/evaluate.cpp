@@ -1,0 +1,189 @@
+#include "execute/evaluate.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/error.h"
+#include "execute/plan_cache.h"
+#include "execute/run.h"
+#include "graph/primitive.h"
+#include "trace/trace.h"
+
+namespace lamina {
+
+using schedule::OrderedNode;
+using schedule::Plan;
+
+std::atomic<InterruptHook> interrupt_hook{nullptr};
+
+namespace {
+
+std::recursive_mutex& evaluation_lock() {
+  static auto* m = new std::recursive_mutex;
+  return *m;
+}
+
+uint32_t visit_number = 0;
+std::atomic<uint64_t> latest_plan{0};
+
+// Inputs first; each node once; `uses` counts the references that nodes of the order hold.
+void collect(std::span<const Array> roots, std::vector<OrderedNode>& order) {
+  const uint32_t visit = ++visit_number;
+  thread_local std::vector<std::pair<Node*, size_t>> stack;
+  stack.clear();
+  auto enter = [&](Node* n) {
+    if (n->visit == visit) {
+      ++n->uses;
+      return;
+    }
+    if (n->primitive && n->primitive == &placeholder_primitive())
+      throw TraceError("eval: arrays inside vmap have no values of their own; return them instead");
+    n->visit = visit;
+    n->uses = 1;
+    n->position = -1;
+    if (n->status.load(std::memory_order_acquire) == Status::failed)
+      std::rethrow_exception(n->extra->failure);
+    if (n->ready()) {
+      n->position = static_cast<int32_t>(order.size());
+      order.push_back({n, false, false});
+    } else {
+      stack.push_back({n, 0});
+    }
+  };
+  for (const Array& root : roots) {
+    enter(root.node());
+    --root.node()->uses;  // being asked for is not being used
+    while (!stack.empty()) {
+      auto& [n, next] = stack.back();
+      if (next < n->inputs.size()) {
+        enter(n->inputs[next++].node());
+      } else {
+        n->position = static_cast<int32_t>(order.size());
+        order.push_back({n, false, false});
+        stack.pop_back();
+      }
+    }
+  }
+}
+
+// A ready node that still holds its graph (a tracer) counts as data.
+bool is_data(const Node& n) { return n.ready(); }
+
+Hash128 key_of(std::vector<OrderedNode>& order) {
+  const bool keep = tracing();
+  Hash128 h;
+  for (OrderedNode& o : order) {
+    Node& n = *o.node;
+    uint32_t refs = n.refs.load(std::memory_order_relaxed);
+    bool held = refs > static_cast<uint32_t>(n.uses);
+    if (is_data(n)) {
+      uint64_t tag = static_cast<uint64_t>(n.dtype) << 8 | n.shape.size() << 16;
+      if (n.scalar) {
+        h.add(tag | 1);
+        continue;
+      }
+      o.donatable = !held && !keep && n.value.buffer->use_count() == 1 && !n.value.buffer->adopted();
+      h.add(tag | 2 | (o.donatable ? 4 : 0));
+      for (size_t i = 0; i < n.shape.size(); ++i) {
+        h.add(static_cast<uint64_t>(n.shape[i]));
+        h.add(static_cast<uint64_t>(n.value.strides[i]));
+      }
+      continue;
+    }
+    o.output = held && n.primitive->kind != Kind::custom;
+    uint64_t packed = n.local_hash ^ (o.output ? 0x9e3779b97f4a7c15ULL : 0);
+    for (const Array& in : n.inputs)
+      packed = packed * 0xd6e8feb86659fd93ULL + static_cast<uint64_t>(in.node()->position) + 1;
+    h.add(n.local_hash);
+    h.add(packed);
+  }
+  const auto& opt = schedule::options();
+  h.add(uint64_t{opt.fuse} | uint64_t{opt.donate} << 1 | order.size() << 8);
+  return h;
+}
+
+void settle(const Plan& plan, std::vector<OrderedNode>& order, const std::vector<Value>& values) {
+  const bool keep = tracing();
+  for (const schedule::Binding& b : plan.bindings) {
+    Node& n = *order[static_cast<size_t>(b.position)].node;
+    if (n.ready()) continue;
+    const Value& base = values[static_cast<size_t>(b.slot)];
+    n.value = {base.buffer, b.strides, base.offset + b.offset};
+    n.status.store(Status::ready, std::memory_order_release);
+  }
+  // Inputs go only now: dropping one may delete nodes later in the order.
+  thread_local std::vector<std::vector<Array>> dropped;
+  for (const schedule::Binding& b : plan.bindings) {
+    Node& n = *order[static_cast<size_t>(b.position)].node;
+    if (!(keep && n.tracer)) dropped.push_back(std::move(n.inputs)), n.inputs.clear();
+  }
+  dropped.clear();
+}
+
+// Positions of the order that wait for a failed step or for memory a finished step overwrote.
+void poison(const Plan& plan, std::vector<OrderedNode>& order, const Failure& failure) {
+  std::vector<bool> lost(plan.ir.nodes.size(), false);
+  for (int i : failure.nodes) lost[static_cast<size_t>(i)] = true;
+  for (size_t i = 0; i < plan.ir.nodes.size(); ++i)
+    for (int in : plan.ir.nodes[i].inputs)
+      if (lost[static_cast<size_t>(in)]) lost[i] = true;
+  for (size_t p = 0; p < order.size(); ++p) {
+    int i = plan.ir.of_position[p];
+    Node& n = *order[p].node;
+    if (i < 0 || !lost[static_cast<size_t>(i)] || n.leaf()) continue;
+    n.rare().failure = failure.error;
+    n.status.store(Status::failed, std::memory_order_release);
+  }
+}
+
+}  // namespace
+
+void evaluate(std::span<const Array> roots) {
+  bool ready = true;
+  for (const Array& r : roots) ready &= r.node()->ready();
+  if (ready) return;
+  std::lock_guard lock(evaluation_lock());
+  const bool recording = trace::enabled();
+  int64_t t0 = recording ? now_ns() : 0;
+  thread_local std::vector<OrderedNode> order_scratch;
+  std::vector<OrderedNode> order = std::move(order_scratch);
+  order.clear();
+  collect(roots, order);
+  Hash128 key = key_of(order);
+  Run run;
+  run.id = next_run_id();
+  std::shared_ptr<Plan> plan = plan_for(key, order, run);
+  latest_plan.store(plan->id, std::memory_order_relaxed);
+  Failure failure;
+  std::vector<Value> values;
+  run_plan(*plan, order, run, values, failure);
+  if (failure.error) {
+    if (failure.poisons) poison(*plan, order, failure);
+    std::rethrow_exception(failure.error);
+  }
+  settle(*plan, order, values);
+  if (recording && trace::enabled()) {
+    uint64_t origins = intern_origins(*plan, run.origins);
+    trace::span(trace::EventKind::eval, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),
+                run.outcome, static_cast<int64_t>(order.size()), static_cast<int64_t>(origins));
+  }
+  order.clear();
+  order_scratch = std::move(order);
+}
+
+uint64_t last_plan() { return latest_plan.load(std::memory_order_relaxed); }
+
+TensorView tensor_view(const Array& x) {
+  evaluate(x);
+  Node& n = *x.node();
+  TensorView v{nullptr, n.dtype, n.shape, n.value.strides};
+  if (n.scalar) {
+    v.data = n.literal.bytes;
+    v.strides = Strides(0);
+  } else {
+    v.data = static_cast<char*>(n.value.buffer->data()) + n.value.offset * itemsize(n.dtype);
+  }
+  return v;
+}
+
+}  // namespace lamina

@@ -1,0 +1,44 @@
+// Evaluation: the one place where a plan meets a device.
+//
+// Any thread may evaluate; evaluations run one at a time. Everything an evaluation needs is allocated
+// before its first kernel starts, so running out of memory changes nothing: the arrays stay lazy and
+// can be evaluated again. Any other failure marks the arrays that depend on it as failed.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/tensor_view.h"
+#include "graph/array.h"
+
+namespace lamina {
+
+// Makes every root ready. Throws the error of the first failure, or of an already failed input.
+void evaluate(std::span<const Array> roots);
+inline void evaluate(const Array& root) {
+  if (!root.node()->ready()) evaluate(std::span(&root, 1));
+}
+
+// Asked between kernels, at most every few milliseconds; true raises Interrupted at the next point
+// where nothing is lost.
+using InterruptHook = bool (*)();
+extern std::atomic<InterruptHook> interrupt_hook;
+
+struct PlanCacheStats {
+  int64_t hits = 0, resized = 0, misses = 0, plans = 0;
+};
+PlanCacheStats plan_cache_stats();
+void clear_plan_cache();
+
+// For the recorder.
+std::string describe_plan(uint64_t plan);            // "" if unknown
+std::vector<uint32_t> described_origins(uint64_t origins);  // by the plan's node id
+uint64_t last_plan();                                // of the latest evaluation, 0 before any
+
+// The array's elements, evaluated, as a view that stays valid while the array lives.
+TensorView tensor_view(const Array& x);
+
+}  // namespace lamina

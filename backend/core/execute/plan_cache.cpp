@@ -1,0 +1,123 @@
+#include "execute/plan_cache.h"
+
+#include <mutex>
+#include <unordered_map>
+
+#include "execute/evaluate.h"
+#include "trace/trace.h"
+
+namespace lamina {
+
+using schedule::OrderedNode;
+using schedule::Plan;
+
+namespace {
+
+constexpr size_t kMaxPlans = 1024;
+
+struct Entry {
+  std::shared_ptr<Plan> plan;
+  uint64_t used;
+};
+
+struct Cache {
+  std::mutex mutex;  // the recorder reads while evaluations go on
+  std::unordered_map<Hash128, Entry> by_key;
+  std::unordered_map<uint64_t, std::weak_ptr<Plan>> by_id;
+  PlanCacheStats stats;
+  uint64_t tick = 0;
+  std::unordered_map<Hash128, uint64_t> origin_ids;
+  std::vector<std::vector<uint32_t>> origins{{}};
+};
+
+Cache& cache() {
+  static auto* c = new Cache;
+  return *c;
+}
+
+// The least recently used half goes at once, so that eviction costs little per plan.
+void evict(Cache& c) {
+  std::vector<uint64_t> ages;
+  for (auto& [key, e] : c.by_key) ages.push_back(e.used);
+  std::nth_element(ages.begin(), ages.begin() + static_cast<int64_t>(ages.size() / 2), ages.end());
+  uint64_t cut = ages[ages.size() / 2];
+  std::erase_if(c.by_key, [&](auto& item) { return item.second.used < cut; });
+  std::erase_if(c.by_id, [](auto& item) { return item.second.expired(); });
+}
+
+}  // namespace
+
+std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode>& order, Run& run) {
+  Cache& c = cache();
+  {
+    std::lock_guard lock(c.mutex);
+    auto it = c.by_key.find(key);
+    if (it != c.by_key.end()) {
+      it->second.used = ++c.tick;
+      ++c.stats.hits;
+      run.outcome = 0;
+      return it->second.plan;
+    }
+  }
+  int64_t t0 = now_ns();
+  std::shared_ptr<Plan> plan = make_plan(order, key, cpu_device());
+  run.outcome = 2;
+  if (trace::enabled())
+    trace::span(trace::EventKind::plan, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),
+                static_cast<int64_t>(order.size()));
+  std::lock_guard lock(c.mutex);
+  ++c.stats.misses;
+  if (c.by_key.size() >= kMaxPlans) evict(c);
+  c.by_key[key] = {plan, ++c.tick};
+  c.by_id[plan->id] = plan;
+  return plan;
+}
+
+uint64_t intern_origins(const Plan& plan, const std::vector<uint32_t>& by_position) {
+  Hash128 h;
+  h.add(plan.id);
+  for (uint32_t o : by_position) h.add(o);
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  auto [it, fresh] = c.origin_ids.emplace(h, c.origins.size());
+  if (fresh) {
+    std::vector<uint32_t> by_node;
+    for (const schedule::IrNode& n : plan.ir.nodes)
+      by_node.push_back(n.source < 0 ? 0 : by_position[static_cast<size_t>(n.source)]);
+    c.origins.push_back(std::move(by_node));
+  }
+  return it->second;
+}
+
+std::vector<uint32_t> described_origins(uint64_t id) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  return id < c.origins.size() ? c.origins[id] : std::vector<uint32_t>{};
+}
+
+std::string describe_plan(uint64_t id) {
+  Cache& c = cache();
+  std::shared_ptr<Plan> plan;
+  {
+    std::lock_guard lock(c.mutex);
+    auto it = c.by_id.find(id);
+    if (it != c.by_id.end()) plan = it->second.lock();
+  }
+  return plan ? describe(*plan) : "";
+}
+
+PlanCacheStats plan_cache_stats() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  PlanCacheStats s = c.stats;
+  s.plans = static_cast<int64_t>(c.by_key.size());
+  return s;
+}
+
+void clear_plan_cache() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.by_key.clear();
+}
+
+}  // namespace lamina

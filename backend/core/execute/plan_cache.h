@@ -1,0 +1,17 @@
+// Plans by the structure of what they evaluate. Used under the evaluation lock.
+#pragma once
+
+#include <memory>
+
+#include "execute/run.h"
+#include "schedule/plan.h"
+
+namespace lamina {
+
+// The plan of this key, made on a miss; sets run.outcome.
+std::shared_ptr<schedule::Plan> plan_for(const Hash128& key,
+                                         const std::vector<schedule::OrderedNode>& order, Run& run);
+// Remembers the origins of a run's nodes, by plan node; equal lists share an id.
+uint64_t intern_origins(const schedule::Plan& plan, const std::vector<uint32_t>& by_position);
+
+}  // namespace lamina

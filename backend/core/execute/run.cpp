@@ -1,0 +1,264 @@
+#include "execute/run.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "devices/device.h"
+#include "execute/evaluate.h"
+#include "trace/trace.h"
+
+namespace lamina {
+
+using namespace schedule;
+
+uint64_t next_run_id() {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+namespace {
+
+constexpr int64_t kPollInterval = 5'000'000;  // ns between questions to the interrupt hook
+
+class Runner {
+ public:
+  Runner(Plan& plan, const std::vector<OrderedNode>& order, Run& run, std::vector<Value>& values)
+      : plan_(plan), order_(order), run_(run), values_(values), data_(plan.slots.size()),
+        recording_(trace::enabled()) {}
+
+  void bind() {
+    values_.resize(plan_.slots.size());
+    if (plan_.arena_bytes > 0) arena_ = Buffer::allocate(plan_.arena_bytes, Category::arena, -1);
+    for (size_t s = 0; s < plan_.slots.size(); ++s) bind_slot(static_cast<int>(s));
+    if (recording_) {
+      run_.origins.reserve(order_.size());
+      for (const OrderedNode& o : order_) run_.origins.push_back(o.node->origin);
+      if (arena_) emit_bind(arena_, -1, 2);
+    }
+  }
+
+  void steps(Failure& failure) {
+    int64_t polled = 0;
+    for (at_ = 0; at_ < plan_.steps.size(); ++at_) {
+      const Step& step = plan_.steps[at_];
+      int64_t t0 = 0;
+      if (recording_ || plan_.steps.size() > 8) {
+        t0 = now_ns();
+        if (polled == 0) polled = t0;
+        if (t0 - polled > kPollInterval) {
+          polled = t0;
+          ask_for_interrupt();
+        }
+      }
+      try {
+        step.call ? run_call(*step.call) : run_kernels(step);
+      } catch (const Interrupted&) {
+        throw;
+      } catch (...) {
+        failure.poisons = true;
+        for (int g : step.groups)
+          for (int n : plan_.fusion.groups[static_cast<size_t>(g)].nodes) failure.nodes.push_back(n);
+        add_overwritten(failure);
+        throw;
+      }
+      if (recording_)
+        trace::span(trace::EventKind::launch, run_.id, t0, now_ns(), static_cast<int64_t>(plan_.id),
+                    static_cast<int64_t>(at_), step.reads, step.writes);
+    }
+  }
+
+ private:
+  Node& node_at(int position) { return *order_[static_cast<size_t>(position)].node; }
+
+  void bind_slot(int s) {
+    const Slot& slot = plan_.slots[static_cast<size_t>(s)];
+    Value& v = values_[static_cast<size_t>(s)];
+    switch (slot.storage) {
+      case Storage::leaf: {
+        Node& n = node_at(slot.position);
+        v = {n.value.buffer, {}, n.value.offset};
+        data_[static_cast<size_t>(s)] =
+            static_cast<char*>(v.buffer->data()) + v.offset * itemsize(n.dtype);
+        if (recording_) emit_bind(v.buffer, slot.node, 0);
+        break;
+      }
+      case Storage::output: {
+        const IrNode& ir = plan_.ir.nodes[static_cast<size_t>(slot.node)];
+        Category c = ir.source >= 0 ? node_at(ir.source).category : Category::temporary;
+        v = {Buffer::allocate(slot.bytes, c == Category::temporary ? Category::output : c, slot.node), {}, 0};
+        data_[static_cast<size_t>(s)] = v.buffer->data();
+        if (recording_) emit_bind(v.buffer, slot.node, 1);
+        break;
+      }
+      case Storage::arena:
+        v = {arena_, {}, 0};
+        data_[static_cast<size_t>(s)] =
+            arena_ ? static_cast<char*>(arena_->data()) + slot.offset : nullptr;
+        break;
+      case Storage::shared: {
+        // The donor may come later in the list: bind it first, once.
+        if (!data_[static_cast<size_t>(slot.donor)]) bind_slot(slot.donor);
+        v = values_[static_cast<size_t>(slot.donor)];
+        data_[static_cast<size_t>(s)] = data_[static_cast<size_t>(slot.donor)];
+        break;
+      }
+    }
+  }
+
+  void emit_bind(const BufferRef& buffer, int node, int64_t role) {
+    trace::instant(trace::EventKind::bind, run_.id, static_cast<int64_t>(buffer->id()), node, role);
+  }
+
+  ScalarValue scalar(const ScalarSource& s) {
+    return s.position < 0 ? s.constant : node_at(s.position).literal;
+  }
+
+  void fill(const KernelRun& run, std::vector<void*>& buffers, std::vector<ScalarValue>& scalars) {
+    for (int s : run.slots) buffers.push_back(s < 0 ? nullptr : data_[static_cast<size_t>(s)]);
+    for (const ScalarSource& s : run.scalars) scalars.push_back(scalar(s));
+  }
+
+  void run_kernels(const Step& step) {
+    buffers_.clear();
+    scalars_.clear();
+    Device& device = cpu_device();
+    if (step.runs.size() == 1) {
+      fill(step.runs[0], buffers_, scalars_);
+      device.launch(*step.runs[0].compiled, buffers_.data(), scalars_.data());
+      return;
+    }
+    std::vector<std::pair<size_t, size_t>> starts;
+    for (const KernelRun& run : step.runs) {
+      starts.push_back({buffers_.size(), scalars_.size()});
+      fill(run, buffers_, scalars_);
+    }
+    std::vector<Device::Instance> instances;
+    for (size_t i = 0; i < step.runs.size(); ++i)
+      instances.push_back({step.runs[i].compiled.get(), buffers_.data() + starts[i].first,
+                           scalars_.data() + starts[i].second});
+    device.launch_many(instances);
+  }
+
+  TensorView view(const Operand& o, ScalarValue& literal) {
+    TensorView v{nullptr, o.dtype, o.layout.shape, o.layout.strides};
+    if (o.slot >= 0) {
+      v.data = static_cast<char*>(data_[static_cast<size_t>(o.slot)]) + o.layout.offset * itemsize(o.dtype);
+    } else {
+      literal = scalar(o.scalar);
+      v.data = literal.bytes;
+    }
+    return v;
+  }
+
+  void run_call(const CallRun& call) {
+    std::vector<ScalarValue> literals(call.inputs.size());
+    std::vector<TensorView> in;
+    for (size_t i = 0; i < call.inputs.size(); ++i) in.push_back(view(call.inputs[i], literals[i]));
+    if (call.epilogue) return run_panels(call, in);
+    ScalarValue unused;
+    TensorView out = view(call.output, unused);
+    cpu_device().call(call.primitive->call, {&call.params, in, {&out, 1}});
+  }
+
+  void run_panels(const CallRun& call, const std::vector<TensorView>& in) {
+    const Shape& shape = call.output.layout.shape;
+    const int64_t rows = shape[0], panels = (rows + call.panel_rows - 1) / call.panel_rows;
+    const int64_t row_bytes = element_count(shape) / std::max<int64_t>(rows, 1) * itemsize(call.output.dtype);
+    std::vector<ScalarValue> scalars;
+    std::vector<void*> whole;
+    fill(*call.epilogue, whole, scalars);
+    parallel_for(panels, 1, [&](int64_t begin, int64_t end, int) {
+      thread_local std::vector<std::max_align_t> memory;
+      size_t words = static_cast<size_t>(row_bytes * call.panel_rows) / sizeof(std::max_align_t) + 8;
+      if (memory.size() < words) memory.resize(words);
+      void* panel = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63});
+      for (int64_t p = begin; p < end; ++p) run_panel(call, in, whole, scalars, p * call.panel_rows, panel);
+    });
+  }
+
+  void run_panel(const CallRun& call, std::vector<TensorView> in, std::vector<void*> buffers,
+                 const std::vector<ScalarValue>& scalars, int64_t row, void* panel) {
+    TensorView out{panel, call.output.dtype, call.output.layout.shape, call.output.layout.strides};
+    out.shape[0] = std::min(call.panel_rows, out.shape[0] - row);
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (!(call.primitive->splits_rows >> i & 1)) continue;
+      in[i].shape[0] = out.shape[0];
+      in[i].data = static_cast<char*>(in[i].data) + row * in[i].strides[0] * itemsize(in[i].dtype);
+    }
+    call.primitive->call({&call.params, in, {&out, 1}});
+    bool tail = out.shape[0] != call.epilogue->kernel.domain[0];
+    const KernelRun& run = tail ? *call.tail_epilogue : *call.epilogue;
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      const KernelArg& arg = run.kernel.args[i];
+      if (run.slots[i] == kPanel) buffers[i] = panel;
+      else buffers[i] = static_cast<char*>(buffers[i]) + row * arg.strides[0] * itemsize(arg.dtype);
+    }
+    cpu_device().launch(*run.compiled, buffers.data(), scalars.data());
+  }
+
+  void ask_for_interrupt() {
+    InterruptHook hook = interrupt_hook.load(std::memory_order_relaxed);
+    if (!hook || !hook()) return;
+    // Once a donated input is overwritten there is no way back: the evaluation runs to its end and
+    // the interrupt is delivered there.
+    for (size_t s = 0; s < plan_.slots.size(); ++s)
+      if (overwritten(s)) {
+        interrupted_ = true;
+        return;
+      }
+    throw Interrupted("evaluation interrupted; the arrays stay unevaluated");
+  }
+
+  // Whether a leaf's memory has been handed to an output of a step that has run.
+  bool overwritten(size_t s) const {
+    const Slot& slot = plan_.slots[s];
+    if (slot.storage != Storage::shared || slot.first >= static_cast<int>(at_)) return false;
+    int r = slot.donor;
+    while (plan_.slots[static_cast<size_t>(r)].storage == Storage::shared)
+      r = plan_.slots[static_cast<size_t>(r)].donor;
+    return plan_.slots[static_cast<size_t>(r)].storage == Storage::leaf;
+  }
+
+  void add_overwritten(Failure& failure) const {
+    for (size_t s = 0; s < plan_.slots.size(); ++s) {
+      if (!overwritten(s)) continue;
+      int r = plan_.slots[s].donor;
+      while (plan_.slots[static_cast<size_t>(r)].storage == Storage::shared)
+        r = plan_.slots[static_cast<size_t>(r)].donor;
+      failure.nodes.push_back(plan_.slots[static_cast<size_t>(r)].node);
+    }
+  }
+
+ public:
+  bool interrupted() const { return interrupted_; }
+
+ private:
+  Plan& plan_;
+  const std::vector<OrderedNode>& order_;
+  Run& run_;
+  std::vector<Value>& values_;
+  std::vector<void*> data_;
+  BufferRef arena_;
+  std::vector<void*> buffers_;
+  std::vector<ScalarValue> scalars_;
+  bool recording_;
+  bool interrupted_ = false;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+void run_plan(Plan& plan, const std::vector<OrderedNode>& order, Run& run, std::vector<Value>& values,
+              Failure& failure) {
+  try {
+    Runner runner(plan, order, run, values);
+    runner.bind();
+    runner.steps(failure);
+  } catch (...) {
+    failure.error = std::current_exception();
+    values.clear();
+  }
+}
+
+}  // namespace lamina

@@ -1,0 +1,115 @@
+#include "graph/array.h"
+
+#include <cstring>
+
+#include "base/hash.h"
+#include "graph/primitive.h"
+
+namespace lamina {
+
+std::atomic<OriginHook> origin_hook{nullptr};
+
+namespace {
+thread_local int trace_depth = 0;
+thread_local uint32_t scoped_origin = 0;
+
+uint64_t mix(uint64_t h, uint64_t v) {
+  unsigned __int128 p =
+      static_cast<unsigned __int128>(h ^ v ^ 0x9e3779b97f4a7c15ULL) * 0xd6e8feb86659fd93ULL;
+  return static_cast<uint64_t>(p) ^ static_cast<uint64_t>(p >> 64);
+}
+
+uint64_t hash_locally(const Node& n) {
+  uint64_t h = mix(uint64_t{n.primitive->id} << 8 | static_cast<uint64_t>(n.dtype), n.shape.size());
+  for (int64_t d : n.shape) h = mix(h, static_cast<uint64_t>(d));
+  for (int64_t w : n.params.words()) h = mix(h, static_cast<uint64_t>(w));
+  return h;
+}
+
+Array scalar_node(Dtype dtype) {
+  Node* n = new Node;
+  n->scalar = true;
+  n->dtype = dtype;
+  n->status.store(Status::ready, std::memory_order_relaxed);
+  return Array(n);
+}
+
+template <class V>
+Array typed_scalar(V value, Dtype dtype) {
+  Array out = scalar_node(dtype);
+  dispatch(dtype, [&](auto t) {
+    using T = decltype(t);
+    T v;
+    if constexpr (std::is_same_v<T, complex64_t>) v = complex64_t(static_cast<float>(value), 0);
+    else if constexpr (std::is_same_v<T, bool>) v = value != V{0};
+    else if constexpr (std::is_integral_v<T> && std::is_floating_point_v<V>)
+      v = static_cast<T>(static_cast<int64_t>(value));
+    else if constexpr (std::is_same_v<T, float16_t> || std::is_same_v<T, bfloat16_t>)
+      v = T(static_cast<float>(value));
+    else v = static_cast<T>(value);
+    std::memcpy(out.node()->literal.bytes, &v, sizeof v);
+  });
+  return out;
+}
+}  // namespace
+
+void release_node(Node* node) noexcept {
+  if (node->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // The node's inputs die on a worklist instead of on the stack: graphs may be a million deep.
+  thread_local std::vector<Node*> doomed;
+  thread_local bool busy = false;
+  doomed.push_back(node);
+  if (busy) return;
+  busy = true;
+  while (!doomed.empty()) {
+    Node* n = doomed.back();
+    doomed.pop_back();
+    delete n;
+  }
+  busy = false;
+}
+
+Array make_node(const Primitive& primitive, Params params, std::vector<Array> inputs, Shape shape,
+                Dtype dtype) {
+  Node* n = new Node;
+  Array out(n);
+  n->primitive = &primitive;
+  n->params = std::move(params);
+  n->shape = std::move(shape);
+  n->dtype = dtype;
+  n->inputs = std::move(inputs);
+  n->local_hash = hash_locally(*n);
+  if (trace_depth > 0)
+    for (const Array& x : n->inputs) n->tracer |= x.node()->tracer;
+  if (OriginHook hook = origin_hook.load(std::memory_order_relaxed)) [[unlikely]]
+    n->origin = scoped_origin ? scoped_origin : hook();
+  return out;
+}
+
+Array make_scalar(double value, Dtype dtype) { return typed_scalar(value, dtype); }
+Array make_scalar_int(int64_t value, Dtype dtype) { return typed_scalar(value, dtype); }
+Array make_scalar_uint(uint64_t value, Dtype dtype) { return typed_scalar(value, dtype); }
+Array make_scalar_complex(complex64_t value) {
+  Array out = scalar_node(Dtype::complex64);
+  std::memcpy(out.node()->literal.bytes, &value, sizeof value);
+  return out;
+}
+
+Array make_leaf(Value value, Shape shape, Dtype dtype) {
+  Node* n = new Node;
+  Array out(n);
+  n->dtype = dtype;
+  n->shape = std::move(shape);
+  n->value = std::move(value);
+  n->status.store(Status::ready, std::memory_order_release);
+  return out;
+}
+
+TraceScope::TraceScope() { ++trace_depth; }
+TraceScope::~TraceScope() { --trace_depth; }
+bool tracing() { return trace_depth > 0; }
+
+OriginScope::OriginScope(uint32_t origin) : before_(scoped_origin) { scoped_origin = origin; }
+OriginScope::~OriginScope() { scoped_origin = before_; }
+
+}  // namespace lamina

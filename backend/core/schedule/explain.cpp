@@ -1,0 +1,255 @@
+// A plan written down for the recorder: everything static that the views show.
+#include <algorithm>
+#include <cstdio>
+
+#include "schedule/plan.h"
+
+namespace lamina::schedule {
+
+namespace {
+
+// A minimal JSON writer: commas are put where they belong, text is escaped.
+class Json {
+ public:
+  Json& open(char bracket) { value(); out_ += bracket; fresh_ = true; return *this; }
+  Json& close(char bracket) { out_ += bracket; fresh_ = false; return *this; }
+  Json& key(const char* name) {
+    value();
+    text(name);
+    out_ += ':';
+    fresh_ = true;
+    return *this;
+  }
+  Json& string(const std::string& s) { value(); text(s); return *this; }
+  Json& number(int64_t v) { value(); out_ += std::to_string(v); return *this; }
+  Json& real(double v) {
+    value();
+    char buf[32];
+    std::snprintf(buf, sizeof buf, "%.3f", v);
+    out_ += buf;
+    return *this;
+  }
+  Json& literal(const char* word) { value(); out_ += word; return *this; }
+  template <class Range>
+  Json& numbers(const Range& r) {
+    open('[');
+    for (auto v : r) number(static_cast<int64_t>(v));
+    return close(']');
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  void value() {
+    if (!fresh_) out_ += ',';
+    fresh_ = false;
+  }
+  void text(const std::string& s) {
+    out_ += '"';
+    for (char c : s) {
+      if (c == '"' || c == '\\') (out_ += '\\') += c;
+      else if (c == '\n') out_ += "\\n";
+      else if (static_cast<unsigned char>(c) < 32) out_ += ' ';
+      else out_ += c;
+    }
+    out_ += '"';
+  }
+  std::string out_;
+  bool fresh_ = true;
+};
+
+const char* kind_of(const IrNode& n) {
+  switch (n.role) {
+    case Role::data: return "leaf";
+    case Role::scalar: return "scalar";
+    case Role::view: return n.primitive->layout ? "view" : "alias";
+    case Role::copy: case Role::piece: case Role::assemble: return "copy";
+    default: break;
+  }
+  switch (n.primitive->kind) {
+    case Kind::reduce: return "reduce";
+    case Kind::call: return "structured";
+    case Kind::iota: return "source";
+    default: return "elementwise";
+  }
+}
+
+std::string op_of(const IrNode& n) {
+  switch (n.role) {
+    case Role::data: return "data";
+    case Role::scalar: return "scalar";
+    case Role::copy: return "copy";
+    case Role::piece: return "write";
+    case Role::assemble: return "assemble";
+    default: return n.primitive->name;
+  }
+}
+
+void write_params(Json& j, const IrNode& n) {
+  j.key("params").open('{');
+  if (n.primitive && !n.params.empty()) {
+    Params::Reader r = n.params.read();
+    for (const Field& f : n.primitive->fields) {
+      j.key(f.name);
+      switch (f.kind) {
+        case FieldKind::integer: j.number(r.integer()); break;
+        case FieldKind::real: j.real(r.real()); break;
+        case FieldKind::boolean: j.literal(r.integer() ? "true" : "false"); break;
+        case FieldKind::dtype: j.string(name_of(static_cast<Dtype>(r.integer()))); break;
+        case FieldKind::ints: j.numbers(r.ints()); break;
+      }
+    }
+  }
+  j.close('}');
+}
+
+int64_t flops_of(const Plan& plan, const IrNode& n) {
+  if (n.is(Kind::elementwise))
+    return n.size() * formulas()[static_cast<size_t>(n.primitive->formula)].info.flops;
+  if (n.is(Kind::reduce)) return plan.ir.nodes[static_cast<size_t>(n.inputs[0])].size();
+  if (!n.is(Kind::call)) return 0;
+  Node stand_in;
+  stand_in.primitive = n.primitive;
+  stand_in.params = n.params;
+  stand_in.shape = n.shape;
+  stand_in.dtype = n.dtype;
+  for (int in : n.inputs) {
+    const IrNode& i = plan.ir.nodes[static_cast<size_t>(in)];
+    stand_in.inputs.push_back(make_leaf({}, i.shape, i.dtype));
+  }
+  return n.primitive->flops(stand_in);
+}
+
+void write_nodes(Json& j, const Plan& plan) {
+  j.key("nodes").open('[');
+  for (size_t i = 0; i < plan.ir.nodes.size(); ++i) {
+    const IrNode& n = plan.ir.nodes[i];
+    j.open('{').key("id").number(static_cast<int64_t>(i)).key("op").string(op_of(n));
+    j.key("kind").string(kind_of(n));
+    write_params(j, n);
+    j.key("inputs").numbers(n.inputs).key("shape").numbers(n.shape);
+    j.key("dtype").string(name_of(n.dtype)).key("bytes").number(n.bytes());
+    j.key("flops").number(flops_of(plan, n)).key("group");
+    int g = plan.fusion.group_of[i];
+    if (g < 0) j.literal("null");
+    else j.number(g);
+    bool leaf = n.role == Role::data || n.role == Role::scalar;
+    j.key("role").string(leaf ? "leaf" : n.output ? "output" : "interior");
+    j.key("position").number(n.source).close('}');
+  }
+  j.close(']');
+}
+
+std::string call_text(const Plan& plan, const Step& step) {
+  const CallRun& c = *step.call;
+  std::string out = "call " + c.primitive->name + "(";
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    const Operand& o = c.inputs[i];
+    out += std::string(i ? ", " : "") + name_of(o.dtype) + " " + to_string(o.layout.shape);
+    if (!o.layout.contiguous()) out += " strides " + to_string(o.layout.strides);
+  }
+  out += ") -> " + std::string(name_of(c.output.dtype)) + " " + to_string(c.output.layout.shape);
+  if (c.epilogue)
+    out += "\nepilogue, " + std::to_string(c.panel_rows) + " rows at a time:\n" + to_text(c.epilogue->kernel);
+  (void)plan;
+  return out;
+}
+
+void write_groups(Json& j, const Plan& plan) {
+  static const char* kinds[] = {"map", "reduce", "row", "call"};
+  j.key("groups").open('[');
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    const Step& step = plan.steps[s];
+    for (size_t k = 0; k < step.groups.size(); ++k) {
+      const Group& g = plan.fusion.groups[static_cast<size_t>(step.groups[k])];
+      std::string label;
+      for (int n : g.nodes) label += (label.empty() ? "" : "+") + op_of(plan.ir.nodes[static_cast<size_t>(n)]);
+      j.open('{').key("id").number(step.groups[k]).key("kind").string(kinds[static_cast<int>(g.kind)]);
+      j.key("label").string(label).key("nodes").numbers(g.nodes).key("launch").number(static_cast<int64_t>(s));
+      GroupCost cost = group_cost(plan, step, k);
+      j.key("reads").number(cost.reads).key("writes").number(cost.writes).key("flops").number(cost.flops);
+      j.key("scratch").number(0).key("program");
+      j.string(step.call ? call_text(plan, step) : to_text(step.runs[k].kernel));
+      j.close('}');
+    }
+  }
+  j.close(']');
+}
+
+void write_edges(Json& j, const Plan& plan) {
+  j.key("edges").open('[');
+  for (const Edge& e : plan.fusion.edges) {
+    const IrNode& from = plan.ir.nodes[static_cast<size_t>(e.from)];
+    // Through memory the value is written once and read by this consumer; leaves are only read.
+    int64_t bytes = from.bytes();
+    if (from.role != Role::data && !from.is(Kind::iota)) bytes *= 2;
+    if (from.is(Kind::iota)) bytes = 0;
+    j.open('{').key("src").number(e.from).key("dst").number(e.to);
+    j.key("fused").literal(e.reason == Reason::none ? "true" : "false");
+    j.key("reason").string(reason_texts()[static_cast<size_t>(e.reason)].code);
+    j.key("bytes").number(bytes).key("via").numbers(e.via).close('}');
+  }
+  j.close(']');
+}
+
+void write_launches(Json& j, const Plan& plan) {
+  j.key("launches").open('[');
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    const Step& step = plan.steps[s];
+    j.open('{').key("id").number(static_cast<int64_t>(s)).key("groups").numbers(step.groups);
+    j.key("name").string(step.name).key("reads").number(step.reads);
+    j.key("writes").number(step.writes).key("flops").number(step.flops);
+    std::vector<int> in, out;
+    auto kernel = [&](const KernelRun& run) {
+      for (size_t i = 0; i < run.slots.size(); ++i)
+        if (run.slots[i] >= 0)
+          (run.kernel.args[i].output ? out : in).push_back(plan.slots[static_cast<size_t>(run.slots[i])].node);
+    };
+    for (const KernelRun& run : step.runs) kernel(run);
+    if (step.call) {
+      for (const Operand& o : step.call->inputs)
+        if (o.slot >= 0) in.push_back(plan.slots[static_cast<size_t>(o.slot)].node);
+      if (step.call->output.slot >= 0) out.push_back(plan.slots[static_cast<size_t>(step.call->output.slot)].node);
+      if (step.call->epilogue) kernel(*step.call->epilogue);
+    }
+    j.key("inputs").numbers(in).key("outputs").numbers(out).close('}');
+  }
+  j.close(']');
+}
+
+void write_memory(Json& j, const Plan& plan) {
+  static const char* storages[] = {"leaf", "output", "arena", "donated"};
+  j.key("memory").open('{').key("arena_bytes").number(plan.arena_bytes);
+  j.key("output_bytes").number(plan.output_bytes).key("input_bytes").number(plan.input_bytes);
+  j.key("peak_bytes").number(plan.peak_bytes).key("buffers").open('[');
+  for (size_t s = 0; s < plan.slots.size(); ++s) {
+    const Slot& slot = plan.slots[s];
+    j.open('{').key("id").number(static_cast<int64_t>(s)).key("node").number(slot.node);
+    j.key("offset").number(slot.offset).key("bytes").number(slot.bytes);
+    j.key("first").number(slot.first).key("last").number(slot.last);
+    j.key("storage").string(storages[static_cast<int>(slot.storage)]);
+    j.key("donor").number(slot.donor).close('}');
+  }
+  j.close(']').close('}');
+}
+
+}  // namespace
+
+std::string describe(const Plan& plan) {
+  Json j;
+  j.open('{').key("plan").number(static_cast<int64_t>(plan.id)).key("key").string(plan.key.hex());
+  j.key("device").string("cpu");
+  write_nodes(j, plan);
+  write_groups(j, plan);
+  write_edges(j, plan);
+  write_launches(j, plan);
+  write_memory(j, plan);
+  j.key("passes").open('[');
+  for (const PassTime& p : plan.passes)
+    j.open('{').key("name").string(p.name).key("us").real(p.microseconds).key("changed").number(p.changed).close('}');
+  j.close(']');
+  j.key("traffic").open('{').key("unfused").number(plan.traffic.unfused).key("fused").number(plan.traffic.fused);
+  j.key("ideal").number(plan.traffic.ideal).close('}').close('}');
+  return j.take();
+}
+
+}  // namespace lamina::schedule

@@ -1,0 +1,661 @@
+#include "schedule/fuse.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+
+namespace lamina::schedule {
+
+const std::vector<ReasonText>& reason_texts() {
+  static const std::vector<ReasonText> texts = {
+      {"", "Fused: the value stays in registers or on chip."},
+      {"leaf_input", "The producer is data that was already in memory."},
+      {"kept_for_user", "The program still holds the producer, so its value has to be in memory."},
+      {"several_consumers", "Kernels that cannot become one all read the producer; storing it once is cheaper than computing it again."},
+      {"shape_barrier", "Producer and consumer run over different index spaces."},
+      {"reduction_barrier", "The consumer needs the finished reduction, which this kernel cannot hold on chip."},
+      {"opaque_call", "The producer is a library or structured kernel, which writes its result to memory."},
+      {"input_of_call", "The consumer is a library or structured kernel, which reads its inputs from memory."},
+      {"device_boundary", "Producer and consumer run on different devices."},
+      {"argument_limit", "The fused kernel would have more arguments than the device allows."},
+      {"row_too_long", "The reduced row is too long to stay on chip between its passes."},
+      {"layout_not_expressible", "The view between them cannot be written as strides over the producer's inputs."},
+      {"recompute_too_dear", "The consumer repeats the producer's elements; computing them again costs more than storing them."},
+      {"cycle", "Fusing them would make two kernels wait for each other."},
+      {"index_width", "The fused index range exceeds what the kernel can count."},
+      {"register_pressure", "The fused kernel would be too long to keep its values on chip."},
+  };
+  return texts;
+}
+
+namespace {
+
+// One read of a node by another, through views.
+struct Use {
+  int reader;
+  size_t operand;
+  Layout layout;  // reader's shape -> base's flat index
+  std::vector<int> via;
+};
+
+int flops_of(const IrNode& n) {
+  return n.is(Kind::elementwise) ? formulas()[static_cast<size_t>(n.primitive->formula)].info.flops : 0;
+}
+
+bool materialised_kind(const IrNode& n) { return n.role == Role::data || n.role == Role::assemble; }
+// Values every kernel makes for itself.
+bool free_value(const IrNode& n) { return n.role == Role::scalar || n.is(Kind::iota); }
+
+class Fuser {
+ public:
+  Fuser(const Ir& ir, const FuseOptions& options)
+      : ir_(ir), options_(options), uses_(ir.nodes.size()), why_(ir.nodes.size(), Reason::none),
+        home_(ir.nodes.size(), -1), kept_(ir.nodes.size(), false),
+        members_of_(ir.nodes.size()), assemble_of_(assembles(ir)) {}
+
+  Fusion run() {
+    find_uses();
+    for (int i = static_cast<int>(ir_.nodes.size()); i-- > 0;) place(i);
+    if (options_.enabled) merge_siblings();
+    Fusion out;
+    out.group_of = home_;
+    out.edges = edges();
+    out.groups = ordered(out.group_of);
+    return out;
+  }
+
+ private:
+  const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
+  std::vector<Use>& uses(int i) { return uses_[static_cast<size_t>(i)]; }
+  Group& group(int g) { return groups_[static_cast<size_t>(g)]; }
+  int home(int i) const { return home_[static_cast<size_t>(i)]; }
+
+  // The shape a reader's operand is broadcast to.
+  const Shape& operand_space(const IrNode& reader, size_t operand) const {
+    bool spreads = reader.is(Kind::elementwise);
+    return spreads ? reader.shape : node(reader.inputs[operand]).shape;
+  }
+
+  void find_uses() {
+    for (int i = 0; i < static_cast<int>(ir_.nodes.size()); ++i) {
+      const IrNode& n = node(i);
+      if (n.role == Role::view) {
+        if (n.output) kept_[static_cast<size_t>(access(ir_, i)->base)] = true;
+        continue;
+      }
+      if (n.output) kept_[static_cast<size_t>(i)] = true;
+      for (size_t k = 0; k < n.inputs.size(); ++k) {
+        Use use{i, k, {}, {}};
+        auto a = access(ir_, n.inputs[k]);
+        for (int v = n.inputs[k]; node(v).role == Role::view; v = node(v).inputs[0]) use.via.push_back(v);
+        use.layout = broadcast_layout(a->layout, operand_space(n, k));
+        uses(a->base).push_back(std::move(use));
+      }
+    }
+  }
+
+  void place(int i) {
+    const IrNode& n = node(i);
+    if (n.role == Role::view || materialised_kind(n) || free_value(n)) return;
+    bool joined = options_.enabled && !uses(i).empty() && !n.is(Kind::call) && join(i);
+    if (joined) return;
+    if (options_.enabled && n.is(Kind::call) && take_epilogue(i)) return;
+    start_group(i);
+  }
+
+  void start_group(int i) {
+    const IrNode& n = node(i);
+    Group g;
+    if (n.is(Kind::call)) {
+      g.kind = GroupKind::call;
+      g.call = i;
+      g.domain = n.shape;
+    } else if (n.is(Kind::reduce)) {
+      g.kind = GroupKind::reduce;
+      g.domain = node(n.inputs[0]).shape;
+      g.reduced = axes_mask(n);
+    } else {
+      g.domain = n.shape;
+    }
+    g.nodes = {i};
+    g.stored = {i};
+    g.maps[i] = {n.is(Kind::reduce) ? reduced_map(n.shape, g.domain, g.reduced)
+                                    : Layout::row_major(n.shape)};
+    home_[static_cast<size_t>(i)] = static_cast<int>(groups_.size());
+    members_of_[static_cast<size_t>(i)].push_back(static_cast<int>(groups_.size()));
+    groups_.push_back(std::move(g));
+  }
+
+  static uint32_t axes_mask(const IrNode& reduce) {
+    uint32_t mask = 0;
+    for (int64_t a : reduce.params.read().ints()) mask |= 1u << a;
+    return mask;
+  }
+
+  // domain -> flat index of a keepdims-shaped result.
+  static Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced) {
+    Layout out{domain, row_major_strides(kept), 0};
+    for (size_t d = 0; d < domain.size(); ++d)
+      if (reduced >> d & 1 || domain[d] == 1) out.strides[d] = 0;
+    return out;
+  }
+
+  static Layout canonical(Layout m) {
+    for (size_t d = 0; d < m.shape.size(); ++d)
+      if (m.shape[d] == 1) m.strides[d] = 0;
+    return m;
+  }
+
+  // Index space a member is evaluated over: a reduce reads its source over the whole domain.
+  std::vector<Layout> reader_maps(Group& g, const Use& use) {
+    const IrNode& r = node(use.reader);
+    if (r.is(Kind::reduce)) return {Layout::row_major(g.domain)};
+    return g.maps[use.reader];
+  }
+
+  // All maps under which group g would read node i, or the reason why it cannot.
+  Reason maps_in(int g, int i, std::vector<Layout>& out) {
+    for (const Use& use : uses(i)) {
+      Group& gr = group(g);
+      if (!gr.maps.count(use.reader)) continue;
+      if (use.reader == gr.call) return Reason::input_of_call;
+      for (const Layout& at : reader_maps(gr, use)) {
+        auto m = compose(use.layout, at);
+        if (!m) return Reason::layout_not_expressible;
+        Layout c = canonical(*m);
+        if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
+      }
+    }
+    return Reason::none;
+  }
+
+  std::set<int> reader_groups(int i) {
+    std::set<int> out;
+    for (const Use& use : uses(i)) {
+      if (node(use.reader).role == Role::assemble) continue;
+      for (int g : members_of_[static_cast<size_t>(use.reader)]) out.insert(g);
+    }
+    return out;
+  }
+
+  bool join(int i) {
+    std::set<int> readers = reader_groups(i);
+    bool must_store = kept_[static_cast<size_t>(i)];
+    if (readers.size() > 1 && !must_store && node(i).elementwise() && cheap_to_repeat(i) &&
+        readers.size() <= 4) {
+      bool all = true;
+      std::vector<std::vector<Layout>> maps(readers.size());
+      size_t k = 0;
+      for (int g : readers) all &= can_inline(g, i, maps[k++]) == Reason::none;
+      if (all) {
+        k = 0;
+        for (int g : readers) add(g, i, maps[k++], false);
+        return true;
+      }
+    }
+    Reason first = Reason::none;
+    for (int g : readers) {
+      bool store = must_store || readers.size() > 1;
+      Reason r = try_join(g, i, store);
+      if (r == Reason::none) return true;
+      if (first == Reason::none) first = r;
+    }
+    if (readers.size() > 1) first = must_store ? Reason::kept_for_user : Reason::several_consumers;
+    why_[static_cast<size_t>(i)] = first;
+    return false;
+  }
+
+  // One big operand and little arithmetic: reading the operand again costs what reading the result
+  // would, and the write is saved.
+  bool cheap_to_repeat(int i) const {
+    int big = 0;
+    for (int in : node(i).inputs) {
+      auto a = access(ir_, in);
+      if (!free_value(node(a->base)) && node(a->base).size() > 1) ++big;
+    }
+    return flops_of(node(i)) <= 2 && big <= 1;
+  }
+
+  Reason try_join(int g, int i, bool store) {
+    const IrNode& n = node(i);
+    std::vector<Layout> maps;
+    if (n.is(Kind::reduce)) return join_reduce(g, i, store);
+    if (Reason r = can_inline(g, i, maps); r != Reason::none) return r;
+    if (store) {
+      if (maps.size() != 1 || !storable(group(g), i, maps[0]))
+        return kept_[static_cast<size_t>(i)] ? Reason::kept_for_user : Reason::several_consumers;
+      if (reaches(i, g)) return Reason::cycle;
+    }
+    add(g, i, maps, store);
+    return Reason::none;
+  }
+
+  Reason can_inline(int g, int i, std::vector<Layout>& maps) {
+    const IrNode& n = node(i);
+    Group& gr = group(g);
+    if (Reason r = maps_in(g, i, maps); r != Reason::none) return r;
+    if (maps.empty()) return Reason::shape_barrier;
+    int flops = flops_of(n);
+    if (maps.size() > 2 || (maps.size() > 1 && flops > 2)) return Reason::recompute_too_dear;
+    for (const Layout& m : maps) {
+      int64_t points = element_count(m.shape);
+      int axes = 0;
+      for (size_t d = 0; d < m.shape.size(); ++d) axes += m.strides[d] != 0;
+      // A vector along one axis is computed once a tile; a repeated matrix once a repetition.
+      if (points > n.size() && axes > 1 && flops >= 4 && n.size() > 16384)
+        return Reason::recompute_too_dear;
+    }
+    if (static_cast<int>(gr.nodes.size()) >= options_.max_instructions) return Reason::register_pressure;
+    if (arguments(gr, i) > options_.max_arguments) return Reason::argument_limit;
+    return Reason::none;
+  }
+
+  // Memory the group reads or writes once i is a member.
+  int arguments(Group& g, int i) {
+    std::set<int> bases;
+    auto count = [&](int member) {
+      for (int in : node(member).inputs) {
+        int base = access(ir_, in)->base;
+        if (!free_value(node(base)) && !g.maps.count(base) && base != i) bases.insert(base);
+      }
+    };
+    for (int member : g.nodes) count(member);
+    count(i);
+    return static_cast<int>(bases.size() + g.stored.size());
+  }
+
+  // Whether one pass over the domain writes every element of node i exactly once.
+  bool storable(const Group& g, int i, const Layout& m) const {
+    int64_t points = 1;
+    for (size_t d = 0; d < m.shape.size(); ++d) {
+      if (m.strides[d] != 0) points *= m.shape[d];
+      else if (m.shape[d] > 1 && !(g.reduced >> d & 1 && depends_on_reduce(g, i))) return false;
+    }
+    return points == node(i).size();
+  }
+
+  bool depends_on_reduce(const Group& g, int i) const {
+    if (node(i).is(Kind::reduce)) return g.maps.count(i) > 0;
+    // Producers are placed after their consumers: what i will read is not in the group yet, so the
+    // answer for a candidate is taken from its shape.
+    return node(i).size() < element_count(g.domain) && g.kind != GroupKind::map;
+  }
+
+  Reason join_reduce(int g, int i, bool store) {
+    const IrNode& n = node(i);
+    Group& gr = group(g);
+    const Shape& domain = node(n.inputs[0]).shape;
+    uint32_t axes = axes_mask(n);
+    std::vector<Layout> maps;
+    if (Reason r = maps_in(g, i, maps); r != Reason::none) return r;
+    if (maps.size() != 1) return Reason::reduction_barrier;
+    if (gr.call >= 0) return Reason::reduction_barrier;
+    if (arguments(gr, i) > options_.max_arguments) return Reason::argument_limit;
+    if (store && reaches(i, g)) return Reason::cycle;
+    if (gr.kind == GroupKind::map && !(gr.domain == domain && spans_more(gr, maps[0], n)))
+      return absorb_epilogue(g, i, maps[0], domain, axes, store);
+    if (!(gr.domain == domain) || (gr.reduced && gr.reduced != axes)) return Reason::shape_barrier;
+    if (!(maps[0] == canonical(reduced_map(n.shape, domain, axes)))) return Reason::reduction_barrier;
+    bool becomes_row = gr.kind == GroupKind::row || full_reader(gr, i, axes);
+    if (becomes_row) {
+      if (Reason r = row_fits(domain, axes, n); r != Reason::none) return r;
+    }
+    gr.kind = becomes_row ? GroupKind::row : GroupKind::reduce;
+    gr.reduced = axes;
+    add(g, i, {reduced_map(n.shape, domain, axes)}, store);
+    return Reason::none;
+  }
+
+  // Whether some of the group's domain is wider than the reduction's result.
+  bool spans_more(const Group& g, const Layout& m, const IrNode& n) const {
+    (void)m;
+    return element_count(g.domain) > n.size();
+  }
+
+  // Whether something that varies along the reduced axes waits for i, directly or through others.
+  bool full_reader(Group& gr, int i, uint32_t axes) {
+    for (const Use& use : uses(i)) {
+      if (!gr.maps.count(use.reader)) continue;
+      if (node(use.reader).is(Kind::reduce)) return true;
+      for (const Layout& m : gr.maps[use.reader])
+        for (size_t d = 0; d < m.shape.size(); ++d)
+          if (axes >> d & 1 && m.strides[d] != 0) return true;
+      if (full_reader(gr, use.reader, axes)) return true;
+    }
+    return false;
+  }
+
+  static Reason row_fits(const Shape& domain, uint32_t axes, const IrNode& n) {
+    int64_t row = 1;
+    bool inner = true, seen_kept = false;
+    for (size_t d = domain.size(); d-- > 0;) {
+      if (axes >> d & 1) {
+        inner &= !seen_kept || domain[d] == 1;
+        row *= domain[d];
+      } else if (domain[d] != 1) {
+        seen_kept = true;
+      }
+    }
+    if (!inner) return Reason::reduction_barrier;
+    if (n.primitive->reduce_op >= ReduceOp::argmin) return Reason::reduction_barrier;
+    return row > kMaxRow ? Reason::row_too_long : Reason::none;
+  }
+
+  // The group is elementwise over the reduction's result: it becomes the reduction's last step, and
+  // its domain the reduction's.
+  Reason absorb_epilogue(int g, int i, const Layout& m, const Shape& domain, uint32_t axes, bool store) {
+    const IrNode& n = node(i);
+    Group& gr = group(g);
+    if (element_count(gr.domain) != n.size()) return Reason::shape_barrier;
+    // Pair the old domain's axes with the kept axes of the new one, both without size-1 axes.
+    std::vector<size_t> old_axes, new_axes;
+    for (size_t d = 0; d < gr.domain.size(); ++d)
+      if (gr.domain[d] != 1) old_axes.push_back(d);
+    for (size_t d = 0; d < domain.size(); ++d)
+      if (!(axes >> d & 1) && domain[d] != 1) new_axes.push_back(d);
+    if (old_axes.size() != new_axes.size()) return Reason::shape_barrier;
+    Strides kept = row_major_strides(n.shape);
+    for (size_t k = 0; k < old_axes.size(); ++k)
+      if (gr.domain[old_axes[k]] != domain[new_axes[k]] ||
+          m.strides[old_axes[k]] != kept[new_axes[k]])
+        return Reason::shape_barrier;
+    for (auto& [member, maps] : gr.maps)
+      for (Layout& old : maps) {
+        Layout now{domain, Strides(domain.size(), 0), old.offset};
+        for (size_t k = 0; k < old_axes.size(); ++k) now.strides[new_axes[k]] = old.strides[old_axes[k]];
+        old = now;
+      }
+    gr.domain = domain;
+    gr.reduced = axes;
+    gr.kind = GroupKind::reduce;
+    add(g, i, {reduced_map(n.shape, domain, axes)}, store);
+    return Reason::none;
+  }
+
+  // A call whose rows are independent takes an elementwise group over its result as epilogue.
+  bool take_epilogue(int i) {
+    std::set<int> readers = reader_groups(i);
+    Reason& why = why_[static_cast<size_t>(i)];
+    why = Reason::opaque_call;
+    if (readers.size() != 1 || kept_[static_cast<size_t>(i)] || !node(i).primitive->splits_rows)
+      return false;
+    int g = *readers.begin();
+    Group& gr = group(g);
+    std::vector<Layout> maps;
+    if (gr.kind != GroupKind::map || maps_in(g, i, maps) != Reason::none || maps.size() != 1)
+      return false;
+    const IrNode& n = node(i);
+    if (n.shape.size() < 2 || element_count(gr.domain) != n.size() ||
+        !(canonical(maps[0]) == canonical(Layout{gr.domain, row_major_strides(gr.domain), 0})))
+      return false;
+    for (int s : gr.stored)
+      if (!(canonical(gr.maps[s][0]) == canonical(Layout::row_major(gr.domain))) ||
+          node(s).role == Role::piece)
+        return false;
+    if (gr.domain.empty() || gr.domain[0] != n.shape[0]) return false;
+    for (int member : gr.nodes)
+      for (int in : node(member).inputs)
+        if (depends_on(access(ir_, in)->base, i)) return false;
+    gr.kind = GroupKind::call;
+    gr.call = i;
+    why = Reason::none;
+    gr.maps[i] = {Layout::row_major(gr.domain)};
+    gr.nodes.push_back(i);
+    members_of_[static_cast<size_t>(i)].push_back(g);
+    home_[static_cast<size_t>(i)] = g;
+    return true;
+  }
+
+  // A member's other input that itself waits for the call through another group would be a cycle.
+  bool depends_on(int base, int call) {
+    if (base == call || base < call) return false;
+    if (home(base) >= 0 && group(home(base)).maps.count(call)) return false;
+    std::vector<int> stack{base};
+    std::set<int> seen;
+    while (!stack.empty()) {
+      int at = stack.back();
+      stack.pop_back();
+      if (at == call) return true;
+      if (at < call || !seen.insert(at).second) continue;
+      for (int in : node(at).inputs) stack.push_back(in);
+    }
+    return false;
+  }
+
+  void add(int g, int i, const std::vector<Layout>& maps, bool store) {
+    Group& gr = group(g);
+    gr.nodes.push_back(i);
+    members_of_[static_cast<size_t>(i)].push_back(g);
+    gr.maps[i] = maps;
+    if (store) gr.stored.push_back(i);
+    if (home(i) < 0 || store) home_[static_cast<size_t>(i)] = g;
+  }
+
+  // Whether a reader of i outside group g leads back into g.
+  bool reaches(int i, int g) {
+    std::vector<int> stack;
+    std::set<int> seen;
+    for (const Use& use : uses(i))
+      if (!group(g).maps.count(use.reader)) stack.push_back(use.reader);
+    while (!stack.empty()) {
+      int at = stack.back();
+      stack.pop_back();
+      if (!seen.insert(at).second) continue;
+      if (group(g).maps.count(at)) return true;
+      for (const Use& use : uses(at)) stack.push_back(use.reader);
+      for (int h : members_of_[static_cast<size_t>(at)])
+        for (int s : group(h).stored) stack.push_back(s);
+    }
+    return false;
+  }
+
+  // Memory bases group g reads.
+  std::set<int> reads_of(const Group& g) const {
+    std::set<int> out;
+    for (int member : g.nodes)
+      for (int in : node(member).inputs) {
+        int base = access(ir_, in)->base;
+        if (!free_value(node(base)) && (!g.maps.count(base))) out.insert(base);
+      }
+    return out;
+  }
+
+  // Whether later pieces overwrite earlier ones: an update's do, a concatenation's do not.
+  bool overlapping(int assemble) const {
+    const IrNode& a = node(assemble);
+    return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() && node(a.inputs[1]).size() > 0;
+  }
+
+  // Groups whose results g needs.
+  std::set<int> needs(const Group& g) const {
+    std::set<int> out;
+    auto add_base = [&](int base) {
+      for (; node(base).role == Role::assemble; base = node(base).in_place_of) {
+        for (int piece : node(base).inputs) out.insert(home(piece));
+        if (node(base).in_place_of < 0) return;
+      }
+      if (home(base) >= 0) out.insert(home(base));
+    };
+    for (int member : g.nodes)
+      if (int a = assemble_of_[static_cast<size_t>(member)]; a >= 0) {
+        // The pieces of one update are written in order, after the memory they go into.
+        if (node(a).in_place_of >= 0) add_base(node(a).in_place_of);
+        if (overlapping(a) && node(a).inputs[0] != member) out.insert(home(node(a).inputs[0]));
+      }
+    for (int member : g.nodes)
+      for (int in : node(member).inputs) {
+        for (int v = in; node(v).role == Role::view; v = node(v).inputs[0])
+          for (size_t k = 1; k < node(v).inputs.size(); ++k) add_base(access(ir_, node(v).inputs[k])->base);
+        if (int base = access(ir_, in)->base; !g.maps.count(base)) add_base(base);
+      }
+    return out;
+  }
+
+  // Kernels over the same index space that share an input become one with several outputs, if
+  // neither waits for the other.
+  void merge_siblings() {
+    std::map<int, std::vector<int>> readers;
+    for (int g = 0; g < static_cast<int>(groups_.size()); ++g)
+      if (group(g).call < 0)
+        for (int base : reads_of(group(g))) readers[base].push_back(g);
+    std::vector<int> into(groups_.size());
+    for (size_t g = 0; g < into.size(); ++g) into[g] = static_cast<int>(g);
+    for (auto& [base, list] : readers)
+      for (size_t a = 0; a < list.size() && list.size() <= 64; ++a)
+        for (size_t b = a + 1; b < list.size(); ++b) {
+          int ga = into[static_cast<size_t>(list[a])], gb = into[static_cast<size_t>(list[b])];
+          if (ga != gb && mergeable(ga, gb)) {
+            absorb(ga, gb);
+            for (int& to : into)
+              if (to == gb) to = ga;
+          }
+        }
+  }
+
+  bool mergeable(int a, int b) {
+    Group &ga = group(a), &gb = group(b);
+    if (ga.nodes.empty() || gb.nodes.empty() || ga.kind != gb.kind || ga.reduced != gb.reduced ||
+        !(ga.domain == gb.domain) || element_count(ga.domain) < 2)
+      return false;
+    if (static_cast<int>(ga.nodes.size() + gb.nodes.size()) > options_.max_instructions) return false;
+    std::set<int> reads = reads_of(ga), other = reads_of(gb);
+    reads.insert(other.begin(), other.end());
+    if (static_cast<int>(reads.size() + ga.stored.size() + gb.stored.size()) > options_.max_arguments)
+      return false;
+    for (int member : gb.nodes)
+      if (ga.maps.count(member)) return false;
+    return !waits_for(a, b) && !waits_for(b, a);
+  }
+
+  bool waits_for(int g, int other) {
+    std::vector<int> stack{g};
+    std::set<int> seen;
+    while (!stack.empty()) {
+      int at = stack.back();
+      stack.pop_back();
+      if (!seen.insert(at).second) continue;
+      for (int n : needs(group(at))) {
+        if (n == other) return true;
+        stack.push_back(n);
+      }
+    }
+    return false;
+  }
+
+  void absorb(int a, int b) {
+    Group &ga = group(a), &gb = group(b);
+    for (int member : gb.nodes) {
+      ga.nodes.push_back(member);
+      ga.maps[member] = gb.maps[member];
+      auto& of = members_of_[static_cast<size_t>(member)];
+      std::replace(of.begin(), of.end(), b, a);
+      if (home(member) == b) home_[static_cast<size_t>(member)] = a;
+    }
+    ga.stored.insert(ga.stored.end(), gb.stored.begin(), gb.stored.end());
+    gb = Group{};
+  }
+
+  Reason reason_of(int from, int to) const {
+    const IrNode &p = node(from), &c = node(to);
+    if (p.role == Role::data) return Reason::leaf_input;
+    if (p.role == Role::assemble) return Reason::shape_barrier;
+    if (c.is(Kind::call)) return Reason::input_of_call;
+    Reason why = why_[static_cast<size_t>(from)];
+    if (why == Reason::input_of_call) why = Reason::several_consumers;
+    if (why != Reason::none) return why;
+    if (!options_.enabled) return Reason::shape_barrier;
+    if (kept_[static_cast<size_t>(from)]) return Reason::kept_for_user;
+    return p.is(Kind::call) ? Reason::opaque_call
+           : p.is(Kind::reduce) ? Reason::reduction_barrier : Reason::several_consumers;
+  }
+
+  std::vector<Edge> edges() {
+    std::vector<Edge> out;
+    for (int from = 0; from < static_cast<int>(ir_.nodes.size()); ++from) {
+      if (node(from).role == Role::scalar) continue;
+      std::set<int> done;
+      for (const Use& use : uses(from)) {
+        if (!done.insert(use.reader).second) continue;
+        bool fused = node(use.reader).role == Role::assemble || free_value(node(from));
+        if (!fused) {
+          fused = !members_of_[static_cast<size_t>(use.reader)].empty();
+          for (int g : members_of_[static_cast<size_t>(use.reader)])
+            fused &= group(g).maps.count(from) > 0 && use.reader != group(g).call;
+        }
+        out.push_back({from, use.reader, fused ? Reason::none : reason_of(from, use.reader), use.via});
+      }
+    }
+    return out;
+  }
+
+  // Groups so that each comes after what it needs; among the ready ones the first in IR order.
+  std::vector<Group> ordered(std::vector<int>& group_of) {
+    size_t count = groups_.size();
+    std::vector<std::set<int>> waiting(count);
+    std::vector<std::vector<int>> followers(count);
+    std::set<std::pair<int, int>> ready;
+    auto key = [&](size_t g) {
+      return std::pair{*std::max_element(groups_[g].nodes.begin(), groups_[g].nodes.end()),
+                       static_cast<int>(g)};
+    };
+    size_t total = 0;
+    for (size_t g = 0; g < count; ++g) {
+      if (groups_[g].nodes.empty()) continue;
+      ++total;
+      waiting[g] = needs(groups_[g]);
+      waiting[g].erase(static_cast<int>(g));
+      for (int n : waiting[g]) followers[static_cast<size_t>(n)].push_back(static_cast<int>(g));
+      if (waiting[g].empty()) ready.insert(key(g));
+    }
+    std::vector<Group> out;
+    std::vector<int> to(count, -1);
+    while (!ready.empty()) {
+      int g = ready.begin()->second;
+      ready.erase(ready.begin());
+      to[static_cast<size_t>(g)] = static_cast<int>(out.size());
+      std::sort(group(g).nodes.begin(), group(g).nodes.end());
+      out.push_back(std::move(group(g)));
+      for (int f : followers[static_cast<size_t>(g)]) {
+        waiting[static_cast<size_t>(f)].erase(g);
+        if (waiting[static_cast<size_t>(f)].empty()) ready.insert(key(static_cast<size_t>(f)));
+      }
+    }
+    if (out.size() != total) throw InternalError("fusion made kernels that wait for each other");
+    for (int& g : group_of)
+      if (g >= 0) g = to[static_cast<size_t>(g)];
+    return out;
+  }
+
+  const Ir& ir_;
+  const FuseOptions& options_;
+  std::vector<std::vector<Use>> uses_;
+  std::vector<Reason> why_;
+  std::vector<int> home_;
+  std::vector<bool> kept_;
+  std::vector<std::vector<int>> members_of_;
+  std::vector<int> assemble_of_;
+  std::vector<Group> groups_;
+};
+
+}  // namespace
+
+Fusion fuse(const Ir& ir, const FuseOptions& options) { return Fuser(ir, options).run(); }
+
+void verify(const Ir& ir, const Fusion& fusion) {
+  std::set<std::pair<int, int>> seen;
+  for (const Edge& e : fusion.edges)
+    if (!seen.insert({e.from, e.to}).second)
+      throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) + " stands twice");
+  for (size_t i = 0; i < ir.nodes.size(); ++i) {
+    if (ir.nodes[i].role == Role::view) continue;
+    for (int in : ir.nodes[i].inputs) {
+      int base = access(ir, in)->base;
+      if (ir.nodes[static_cast<size_t>(base)].role != Role::scalar &&
+          !seen.count({base, static_cast<int>(i)}))
+        throw InternalError("edge " + std::to_string(base) + " -> " + std::to_string(i) + " has no decision");
+    }
+  }
+}
+
+}  // namespace lamina::schedule

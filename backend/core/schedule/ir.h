@@ -1,0 +1,95 @@
+// The scheduler's own graph: the evaluation's nodes by index, composites decomposed, aliases gone,
+// joins turned into pieces that write straight into their place. Passes rewrite it; nodes of the user's
+// graph are never touched.
+//
+// Invariants (checked by verify)
+//  1. Inputs have smaller indices.
+//  2. No node is an alias, composite or custom; concatenate and update appear only as `assemble`.
+//  3. Every view's layout over its row-major base is expressible: where it was not, a copy stands
+//     between.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graph/primitive.h"
+
+namespace lamina::schedule {
+
+enum class Role : uint8_t {
+  data,      // a leaf with memory
+  scalar,    // a leaf whose value is an argument (position >= 0) or a constant (params)
+  compute,   // elementwise, cast, iota, reduce, call
+  copy,      // identity, computed: gives a row-major copy of its input
+  piece,     // identity written into a part of the assemble node `into`
+  assemble,  // memory filled by its pieces
+  view,      // inputs after the first are only waited for
+};
+
+struct IrNode {
+  Role role = Role::compute;
+  const Primitive* primitive = nullptr;  // of compute and view
+  Params params{};
+  std::vector<int> inputs{};
+  Shape shape{};
+  Dtype dtype = Dtype::float32;
+  int position = -1;      // in the evaluation's order; -1 where a pass made the node
+  int source = -1;        // position of the user's node this was made for (origin, category)
+  bool output = false;    // the user's node needs memory after the evaluation
+  bool donatable = false; // data: nobody else holds it
+  Layout layout{};        // data: as it lies in its buffer (offset 0); piece: its place
+  int in_place_of = -1;   // assemble: the node whose memory it takes over, so that nothing is copied
+  bool is(Kind k) const { return role == Role::compute && primitive->kind == k; }
+  bool elementwise() const {
+    return role == Role::copy || role == Role::piece ||
+           (role == Role::compute && (primitive->kind == Kind::elementwise ||
+                                      primitive->kind == Kind::cast || primitive->kind == Kind::iota));
+  }
+  int64_t size() const { return element_count(shape); }
+  int64_t bytes() const { return size() * itemsize(dtype); }
+};
+
+struct Ir {
+  std::vector<IrNode> nodes;
+  std::vector<int> of_position;  // node standing for each position of the order
+  std::vector<std::vector<int>> users() const;
+};
+
+// One lazily evaluated node as seen by import: filled by execute/.
+struct OrderedNode {
+  Node* node;
+  bool output;
+  bool donatable;
+};
+
+// The order (inputs first) as IR, decomposed and with aliases folded.
+Ir import_order(const std::vector<OrderedNode>& order);
+// Merges nodes that compute the same. Returns how many went.
+int merge_common(Ir& ir);
+// Puts copies where a view cannot be expressed over its base, and in front of outputs that have no
+// memory of their own. Returns how many.
+int insert_copies(Ir& ir);
+// Lets an update write into memory that nobody else reads. Returns how many copies went.
+int elide_update_copies(Ir& ir);
+// Drops what no output needs and renumbers. Returns how many went.
+int drop_dead(Ir& ir);
+// The assemble node each piece belongs to, -1 for other nodes.
+std::vector<int> assembles(const Ir& ir);
+// Throws InternalError naming the first broken invariant.
+void verify(const Ir& ir);
+
+// What a node reads: a base (never a view) through a chain of views.
+struct Access {
+  int base;
+  Layout layout;  // over the reader's operand shape, in units of the base's row-major flat index
+                  // (for data: of its buffer's elements)
+};
+// nullopt cannot happen after insert_copies. REQUIRES: inputs of `node` are final.
+std::optional<Access> access(const Ir& ir, int node);
+
+// outer: D -> flat index of S (row-major); inner: S -> index. Their composition D -> index, or nullopt
+// where it is not affine along D's axes.
+std::optional<Layout> compose(const Layout& inner, const Layout& outer);
+
+}  // namespace lamina::schedule

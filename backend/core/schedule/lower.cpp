@@ -1,0 +1,373 @@
+// Fusion groups become kernels; nodes that need memory become slots.
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "schedule/plan.h"
+
+namespace lamina::schedule {
+
+namespace {
+
+// Bytes of the distinct elements an argument touches.
+int64_t touched_bytes(const Shape& domain, const Strides& strides, int64_t item) {
+  int64_t n = 1, reach = 1;
+  for (size_t d = 0; d < domain.size(); ++d) {
+    if (domain[d] == 0) return 0;
+    if (strides[d] == 0) continue;
+    n *= domain[d];
+    reach += (domain[d] - 1) * std::abs(strides[d]);
+  }
+  return std::min(n, reach) * item;
+}
+
+class Slots {
+ public:
+  explicit Slots(Plan& plan) : plan_(plan), of_(plan.ir.nodes.size(), -1) {}
+
+  // The slot of a node with memory of its own.
+  int of(int node) {
+    int& slot = of_[static_cast<size_t>(node)];
+    if (slot >= 0) return slot;
+    const IrNode& n = plan_.ir.nodes[static_cast<size_t>(node)];
+    Slot s;
+    s.node = node;
+    s.position = n.position;
+    s.bytes = n.role == Role::data ? touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype)) : n.bytes();
+    s.storage = n.role == Role::data ? Storage::leaf : Storage::arena;
+    if (n.in_place_of >= 0) {
+      s.storage = Storage::shared;
+      s.donor = of(n.in_place_of);
+    }
+    slot = static_cast<int>(plan_.slots.size());
+    plan_.slots.push_back(s);
+    return slot;
+  }
+
+ private:
+  Plan& plan_;
+  std::vector<int> of_;
+};
+
+// Writes one group's nodes down as a kernel.
+class Emitter {
+ public:
+  Emitter(Plan& plan, Slots& slots, const Group& group, const std::vector<int>& assemble_of)
+      : ir_(plan.ir), slots_(slots), group_(group), assemble_of_(assemble_of) {}
+
+  KernelRun run() {
+    Kernel& k = out_.kernel;
+    k.kind = group_.kind == GroupKind::reduce ? KernelKind::reduce
+             : group_.kind == GroupKind::row  ? KernelKind::row : KernelKind::map;
+    k.domain = group_.domain;
+    k.reduced = group_.kind == GroupKind::call ? 0 : group_.reduced;
+    std::vector<int> stored = group_.stored;
+    std::sort(stored.begin(), stored.end());
+    for (int s : stored) {
+      if (s == group_.call) continue;
+      const Layout& map = group_.maps.at(s)[0];
+      int value = emit(s, map);
+      int target = assemble_of_[static_cast<size_t>(s)];
+      const IrNode& n = node(s);
+      Layout place = target >= 0 ? *compose(n.layout, map) : map;
+      int arg = add_arg({n.dtype, true, place.strides, place.offset}, slots_.of(target >= 0 ? target : s));
+      push({.code = Code::store, .dtype = k.instrs[static_cast<size_t>(value)].dtype,
+            .index = static_cast<uint16_t>(arg), .src = {value, -1, -1}, .mask = mask_of(place.strides)});
+    }
+    return std::move(out_);
+  }
+
+ private:
+  struct Known {
+    int node;
+    Layout map;
+    int value;
+  };
+
+  const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
+
+  uint32_t mask_of(const Strides& strides) const {
+    uint32_t mask = 0;
+    for (size_t d = 0; d < strides.size(); ++d)
+      if (strides[d] != 0 && group_.domain[d] != 1) mask |= 1u << d;
+    return mask;
+  }
+
+  int push(const Instr& i) {
+    out_.kernel.instrs.push_back(i);
+    return static_cast<int>(out_.kernel.instrs.size()) - 1;
+  }
+
+  int add_arg(const KernelArg& arg, int slot) {
+    auto& args = out_.kernel.args;
+    for (size_t i = 0; i < args.size() && !arg.output; ++i)
+      if (!args[i].output && out_.slots[i] == slot && args[i].dtype == arg.dtype &&
+          args[i].strides == arg.strides && args[i].offset == arg.offset)
+        return static_cast<int>(i);
+    args.push_back(arg);
+    out_.slots.push_back(slot);
+    return static_cast<int>(args.size()) - 1;
+  }
+
+  // The value of node i at every point of the domain under `map`.
+  int emit(int i, Layout map) {
+    for (size_t d = 0; d < map.shape.size(); ++d)
+      if (map.shape[d] == 1) map.strides[d] = 0;
+    for (const Known& k : known_)
+      if (k.node == i && k.map == map) return k.value;
+    int value = emit_new(i, map);
+    known_.push_back({i, map, value});
+    return value;
+  }
+
+  int emit_new(int i, const Layout& map) {
+    const IrNode& n = node(i);
+    Dtype d = compute_dtype(n.dtype);
+    if (n.role == Role::scalar) return emit_scalar(n, d);
+    if (n.is(Kind::iota)) {
+      out_.kernel.iotas.push_back({map.strides, map.offset});
+      return push({.code = Code::iota, .dtype = d,
+                   .index = static_cast<uint16_t>(out_.kernel.iotas.size() - 1), .mask = mask_of(map.strides)});
+    }
+    bool inside = group_.maps.count(i) > 0;
+    if (!inside || i == group_.call) {
+      int arg = add_arg({n.dtype, false, map.strides, map.offset}, inside ? kPanel : slots_.of(i));
+      return push({.code = Code::load, .dtype = d, .index = static_cast<uint16_t>(arg),
+                   .mask = mask_of(map.strides)});
+    }
+    if (n.is(Kind::reduce)) return emit_reduce(n);
+    return emit_elementwise(n, map, d);
+  }
+
+  int emit_scalar(const IrNode& n, Dtype d) {
+    ScalarSource s;
+    s.dtype = n.dtype;
+    s.position = n.position;
+    if (n.position < 0) {
+      int64_t bits = n.params.words()[0];
+      std::memcpy(s.constant.bytes, &bits, sizeof bits);
+    }
+    out_.scalars.push_back(s);
+    out_.kernel.scalars.push_back(n.dtype);
+    return push({.code = Code::scalar, .dtype = d,
+                 .index = static_cast<uint16_t>(out_.scalars.size() - 1)});
+  }
+
+  int emit_input(const IrNode& n, size_t k, const Layout& map) {
+    Access a = *access(ir_, n.inputs[k]);
+    const Shape& space = n.is(Kind::elementwise) ? n.shape : node(n.inputs[k]).shape;
+    auto m = compose(broadcast_layout(a.layout, space), map);
+    if (!m) throw InternalError("lowering: an index map that fusion accepted does not compose");
+    return emit(a.base, *m);
+  }
+
+  int emit_reduce(const IrNode& n) {
+    int src = emit_input(n, 0, Layout::row_major(group_.domain));
+    const Instr& s = out_.kernel.instrs[static_cast<size_t>(src)];
+    return push({.code = Code::reduce, .dtype = compute_dtype(n.dtype),
+                 .op = static_cast<uint16_t>(n.primitive->reduce_op), .src = {src, -1, -1},
+                 .mask = s.mask & ~group_.reduced});
+  }
+
+  int emit_elementwise(const IrNode& n, const Layout& map, Dtype d) {
+    Instr out{.code = Code::op, .dtype = d};
+    for (size_t k = 0; k < n.inputs.size(); ++k) {
+      out.src[k] = emit_input(n, k, map);
+      out.mask |= out_.kernel.instrs[static_cast<size_t>(out.src[k])].mask;
+    }
+    if (n.role != Role::compute) return out.src[0];
+    if (n.is(Kind::cast)) {
+      // To float16 or bfloat16 the value is rounded; from them it already is float32.
+      Dtype from = out_.kernel.instrs[static_cast<size_t>(out.src[0])].dtype;
+      if (from == n.dtype) return out.src[0];
+      out.code = Code::cast;
+      out.dtype = n.dtype;
+      return push(out);
+    }
+    out.op = static_cast<uint16_t>(n.primitive->formula);
+    return push(out);
+  }
+
+  const Ir& ir_;
+  Slots& slots_;
+  const Group& group_;
+  const std::vector<int>& assemble_of_;
+  KernelRun out_;
+  std::vector<Known> known_;
+};
+
+GroupCost kernel_cost(const Plan& plan, const KernelRun& run) {
+  GroupCost step;
+  const Kernel& k = run.kernel;
+  std::map<int, int64_t> read;
+  for (size_t i = 0; i < k.args.size(); ++i) {
+    if (run.slots[i] == kPanel) continue;
+    int64_t bytes = touched_bytes(k.domain, k.args[i].strides, itemsize(k.args[i].dtype));
+    if (k.args[i].output) step.writes += bytes;
+    else {
+      int64_t& r = read[run.slots[i]];
+      r = std::min(r + bytes, std::max({plan.slots[static_cast<size_t>(run.slots[i])].bytes, bytes, r}));
+    }
+  }
+  for (auto& [slot, bytes] : read) step.reads += bytes;
+  int64_t points = element_count(k.domain);
+  for (const Instr& in : k.instrs) {
+    int64_t n = 1;
+    for (size_t d = 0; d < k.domain.size(); ++d)
+      if (in.mask >> d & 1) n *= k.domain[d];
+    if (in.code == Code::op) step.flops += n * formulas()[in.op].info.flops;
+    if (in.code == Code::reduce) step.flops += points;
+  }
+  return step;
+}
+
+void count_traffic(const Plan& plan, const KernelRun& run, Step& step) {
+  GroupCost cost = kernel_cost(plan, run);
+  step.reads += cost.reads;
+  step.writes += cost.writes;
+  step.flops += cost.flops;
+}
+
+std::string short_name(const Plan& plan, const Group& g) {
+  static const char* kinds[] = {"map", "reduce", "row", "call"};
+  std::string out = kinds[static_cast<int>(g.kind)];
+  int shown = 0;
+  for (int i : g.nodes) {
+    const IrNode& n = plan.ir.nodes[static_cast<size_t>(i)];
+    std::string name = n.role == Role::compute ? n.primitive->name : n.role == Role::piece ? "write" : "copy";
+    out += (shown ? "+" : " ") + name;
+    if (++shown == 4 && g.nodes.size() > 5) {
+      out += "+" + std::to_string(g.nodes.size() - 4) + " more";
+      break;
+    }
+  }
+  return out;
+}
+
+Operand operand(Plan& plan, Slots& slots, int input) {
+  Access a = *access(plan.ir, input);
+  const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
+  Operand out;
+  out.dtype = plan.ir.nodes[static_cast<size_t>(input)].dtype;
+  out.layout = a.layout;
+  if (b.role == Role::scalar) {
+    out.scalar.position = b.position;
+    out.scalar.dtype = b.dtype;
+    if (b.position < 0) std::memcpy(out.scalar.constant.bytes, &b.params.words()[0], 8);
+  } else {
+    out.slot = slots.of(a.base);
+  }
+  return out;
+}
+
+void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
+  const IrNode& n = plan.ir.nodes[static_cast<size_t>(g.call)];
+  auto call = std::make_unique<CallRun>();
+  call->primitive = n.primitive;
+  call->params = n.params;
+  Node stand_in;
+  stand_in.primitive = n.primitive;
+  stand_in.params = n.params;
+  stand_in.shape = n.shape;
+  stand_in.dtype = n.dtype;
+  for (int in : n.inputs) {
+    Operand o = operand(plan, slots, in);
+    if (o.slot >= 0) step.reads += touched_bytes(o.layout.shape, o.layout.strides, itemsize(o.dtype));
+    const IrNode& i = plan.ir.nodes[static_cast<size_t>(in)];
+    stand_in.inputs.push_back(make_leaf({}, i.shape, i.dtype));
+    call->inputs.push_back(std::move(o));
+  }
+  step.flops += n.primitive->flops(stand_in);
+  call->output.dtype = n.dtype;
+  call->output.layout = Layout::row_major(n.shape);
+  if (g.nodes.size() == 1) {
+    call->output.slot = slots.of(g.call);
+    step.writes += n.bytes();
+  }
+  step.call = std::move(call);
+}
+
+// Rows of the call's result per panel: about 128 KiB, so that it stays in the second-level cache.
+int64_t choose_panel(const IrNode& call) {
+  int64_t rows = call.shape[0], row_bytes = std::max<int64_t>(1, call.bytes() / std::max<int64_t>(1, rows));
+  int64_t panel = std::max<int64_t>(1, (128 << 10) / row_bytes);
+  // At least two panels a core while rows are many, so that the pool has something to share.
+  return std::clamp<int64_t>(panel, 1, std::max<int64_t>(1, rows));
+}
+
+void make_epilogue(Plan& plan, Slots& slots, const Group& g, const std::vector<int>& assemble_of,
+                   Device& device, Step& step) {
+  int64_t rows = g.domain[0];
+  CallRun& call = *step.call;
+  call.panel_rows = choose_panel(plan.ir.nodes[static_cast<size_t>(g.call)]);
+  KernelRun whole = Emitter(plan, slots, g, assemble_of).run();
+  count_traffic(plan, whole, step);
+  auto panel_of = [&](int64_t n) {
+    auto run = std::make_unique<KernelRun>();
+    run->kernel = whole.kernel;
+    run->kernel.domain[0] = n;
+    run->slots = whole.slots;
+    run->scalars = whole.scalars;
+    run->compiled = device.compile(run->kernel);
+    return run;
+  };
+  call.epilogue = panel_of(std::min(call.panel_rows, rows));
+  if (rows % call.panel_rows) call.tail_epilogue = panel_of(rows % call.panel_rows);
+}
+
+Traffic ideal_traffic(const Plan& plan) {
+  Traffic t;
+  for (const IrNode& n : plan.ir.nodes) {
+    if (n.output) t.ideal += n.bytes();
+    if (n.role == Role::data) t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
+    if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) continue;
+    if (n.is(Kind::iota)) continue;
+    t.unfused += n.bytes();
+    std::set<int> bases;
+    for (int in : n.inputs) {
+      Access a = *access(plan.ir, in);
+      const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
+      if (b.role == Role::scalar || b.is(Kind::iota) || !bases.insert(a.base).second) continue;
+      t.unfused += touched_bytes(a.layout.shape, a.layout.strides, itemsize(b.dtype));
+    }
+  }
+  return t;
+}
+
+}  // namespace
+
+GroupCost group_cost(const Plan& plan, const Step& step, size_t k) {
+  if (step.call) return {step.reads, step.writes, step.flops};
+  return kernel_cost(plan, step.runs[k]);
+}
+
+void lower(Plan& plan, Device& device) {
+  Slots slots(plan);
+  std::vector<int> assemble_of = assembles(plan.ir);
+  for (size_t g = 0; g < plan.fusion.groups.size(); ++g) {
+    const Group& group = plan.fusion.groups[g];
+    Step step;
+    step.groups = {static_cast<int>(g)};
+    step.name = short_name(plan, group);
+    if (group.call >= 0) make_call(plan, slots, group, step);
+    if (group.call >= 0 && group.nodes.size() > 1) {
+      make_epilogue(plan, slots, group, assemble_of, device, step);
+    } else if (group.call < 0) {
+      step.runs.push_back(Emitter(plan, slots, group, assemble_of).run());
+      count_traffic(plan, step.runs.back(), step);
+    }
+    plan.steps.push_back(std::move(step));
+  }
+  for (size_t p = 0; p < plan.ir.of_position.size(); ++p) {
+    int i = plan.ir.of_position[p];
+    if (i < 0 || !plan.ir.nodes[static_cast<size_t>(i)].output) continue;
+    Access a = *access(plan.ir, i);
+    if (plan.ir.nodes[static_cast<size_t>(a.base)].role == Role::scalar) continue;
+    plan.bindings.push_back({static_cast<int>(p), slots.of(a.base), a.layout.strides, a.layout.offset});
+  }
+  plan.traffic = ideal_traffic(plan);
+  for (const Step& s : plan.steps) plan.traffic.fused += s.reads + s.writes;
+}
+
+}  // namespace lamina::schedule

@@ -1,0 +1,65 @@
+// The passes in order. Each is named, timed, and says how much it changed.
+#include <atomic>
+
+#include "base/clock.h"
+#include "schedule/plan.h"
+
+namespace lamina::schedule {
+
+Options& options() {
+  static Options o;
+  return o;
+}
+
+std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
+                                Device& device) {
+  static std::atomic<uint64_t> next{1};
+  auto plan = std::make_unique<Plan>();
+  plan->id = next.fetch_add(1, std::memory_order_relaxed);
+  plan->key = key;
+  auto timed = [&](const char* name, auto&& pass) {
+    int64_t t0 = now_ns();
+    int changed = pass();
+    plan->passes.push_back({name, static_cast<double>(now_ns() - t0) * 1e-3, changed});
+  };
+  Ir& ir = plan->ir;
+  timed("import", [&] {
+    ir = import_order(order);
+    return static_cast<int>(ir.nodes.size());
+  });
+  timed("merge_common", [&] { return merge_common(ir); });
+  timed("drop_dead", [&] { return drop_dead(ir); });
+  timed("insert_copies", [&] { return insert_copies(ir); });
+  timed("elide_update_copies", [&] { return options().donate ? elide_update_copies(ir) : 0; });
+  timed("drop_dead", [&] { return drop_dead(ir); });
+  if (options().verify) verify(ir);
+  timed("fuse", [&] {
+    FuseOptions fuse_options;
+    fuse_options.enabled = options().fuse;
+    fuse_options.max_arguments = device.info().max_kernel_args;
+    plan->fusion = fuse(ir, fuse_options);
+    return static_cast<int>(plan->fusion.groups.size());
+  });
+  if (options().verify) verify(ir, plan->fusion);
+  timed("lower", [&] {
+    lower(*plan, device);
+    return static_cast<int>(plan->steps.size());
+  });
+  timed("memory", [&] {
+    plan_memory(*plan);
+    return static_cast<int>(plan->slots.size());
+  });
+  timed("join_launches", [&] { return join_launches(*plan); });
+  timed("compile", [&] {
+    int kernels = 0;
+    for (Step& s : plan->steps)
+      for (KernelRun& run : s.runs) {
+        run.compiled = device.compile(run.kernel);
+        ++kernels;
+      }
+    return kernels;
+  });
+  return plan;
+}
+
+}  // namespace lamina::schedule

@@ -1,0 +1,128 @@
+// The result of scheduling one evaluation: launches in order and where every value lives. Immutable
+// once built; runs bind buffers to it and go.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/hash.h"
+#include "devices/device.h"
+#include "schedule/fuse.h"
+
+namespace lamina::schedule {
+
+enum class Storage : uint8_t {
+  leaf,     // the buffer of a data node, found by position
+  output,   // a buffer of its own, handed to the user's array
+  arena,    // a part of the evaluation's one temporary block
+  shared,   // the memory of another slot (donation, updates in place)
+};
+
+struct Slot {
+  Storage storage = Storage::arena;
+  int node = -1;         // IR node
+  int position = -1;     // leaf, output: in the order
+  int64_t bytes = 0;
+  int64_t offset = 0;    // arena: bytes from its start
+  int first = 0, last = 0;  // steps between which it is alive
+  int donor = -1;        // shared: the slot whose memory this is
+};
+
+struct ScalarSource {
+  int position = -1;     // in the order; -1: constant
+  ScalarValue constant{};
+  Dtype dtype = Dtype::float32;
+};
+
+struct KernelRun {
+  Kernel kernel;
+  std::unique_ptr<CompiledKernel> compiled;
+  std::vector<int> slots;   // per argument; kPanel: the panel of the call before it
+  std::vector<ScalarSource> scalars;
+};
+inline constexpr int kPanel = -2;
+
+struct Operand {
+  int slot = -1;            // -1: the scalar
+  ScalarSource scalar;
+  Dtype dtype = Dtype::float32;
+  Layout layout;
+};
+
+struct CallRun {
+  const Primitive* primitive = nullptr;
+  Params params;
+  std::vector<Operand> inputs;
+  Operand output;
+  // With an epilogue: rows of the result are made panel by panel, and each panel's epilogue runs
+  // while the panel is in cache.
+  int64_t panel_rows = 0;
+  std::unique_ptr<KernelRun> epilogue, tail_epilogue;
+};
+
+struct Step {
+  std::vector<int> groups;
+  std::vector<KernelRun> runs;        // independent of each other
+  std::unique_ptr<CallRun> call;
+  std::string name;
+  int64_t reads = 0, writes = 0, flops = 0;  // bytes, operations
+};
+
+struct Binding {  // of an output to the user's node
+  int position;
+  int slot;
+  Strides strides;
+  int64_t offset;
+};
+
+struct PassTime {
+  const char* name;
+  double microseconds;
+  int changed;
+};
+
+struct Traffic {
+  int64_t unfused = 0, fused = 0, ideal = 0;  // bytes
+};
+
+struct Plan {
+  uint64_t id = 0;
+  Hash128 key;
+  Ir ir;
+  Fusion fusion;
+  std::vector<Slot> slots;
+  std::vector<Step> steps;
+  std::vector<Binding> bindings;
+  int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, peak_bytes = 0;
+  Traffic traffic;
+  std::vector<PassTime> passes;
+  bool overwrites_leaves = false;  // some leaf was donated
+};
+
+// Everything after fusion: kernels, slots, memory. `device` compiles the kernels.
+void lower(Plan& plan, Device& device);
+// Lifetimes, donation, arena offsets, predicted peak.
+void plan_memory(Plan& plan);
+struct GroupCost {
+  int64_t reads = 0, writes = 0, flops = 0;
+};
+// What the k-th group of a step reads, writes and computes.
+GroupCost group_cost(const Plan& plan, const Step& step, size_t k);
+// Makes neighbouring independent kernels one launch. Returns how many launches went.
+int join_launches(Plan& plan);
+// The plan as JSON for the recorder; see docs/recording-format.md. `positions` are ids of the user's
+// nodes (category, origin) and may be empty.
+std::string describe(const Plan& plan);
+
+struct Options {
+  bool fuse = true;
+  bool donate = true;
+  bool verify = false;
+};
+Options& options();  // process-wide; changed only under the evaluation lock
+
+// The pipeline: import, the passes, fuse, lower, memory.
+std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
+                                Device& device);
+
+}  // namespace lamina::schedule

@@ -1,0 +1,105 @@
+#include "trace/trace.h"
+
+#include <memory>
+#include <mutex>
+
+namespace lamina::trace {
+
+namespace detail {
+std::atomic<bool> on{false};
+}
+
+namespace {
+
+// One producer (its thread), one consumer (drain, under the list's lock).
+struct Ring {
+  explicit Ring(uint32_t thread_, size_t capacity_) : thread(thread_), slots(capacity_) {}
+  uint32_t thread;
+  std::vector<Event> slots;
+  std::atomic<uint64_t> head{0};  // next to write
+  std::atomic<uint64_t> tail{0};  // next to read
+  std::atomic<int64_t> dropped{0};
+};
+
+struct Rings {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<Ring>> all;
+  size_t capacity = 1 << 20;
+  std::atomic<uint64_t> generation{1};
+  uint32_t next_thread = 0;
+};
+
+Rings& rings() {
+  static Rings* r = new Rings;  // outlives every thread that may still emit at exit
+  return *r;
+}
+
+struct Local {
+  std::shared_ptr<Ring> ring;
+  uint64_t generation = 0;
+};
+
+Ring& local_ring() {
+  thread_local Local local;
+  Rings& r = rings();
+  if (local.generation != r.generation.load(std::memory_order_acquire)) {
+    std::lock_guard lock(r.mutex);
+    uint32_t thread = local.ring ? local.ring->thread : r.next_thread++;
+    local.ring = std::make_shared<Ring>(thread, r.capacity);
+    local.generation = r.generation.load(std::memory_order_relaxed);
+    r.all.push_back(local.ring);
+  }
+  return *local.ring;
+}
+
+}  // namespace
+
+const std::vector<FieldNames>& schema() {
+  static const std::vector<FieldNames> names = {
+#define LAMINA_EVENT(id, name, span, a, b, c, d) {id, #name, span != 0, {#a, #b, #c, #d}},
+#include "trace/events.def"
+#undef LAMINA_EVENT
+  };
+  return names;
+}
+
+void start(int64_t capacity) {
+  Rings& r = rings();
+  std::lock_guard lock(r.mutex);
+  r.capacity = static_cast<size_t>(capacity < 64 ? 64 : capacity);
+  r.all.clear();
+  r.generation.fetch_add(1, std::memory_order_release);
+  detail::on.store(true, std::memory_order_release);
+}
+
+void stop() { detail::on.store(false, std::memory_order_release); }
+
+std::vector<Event> drain(int64_t& dropped) {
+  Rings& r = rings();
+  std::lock_guard lock(r.mutex);
+  std::vector<Event> out;
+  dropped = 0;
+  for (auto& ring : r.all) {
+    uint64_t head = ring->head.load(std::memory_order_acquire);
+    uint64_t tail = ring->tail.load(std::memory_order_relaxed);
+    for (; tail != head; ++tail) out.push_back(ring->slots[tail % ring->slots.size()]);
+    ring->tail.store(tail, std::memory_order_release);
+    dropped += ring->dropped.exchange(0, std::memory_order_relaxed);
+  }
+  return out;
+}
+
+void emit(const Event& event) {
+  Ring& ring = local_ring();
+  uint64_t head = ring.head.load(std::memory_order_relaxed);
+  if (head - ring.tail.load(std::memory_order_acquire) >= ring.slots.size()) {
+    ring.dropped.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  Event& slot = ring.slots[head % ring.slots.size()];
+  slot = event;
+  slot.thread = ring.thread;
+  ring.head.store(head + 1, std::memory_order_release);
+}
+
+}  // namespace lamina::trace
