@@ -175,6 +175,7 @@ def test_update_replaces_parts(pair):
         ({"w": 3}, "M: expected an array for 'w', got int"),
         ({"w": {"a": 3}}, "M: expected an array for 'w', got dict"),
         ({"l": 3}, "M: expected a dict or list at 'l', got int"),
+        ({"tup": 3}, "M: no parameter but a tuple at 'tup', got int"),
         ({"n": 3}, "M: no parameter named 'n'"),
         ({"lst": [{}, {}, {}, {}, 1]}, "M: no parameter named 'lst.4'"),
         ({"lst": {"0": 1}}, "M: no parameter named 'lst.0'"),
@@ -209,7 +210,7 @@ def test_update_modules(pair):
     module.update_modules(module.leaf_modules())
     for tree, message in [
         ({"zz": nn.ReLU()}, "M: no sub-module named 'zz'"),
-        ({"w": nn.ReLU()}, "M: 'w' is no module here"),
+        ({"w": nn.ReLU()}, "M: no module but an array at 'w', got ReLU"),
         ({"l": 3}, "M: expected a dict or list at 'l', got int"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -469,3 +470,9 @@ def test_wrapped_calls_keep_their_parameters(recorder):
         with pytest.raises(TypeError):
             Leaf()(x=1)
     assert str(inspect.signature(nn.Linear.__call__)).startswith("(self, x: 'mx.array')")
+
+
+def test_wrappers_count_as_the_package_in_stacks():
+    code = nn.Linear.__call__.__code__
+    assert code.co_filename.startswith(scopes.__file__)
+    assert nn.Linear.__call__.__globals__["__name__"] == scopes.__name__

@@ -108,7 +108,11 @@ class Module(dict[str, Any]):
     @staticmethod
     def trainable_parameter_filter(module: Module, key: str, value: Any) -> bool:
         """`valid_parameter_filter` without what `freeze` took out."""
-        return Module.valid_parameter_filter(module, key, value) and key not in module._no_grad
+        return (
+            isinstance(value, (dict, list, mx.array))
+            and not key.startswith("_")
+            and key not in module._no_grad
+        )
 
     def filter_and_map(
         self,
@@ -122,13 +126,7 @@ class Module(dict[str, Any]):
         dotted path from the module. What fails inside a dict or list leaves ``{}`` in its place.
         By default a leaf is anything but a module, dict or list.
         """
-        map_fn = map_fn or _identity
-        is_leaf_fn = is_leaf_fn or _default_leaf
-        return {
-            k: _unwrap(self, k, v, filter_fn, map_fn, is_leaf_fn)
-            for k, v in self.items()
-            if filter_fn(self, k, v)
-        }
+        return _members(self, filter_fn, map_fn or _identity, is_leaf_fn)
 
     def parameters(self) -> dict[str, Any]:
         """The tree of all parameters."""
@@ -203,7 +201,7 @@ class Module(dict[str, Any]):
                 value of the wrong kind; the message names the path.
 
         """
-        _update_parameters(self, parameters, strict, "", type(self).__name__)
+        _update_parameters(self, parameters, strict, (), type(self).__name__)
         return self
 
     def update_modules(self, modules: dict[str, Any], strict: bool = True) -> Module:
@@ -213,7 +211,7 @@ class Module(dict[str, Any]):
             ValueError: `strict`, and the tree names something that is no module here.
 
         """
-        _update_modules(self, modules, strict, "", type(self).__name__)
+        _update_modules(self, modules, strict, (), type(self).__name__)
         return self
 
     def freeze(
@@ -311,8 +309,21 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _default_leaf(module: Module, key: str, value: Any) -> bool:
-    return not isinstance(value, (dict, list))
+def _members(
+    module: Module,
+    keep: Callable[..., Any],
+    fn: Callable[..., Any],
+    is_leaf: Callable[..., Any] | None,
+) -> dict[str, Any]:
+    """`filter_and_map` of one module."""
+    found: dict[str, Any] = {}
+    for key, value in module.items():
+        if keep(module, key, value):
+            if is_leaf is None and not isinstance(value, (dict, list)):
+                found[key] = fn(value)
+            else:
+                found[key] = _unwrap(module, key, value, keep, fn, is_leaf)
+    return found
 
 
 def _unwrap(
@@ -321,33 +332,27 @@ def _unwrap(
     value: Any,
     keep: Callable[..., Any],
     fn: Callable[..., Any],
-    is_leaf: Callable[..., Any],
+    is_leaf: Callable[..., Any] | None,
 ) -> Any:
-    """The part of `filter_and_map` below one member, which has already passed the filter."""
-    if is_leaf(module, key, value):
+    """The part of `filter_and_map` at one member, which has already passed the filter."""
+    nested = isinstance(value, (dict, list))
+    if not nested if is_leaf is None else is_leaf(module, key, value):
         return fn(value)
     if isinstance(value, Module):
-        return {
-            k: _unwrap(value, k, v, keep, fn, is_leaf)
-            for k, v in value.items()
-            if keep(value, k, v)
-        }
+        return _members(value, keep, fn, is_leaf)
+    if not nested:
+        raise RuntimeError(
+            f"{type(module).__name__}: filter_and_map: {key!r} is a {type(value).__name__}, "
+            "neither a leaf nor a module, dict or list"
+        )
+
+    def entry(name: Any, v: Any) -> Any:
+        path = f"{key}.{name}"
+        return _unwrap(module, path, v, keep, fn, is_leaf) if keep(module, path, v) else {}
+
     if isinstance(value, dict):
-        entries = {k: (f"{key}.{k}", v) for k, v in value.items()}
-        return {
-            k: _unwrap(module, path, v, keep, fn, is_leaf) if keep(module, path, v) else {}
-            for k, (path, v) in entries.items()
-        }
-    if isinstance(value, list):
-        places = [(f"{key}.{i}", v) for i, v in enumerate(value)]
-        return [
-            _unwrap(module, path, v, keep, fn, is_leaf) if keep(module, path, v) else {}
-            for path, v in places
-        ]
-    raise RuntimeError(
-        f"{type(module).__name__}: filter_and_map: {key!r} is a {type(value).__name__}, "
-        "neither a leaf nor a module, dict or list"
-    )
+        return {k: entry(k, v) for k, v in value.items()}
+    return [entry(i, v) for i, v in enumerate(value)]
 
 
 def _tag_parameters(value: Any) -> None:
@@ -363,37 +368,44 @@ def _tag_parameters(value: Any) -> None:
             _tag_parameters(entry)
 
 
-def _slots(dst: Any, tree: Any, strict: bool, path: str, where: str, what: str) -> list[Any]:
+def _slots(
+    dst: Any, tree: Any, strict: bool, path: tuple[Any, ...], where: str, what: str
+) -> list[tuple[Any, Any]]:
     """Pairs (key, new value) of `tree` that exist in `dst`, a dict or list.
 
     A list stands for a dict with index names as well, since unflattening cannot tell them apart.
     """
-    prefix = f"{path}." if path else ""
-    if isinstance(tree, dict) and isinstance(dst, dict):
+    if isinstance(tree, dict):
         pairs = list(tree.items())
+        dst = dst if isinstance(dst, dict) else {}
     elif isinstance(tree, list) and isinstance(dst, dict):
         pairs = [(str(i), v) for i, v in enumerate(tree) if str(i) in dst or not _is_empty(v)]
-    elif isinstance(tree, list) and isinstance(dst, list):
+    elif isinstance(tree, list):
         pairs = list(enumerate(tree))
-    elif _is_empty(tree):
-        return []
-    elif isinstance(tree, dict):
-        pairs = list(tree.items())
-        dst = []
     elif strict:
         raise ValueError(
-            f"{where}: expected a dict or list at {path or 'the root'!r}, got {type(tree).__name__}"
+            f"{where}: expected a dict or list at {_dotted(path) or 'the root'!r}, "
+            f"got {type(tree).__name__}"
         )
     else:
         return []
     found = []
     for key, value in pairs:
-        present = key in dst if isinstance(dst, dict) else isinstance(key, int) and key < len(dst)
-        if present:
+        if key in dst if isinstance(dst, dict) else key < len(dst):
             found.append((key, value))
         elif strict:
-            raise ValueError(f"{where}: no {what} named {prefix + str(key)!r}{_near(key, dst)}")
+            name = _dotted((*path, key))
+            raise ValueError(f"{where}: no {what} named {name!r}{_near(key, dst)}")
     return found
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _a(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _near(key: Any, dst: Any) -> str:
@@ -405,37 +417,48 @@ def _is_empty(value: Any) -> bool:
     return type(value) in (dict, list) and not value  # a Module without members is no hole
 
 
-def _update_parameters(dst: Any, tree: Any, strict: bool, path: str, where: str) -> None:
-    for key, value in _slots(dst, tree, strict, path, where, "parameter"):
-        current = dst[key]
-        full = f"{path}.{key}" if path else str(key)
-        if isinstance(current, mx.array):
-            if isinstance(value, mx.array):
+def _update_parameters(
+    dst: Any, tree: Any, strict: bool, path: tuple[Any, ...], where: str
+) -> None:
+    # Runs over all parameters at every training step: what is in order takes the short way.
+    left: Any = tree
+    if isinstance(tree, dict) and isinstance(dst, dict):
+        left = {}
+        for key, value in tree.items():
+            current = dst.get(key)
+            if isinstance(value, mx.array) and isinstance(current, mx.array):
                 tag(value, PARAMETER)
                 dst[key] = value
-            elif strict and not _is_empty(value):
-                raise ValueError(
-                    f"{where}: expected an array for {full!r}, got {type(value).__name__}"
-                )
-        elif isinstance(current, (dict, list)):
-            _update_parameters(current, value, strict, full, where)
+            elif isinstance(value, dict) and isinstance(current, dict):
+                _update_parameters(current, value, strict, (*path, key), where)
+            else:
+                left[key] = value
+        if not left:
+            return
+    for key, value in _slots(dst, left, strict, path, where, "parameter"):
+        current = dst[key]
+        if isinstance(current, (dict, list)):
+            _update_parameters(current, value, strict, (*path, key), where)
+        elif isinstance(current, mx.array) and isinstance(value, mx.array):
+            tag(value, PARAMETER)
+            dst[key] = value
         elif strict and not _is_empty(value):
+            is_array = isinstance(current, mx.array)
+            wanted = "expected an array for" if is_array else f"no parameter but {_a(current)} at"
             raise ValueError(
-                f"{where}: {full!r} is no parameter here (a {type(current).__name__}), "
-                f"got {type(value).__name__}"
+                f"{where}: {wanted} {_dotted((*path, key))!r}, got {type(value).__name__}"
             )
 
 
-def _update_modules(dst: Any, tree: Any, strict: bool, path: str, where: str) -> None:
+def _update_modules(dst: Any, tree: Any, strict: bool, path: tuple[Any, ...], where: str) -> None:
     for key, value in _slots(dst, tree, strict, path, where, "sub-module"):
         current = dst[key]
-        full = f"{path}.{key}" if path else str(key)
         if isinstance(current, Module) and isinstance(value, Module):
             dst[key] = value
         elif isinstance(current, (dict, list)):
-            _update_modules(current, value, strict, full, where)
+            _update_modules(current, value, strict, (*path, key), where)
         elif strict and not _is_empty(value):
             raise ValueError(
-                f"{where}: {full!r} is no module here (a {type(current).__name__}), "
-                f"got {type(value).__name__}"
+                f"{where}: no module but {_a(current)} at "
+                f"{_dotted((*path, key))!r}, got {type(value).__name__}"
             )

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from lamina.core import _module_scope_pop, _module_scope_push, _trace_enabled
 
@@ -82,9 +82,15 @@ def _same_parameters(call: FunctionType) -> Callable[..., Any]:
         f"        return _in_scope(_call, {passed})\n"
         f"    return _call({passed})\n"
     )
-    space = {"_call": call, "_enabled": _trace_enabled, "_in_scope": _call_in_scope}
-    exec(source, space)
-    wrapper: FunctionType = space["wrapper"]
+    space = {
+        "_call": call,
+        "_enabled": _trace_enabled,
+        "_in_scope": _call_in_scope,
+        "__name__": __name__,
+    }
+    # The name keeps the frame inside this package for whoever looks for the user's own line.
+    exec(compile(source, f"{__file__}:{call.__qualname__}", "exec"), space)
+    wrapper = cast("FunctionType", space["wrapper"])
     wrapper.__defaults__ = call.__defaults__
     wrapper.__kwdefaults__ = call.__kwdefaults__
     return wrapper

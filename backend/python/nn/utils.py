@@ -9,15 +9,18 @@ from typing import Any
 import lamina.core as mx
 from lamina._categories import GRADIENT, tag
 from lamina.nn.module import Module
-from lamina.utils import tree_flatten
+from lamina.utils import tree_flatten, tree_map
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _with_parameters(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` as a function of `model`'s trainable parameters, its first argument."""
 
     def call(parameters: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        # The originals come back afterwards: otherwise the model would keep the traced arrays,
-        # also when `fn` raises.
+        # Run again in the backward pass, long after the caller has gone on.
         original = model.trainable_parameters()
         model.update(parameters)
         try:
@@ -38,14 +41,23 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
         ValueError: when called on a model without trainable parameters.
 
     """
-    value_and_gradients = mx.value_and_grad(_with_parameters(model, fn))
+
+    def call(parameters: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        model.update(parameters)
+        return fn(*args, **kwargs)
+
+    value_and_gradients = mx.value_and_grad(call)
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         parameters = model.trainable_parameters()
         if not tree_flatten(parameters):
             raise ValueError(f"value_and_grad: {type(model).__name__} has no trainable parameters")
-        value, gradients = value_and_gradients(parameters, *args, **kwargs)
+        try:
+            value, gradients = value_and_gradients(tree_map(_same, parameters), *args, **kwargs)
+        finally:
+            # Otherwise the model would keep the traced arrays, also when `fn` raises.
+            model.update(parameters)
         tag(gradients, GRADIENT)
         return value, gradients
 
