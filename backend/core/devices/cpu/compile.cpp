@@ -371,15 +371,21 @@ class Builder {
     }
     values_[i] = destination(i, lanes, dtype, true);
     mixed |= values_[i].pitched;
-    Step step{mixed ? Step::Kind::rows : Step::Kind::flat, lanes};
-    step.arity = static_cast<uint8_t>(arity);
-    step.dst = values_[i].slot;
     int variant = 0;
     for (int k = 0; k < arity; ++k) {
-      step.src[k] = src[k].slot;
       bool single = mixed ? !has(src[k].lanes, Lanes::row) : src[k].lanes == Lanes::one;
       if (single && lanes != Lanes::one && arity > 1) variant |= 1 << k;
     }
+    // Not every mix of single sources has a loop: repeat them over the lanes until one fits.
+    for (int k = 0; k < arity && !variants[variant]; ++k) {
+      if (!(variant >> k & 1)) continue;
+      src[k] = spread(in.src[k], lanes);
+      variant &= ~(1 << k);
+    }
+    Step step{mixed ? Step::Kind::rows : Step::Kind::flat, lanes};
+    step.arity = static_cast<uint8_t>(arity);
+    step.dst = values_[i].slot;
+    for (int k = 0; k < arity; ++k) step.src[k] = src[k].slot;
     step.run.op = need(variants[variant], "op");
     if (mixed) {
       step.side = static_cast<uint32_t>(program_->pitches.size());
