@@ -451,6 +451,33 @@ def test_scopes_follow_the_modules(recorder):
     assert len(recorder.seen) == 4
 
 
+def test_scopes_notice_a_changed_structure(recorder):
+    Leaf, Tree = traced_classes()
+    tree = Tree()
+    tree(1)
+    first, second = tree.blocks[0], Leaf()
+    tree.blocks.append(first)
+    tree.blocks[0] = second
+    recorder.seen.clear()
+    tree(1)
+    assert recorder.seen[:2] == ["", "blocks.0"]
+    recorder.seen.clear()
+    tree.blocks[0] = first
+    tree(1)
+    assert recorder.seen[1] in ("blocks.0", "blocks.2")
+
+
+def test_paths_are_walked_once(recorder, monkeypatch):
+    _, Tree = traced_classes()
+    tree, walks = Tree(), []
+    tree.hidden = (nn.Identity(),)
+    walk = nn.Module.named_modules
+    monkeypatch.setattr(nn.Module, "named_modules", lambda self: walks.append(self) or walk(self))
+    for _ in range(3):
+        tree(1)
+    assert len(walks) == 1
+
+
 def test_scopes_close_on_errors(recorder):
     _, Tree = traced_classes()
     with pytest.raises(RuntimeError, match="stop"):

@@ -19,10 +19,14 @@ from lamina.core import _module_scope_pop, _module_scope_push, _trace_enabled
 class _Scopes(threading.local):
     def __init__(self) -> None:
         self.calls: list[tuple[Any, str]] = []  # (module, path) from the outermost call inwards
-        self.paths: dict[int, str] = {}  # id of a module -> path, for modules below the outermost
+        # id of an outermost module -> id of a module below it -> (its path, the keys to it).
+        self.known: dict[int, dict[int, tuple[str, tuple[Any, ...]]]] = {}
+        self.walked = False  # whether `known` was made anew in the outermost call under way
 
 
 _scopes = _Scopes()
+# Kept for as many outermost modules as one program is likely to alternate between.
+_MAX_KNOWN = 16
 
 
 def scoped(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,21 +100,55 @@ def _same_parameters(call: FunctionType) -> Callable[..., Any]:
     return wrapper
 
 
+def _keys(root: Any, path: str) -> tuple[Any, ...]:
+    """The dict keys and list indices that `path` stands for; none where it cannot be followed."""
+    keys: list[Any] = []
+    node = root
+    for part in path.split("."):
+        key = int(part) if isinstance(node, list) else part
+        if isinstance(node, dict) and key not in node:
+            return ()
+        node = node[key]
+        keys.append(key)
+    return tuple(keys)
+
+
+def _is_at(root: Any, keys: tuple[Any, ...], module: Any) -> bool:
+    node = root
+    try:
+        for key in keys:
+            node = node[key]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return node is module
+
+
 def _path_of(module: Any) -> str:
-    calls = _scopes.calls
-    if not calls:
-        # The structure may have changed since the last call, so it is walked again.
-        paths: dict[int, str] = {}
-        for name, found in module.named_modules():
-            paths.setdefault(id(found), name)
-        _scopes.paths = paths
+    """Path of a module about to be called.
+
+    Paths are remembered from call to call, since walking a large model takes as long as running
+    it, and each is checked where it is used: the structure may have changed.
+    """
+    if not _scopes.calls:
+        _scopes.walked = False
         return ""
-    path = _scopes.paths.get(id(module))
-    if path is None:  # made on the fly, or kept where modules are not looked for
-        parent = calls[-1][1]
-        name = type(module).__name__
-        path = f"{parent}.{name}" if parent else name
-    return path
+    root, parent = _scopes.calls[0][0], _scopes.calls[-1][1]
+    path, keys = _scopes.known.get(id(root), {}).get(id(module), ("", ()))
+    if keys and _is_at(root, keys, module):
+        return path
+    if not _scopes.walked:
+        _scopes.walked = True
+        if len(_scopes.known) >= _MAX_KNOWN:
+            _scopes.known.clear()
+        found: dict[int, tuple[str, tuple[Any, ...]]] = {}
+        for name, below in root.named_modules()[1:]:
+            found.setdefault(id(below), (name, _keys(root, name)))
+        _scopes.known[id(root)] = found
+        if id(module) in found:
+            return found[id(module)][0]
+    # Made on the fly, or kept where modules are not looked for.
+    name = type(module).__name__
+    return f"{parent}.{name}" if parent else name
 
 
 def _call_in_scope(call: Callable[..., Any], module: Any, /, *args: Any, **kwargs: Any) -> Any:
