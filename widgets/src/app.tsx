@@ -13,8 +13,8 @@ const kTitles = { graph: "Graph and fusion", memory: "Memory", latency: "Latency
 function Figure(props: { name: string; children: ComponentChildren; hint?: string }) {
   return (
     <div class="lam-figure" title={props.hint}>
-      <dt>{props.name}</dt>
-      <dd>{props.children}</dd>
+      <span class="lam-name">{props.name}</span>
+      <span class="lam-value">{props.children}</span>
     </div>
   );
 }
@@ -58,7 +58,7 @@ function Header(props: { store: Store }) {
   const share = whole > 0 ? summary.overhead_ns / whole : Number.NaN;
   return (
     <header class="lam-header">
-      <dl class="lam-figures">
+      <div class="lam-figures">
         <Figure name="evaluations" hint="plan cache: hits, polymorphic hits, misses">
           {format.count(summary.evals)} <small>{outcomes}</small>
         </Figure>
@@ -74,7 +74,7 @@ function Header(props: { store: Store }) {
             <strong>⚠ {format.count(summary.dropped)}</strong>
           </Figure>
         )}
-      </dl>
+      </div>
       <Traffic summary={summary} />
     </header>
   );

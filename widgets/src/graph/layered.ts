@@ -33,7 +33,6 @@ interface Work {
 }
 
 const kDummyWidth = 8;
-const kLongEdge = 40;
 
 /** Reverses the edges that close a cycle in a depth-first walk. */
 function acyclic(count: number, edges: LayoutInput["edges"]): Array<[number, number]> {
@@ -116,6 +115,24 @@ function folded(layer: number[], widest: number): number[] {
   return result;
 }
 
+/** Longest span that still gets dummies, so that there are at most a few for each node. */
+function longestChain(
+  count: number,
+  edges: ReadonlyArray<readonly [number, number]>,
+  layer: number[],
+): number {
+  const reach = new Int32Array(count);
+  for (const [a, b] of edges) reach[a] = Math.max(reach[a], layer[b] - layer[a]);
+  const budget = 3 * count + 500;
+  let longest = Number.POSITIVE_INFINITY;
+  for (;;) {
+    let total = 0;
+    for (const span of reach) if (span <= longest) total += Math.max(0, span - 1);
+    if (total <= budget) return longest;
+    longest = longest === Number.POSITIVE_INFINITY ? 64 : longest >> 1;
+  }
+}
+
 /** Chains of dummies, one chain a source: its long edges share a trunk, which bounds their number. */
 function withDummies(
   input: LayoutInput,
@@ -131,9 +148,7 @@ function withDummies(
     up: Array.from({ length: count }, () => []),
     down: Array.from({ length: count }, () => []),
   };
-  let total = 0;
-  for (const [a, b] of edges) total += Math.max(0, layer[b] - layer[a] - 1);
-  const longest = total > 6 * count + 2000 ? kLongEdge : Number.POSITIVE_INFINITY;
+  const longest = longestChain(count, edges, layer);
   const trunks: number[][] = Array.from({ length: count }, () => []);
   const link = (a: number, b: number) => {
     work.down[a].push(b);
@@ -167,9 +182,12 @@ function withDummies(
   return { work, chains };
 }
 
-function median(values: number[]): number {
-  if (values.length === 0) return -1;
-  values.sort((a, b) => a - b);
+/** Median position of the linked nodes, or -1 without any. */
+function median(links: number[], position: Int32Array): number {
+  if (links.length === 0) return -1;
+  if (links.length === 1) return position[links[0]];
+  if (links.length === 2) return (position[links[0]] + position[links[1]]) / 2;
+  const values = links.map((other) => position[other]).sort((a, b) => a - b);
   const middle = values.length >> 1;
   if (values.length % 2) return values[middle];
   return (values[middle - 1] + values[middle]) / 2;
@@ -200,19 +218,25 @@ function firstOrder(work: Work): number[][] {
 }
 
 /** Crossings between two layers by counting inversions in a binary indexed tree. */
-function crossings(work: Work, upper: number[], position: Int32Array, lower: number): number {
-  const tree = new Int32Array(lower + 1);
+function crossings(
+  work: Work,
+  upper: number[],
+  position: Int32Array,
+  lower: number,
+  tree: Int32Array,
+): number {
+  tree.fill(0, 0, lower + 1);
   let total = 0;
   let seen = 0;
   for (const node of upper) {
-    const ends = work.down[node].map((next) => position[next]);
-    for (const end of ends) {
+    const down = work.down[node];
+    for (const next of down) {
       let smaller = 0;
-      for (let i = end + 1; i > 0; i -= i & -i) smaller += tree[i];
+      for (let i = position[next] + 1; i > 0; i -= i & -i) smaller += tree[i];
       total += seen - smaller;
     }
-    for (const end of ends) {
-      for (let i = end + 1; i <= lower; i += i & -i) tree[i]++;
+    for (const next of down) {
+      for (let i = position[next] + 1; i <= lower; i += i & -i) tree[i]++;
       seen++;
     }
   }
@@ -221,46 +245,47 @@ function crossings(work: Work, upper: number[], position: Int32Array, lower: num
 
 function allCrossings(work: Work, layers: number[][], position: Int32Array): number {
   let total = 0;
+  const tree = new Int32Array(work.count + 1);
   for (let i = 0; i + 1 < layers.length; i++) {
-    total += crossings(work, layers[i], position, layers[i + 1].length);
+    total += crossings(work, layers[i], position, layers[i + 1].length, tree);
   }
   return total;
 }
 
 function order(work: Work): number[][] {
-  let layers = firstOrder(work);
+  const layers = firstOrder(work);
   const position = new Int32Array(work.count);
-  const number = (layer: number[]) =>
-    layer.forEach((node, i) => {
-      position[node] = i;
-    });
+  const key = new Float64Array(work.count);
+  const number = (layer: number[]) => {
+    for (let i = 0; i < layer.length; i++) position[layer[i]] = i;
+  };
   layers.forEach(number);
   let best = layers.map((layer) => [...layer]);
   let fewest = allCrossings(work, layers, position);
-  const sweeps = work.count > 20_000 ? 4 : work.count > 3000 ? 8 : 16;
-  for (let sweep = 0; sweep < sweeps && fewest > 0; sweep++) {
+  const sweeps = work.count > 5000 ? 6 : 16;
+  let idle = 0;
+  for (let sweep = 0; sweep < sweeps && fewest > 0 && idle < 4; sweep++) {
     const down = sweep % 2 === 0;
     const links = down ? work.up : work.down;
     for (let k = 0; k < layers.length; k++) {
       const layer = layers[down ? k : layers.length - 1 - k];
-      const keys = new Map<number, number>();
-      layer.forEach((node, i) => {
-        const value = median(links[node].map((other) => position[other]));
-        keys.set(node, value < 0 ? i : value);
-      });
-      layer.sort(
-        (a, b) => (keys.get(a) as number) - (keys.get(b) as number) || position[a] - position[b],
-      );
+      if (layer.length < 2) continue;
+      for (const node of layer) {
+        const value = median(links[node], position);
+        key[node] = value < 0 ? position[node] : value;
+      }
+      layer.sort((a, b) => key[a] - key[b] || position[a] - position[b]);
       number(layer);
     }
     const now = allCrossings(work, layers, position);
+    idle++;
     if (now < fewest) {
+      idle = 0;
       fewest = now;
       best = layers.map((layer) => [...layer]);
     }
   }
-  layers = best;
-  return layers;
+  return best;
 }
 
 /** Least squares of x[i] to want[i] with weights, x[i + 1] - x[i] >= gap[i]; linear in the layer's length. */
@@ -307,34 +332,32 @@ function place(work: Work, layers: number[][], gapX: number, real: number): Floa
     });
     for (const node of layer) x[node] -= at / 2;
   });
-  const rounds = work.count > 20_000 ? 6 : 12;
+  const rounds = work.count > 5000 ? 6 : 12;
   for (let round = 0; round < rounds; round++) {
     for (let j = 0; j < layers.length; j++) {
       const k = round % 2 ? layers.length - 1 - j : j;
-      const want: number[] = [];
-      const weight: number[] = [];
-      for (const node of layers[k]) {
-        const links =
-          round >= rounds - 2
-            ? [...work.up[node], ...work.down[node]]
-            : round % 2
-              ? work.down[node]
-              : work.up[node];
+      const layer = layers[k];
+      const want = new Array<number>(layer.length);
+      const weight = new Array<number>(layer.length);
+      for (let i = 0; i < layer.length; i++) {
+        const node = layer[i];
         let sum = 0;
         let total = 0;
-        for (const other of links) {
-          // Straight trunks first: a link between two dummies pulls hardest.
-          const pull = node >= real && other >= real ? 8 : node >= real || other >= real ? 2 : 1;
-          sum += x[other] * pull;
-          total += pull;
-        }
-        want.push(total ? sum / total : x[node]);
-        weight.push(total || 0.1);
+        const pulls = (links: number[]) => {
+          for (const other of links) {
+            // Straight trunks first: a link between two dummies pulls hardest.
+            const pull = node >= real && other >= real ? 8 : node >= real || other >= real ? 2 : 1;
+            sum += x[other] * pull;
+            total += pull;
+          }
+        };
+        if (round >= rounds - 2 || round % 2 === 0) pulls(work.up[node]);
+        if (round >= rounds - 2 || round % 2 === 1) pulls(work.down[node]);
+        want[i] = total ? sum / total : x[node];
+        weight[i] = total || 0.1;
       }
-      const placed = separate(want, weight, gaps[k]);
-      layers[k].forEach((node, i) => {
-        x[node] = placed[i];
-      });
+      const placed = layer.length === 1 ? want : separate(want, weight, gaps[k]);
+      for (let i = 0; i < layer.length; i++) x[layer[i]] = placed[i];
     }
   }
   return x;

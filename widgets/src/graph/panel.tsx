@@ -9,14 +9,14 @@ import { type GraphState, graphState } from "./state.ts";
 
 function Facts(props: { rows: [string, ComponentChildren][] }) {
   return (
-    <dl class="lam-facts">
+    <div class="lam-facts">
       {props.rows.map(([name, value]) => (
         <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
+          <span class="lam-name">{name}</span>
+          <span class="lam-value">{value}</span>
         </div>
       ))}
-    </dl>
+    </div>
   );
 }
 

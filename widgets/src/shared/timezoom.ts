@@ -12,6 +12,15 @@ export interface TimeZoom {
   zoomed: () => boolean;
 }
 
+/** The plain wheel scrolls the page; it zooms with Ctrl, or once the canvas has focus. */
+export function wheelAllowed(element: Element, event: Event): boolean {
+  if (event instanceof WheelEvent) {
+    const root = element.getRootNode() as Document | ShadowRoot;
+    return event.ctrlKey || event.metaKey || root.activeElement === element;
+  }
+  return event.type !== "dblclick" && !(event as MouseEvent).button;
+}
+
 /** `kept` holds the transform, so that it outlives the view; `left` is where the plot begins. */
 export function useTimeZoom(
   canvas: RefObject<HTMLCanvasElement | null>,
@@ -23,10 +32,6 @@ export function useTimeZoom(
   useEffect(() => {
     const element = canvas.current;
     if (!element) return;
-    const focused = () => {
-      const root = element.getRootNode() as Document | ShadowRoot;
-      return root.activeElement === element;
-    };
     const width = () => Math.max(1, element.clientWidth - left);
     const zooming = zoom<HTMLCanvasElement, unknown>()
       .scaleExtent([1, 1e7])
@@ -39,10 +44,7 @@ export function useTimeZoom(
         [left, 0],
         [left + width(), 1],
       ])
-      .filter((event: Event) => {
-        if (event instanceof WheelEvent) return event.ctrlKey || event.metaKey || focused();
-        return event.type !== "dblclick" && !(event as MouseEvent).button;
-      })
+      .filter((event: Event) => wheelAllowed(element, event))
       .on("zoom", (event: D3ZoomEvent<HTMLCanvasElement, unknown>) => {
         kept.k = event.transform.k;
         kept.x = event.transform.x;
