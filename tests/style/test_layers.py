@@ -24,7 +24,7 @@ LAYERS = {
     "devices": ("base/", "kernels/", "graph/params.h", *ROWS, *TRACE),
     "graph": ("base/", "kernels/", *DEVICE, *TRACE),
     "ops": ("base/", "kernels/", "graph/", "devices/device.h"),
-    "transforms": ("base/", "kernels/", "graph/", "ops/ops.h"),
+    "transforms": ("base/", "kernels/", "graph/", "ops/ops.h", "ops/rules.h"),
     "schedule": ("base/", "kernels/", "graph/", "devices/device.h", *TRACE),
     "execute": ("base/", "kernels/", "graph/", "schedule/", "trace/", *DEVICE),
     "io": ("base/", "graph/", "ops/"),
