@@ -1,7 +1,8 @@
 """The machine's ceilings, measured: memory and cache bandwidth, float32 peak of matrix products.
 
-Measured once (well under 3 s) and kept in the user's cache folder under a key of the machine, so
-that later processes only read a small JSON file.  LAMINA_CACHE_DIR names another folder.
+Measured in well under 3 s and kept in the user's cache folder under a key of the machine, so that
+later processes only read a small JSON file.  A busy machine measures too low, so a figure older
+than a day is measured again and the higher one kept.  LAMINA_CACHE_DIR names another folder.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from .recording import Ceilings
 
 BUDGET_S = 0.3
+MAX_AGE_S = 24 * 3600
 STREAM_BYTES = 64 << 20
 CACHE_BYTES = 512 << 10
 MATRIX = 1024
@@ -49,12 +51,16 @@ def ceilings(measure_if_missing: bool = True) -> Ceilings | None:
     """The ceilings of this machine: from this process, from the cache file, else measured now."""
     global _known
     with _lock:
-        if _known is None:
-            _known = _read(cache_file())
-        if _known is None and measure_if_missing:
-            _known = measure()
-            _write(cache_file(), _known)
-        return _known
+        if _known is not None:
+            return _known
+        path = cache_file()
+        stored = _read(path)
+        if measure_if_missing and (stored is None or _age_s(path) > MAX_AGE_S):
+            stored = _higher(measure(), stored)
+            _write(path, stored)
+        if measure_if_missing:
+            _known = stored
+        return stored
 
 
 def measure() -> Ceilings:
@@ -85,6 +91,24 @@ def _read(path: Path) -> Ceilings | None:
         return found if all(rate > 0 for rate in rates) else None
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _higher(new: Ceilings, old: Ceilings | None) -> Ceilings:
+    if old is None:
+        return new
+    return replace(
+        new,
+        bandwidth_gbs=max(new.bandwidth_gbs, old.bandwidth_gbs),
+        cache_gbs=max(new.cache_gbs, old.cache_gbs),
+        peak_gflops=max(new.peak_gflops, old.peak_gflops),
+    )
 
 
 def _write(path: Path, value: Ceilings) -> None:

@@ -34,7 +34,8 @@ class Code:
         source = statement if body is None else body
         transformed = shell.transform_cell(source)
         shifted = transformed if body is None else "\n" + transformed
-        file = shell.compile.cache(shifted, shell.execution_count, raw_code=raw)
+        number = shell.displayhook.prompt_count  # of the cell that is running
+        file = shell.compile.cache(shifted, number, raw_code=raw)
         name = " ".join(shell.compile.format_code_name(file) or (file,))
         self.source = SourceCell(file, name, raw)
         tree = shell.transform_ast(shell.compile.ast_parse(shifted, filename=file))

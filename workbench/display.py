@@ -1,12 +1,16 @@
 """How a recording shows itself: the interactive view where widgets work, the report everywhere."""
 
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .recorder import Sink
-from .recording import Recording
+from .ceilings import ceilings
+from .recorder import Recorder, Sink
+from .recording import Events, Recording
 from .report import html, text
 
 NO_WIDGET = "interactive views need anywidget: pip install 'lamina[lab]'"
@@ -33,6 +37,53 @@ def mimebundle(recording: Recording) -> dict[str, Any]:
     return {**bundle, "text/html": html(recording, note)}
 
 
+class LiveView:
+    """A view on screen and the stream that feeds it; see widgets/PROTOCOL.md for what travels."""
+
+    def __init__(self, view: Any) -> None:
+        from IPython.display import DisplayHandle
+        from lamina.widgets.wire import Stream
+
+        # Prepared here, before the clock runs.
+        self._make_stream = Stream
+        self._rates = ceilings(measure_if_missing=False)
+        self._view = view
+        self._stream: Any = None
+        self._handle = DisplayHandle()
+        self._handle.display(view)
+
+    def begin(self, recorder: Recorder) -> None:
+        rates = self._rates
+        self._stream = self._make_stream(self._view.send_frames, t_origin=recorder.t0)
+        self._stream.meta(
+            title=recorder.title,
+            device="",
+            machine=recorder.core._machine(),
+            bandwidth=rates.bandwidth_gbs * 1e9 if rates else None,
+            flops=rates.peak_gflops * 1e9 if rates else None,
+            reasons=dict(recorder.core._fusion_reasons()),
+            active_bytes=recorder.memory_start.active,
+            live=True,
+        )
+
+    def plan(self, description: Mapping[str, Any]) -> None:
+        self._stream.plan(description)
+
+    def origins(self, list_id: int, ids: Sequence[int], table: Mapping[int, Any]) -> None:
+        self._stream.origins(list_id, ids, table)
+
+    def events(self, events: Events, dropped: int) -> None:
+        self._stream.events(events, dropped)
+
+    def tick(self) -> None:
+        self._stream.flush()
+
+    def finish(self, recording: Recording) -> None:
+        """Complete the view, and the cell's stored output with the static twin."""
+        self._view.finish(recording)
+        self._handle.update(self._view)
+
+
 def live_view(say_why_not: bool = True) -> Sink | None:
     """A view on screen that a recorder can feed; None without a notebook or anywidget."""
     if not in_notebook():
@@ -42,9 +93,7 @@ def live_view(say_why_not: bool = True) -> Sink | None:
         if say_why_not:
             print(note, file=sys.stderr)
         return None
-    view.show()
-    sink: Sink = view
-    return sink
+    return LiveView(view)
 
 
 def _view(recording: Recording | None) -> tuple[Any, str]:

@@ -88,10 +88,10 @@ class Recorder:
         self._begun = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._memory_start = MemoryState()
+        self.memory_start = MemoryState()
 
     def start(self) -> None:
-        self._memory_start = MemoryState(**self.core._memory())
+        self.memory_start = MemoryState(**self.core._memory())
         self.core._trace_start(self._capacity)
         self._thread = threading.Thread(target=self._pump, name="lamina-recorder", daemon=True)
         self._thread.start()
@@ -126,7 +126,7 @@ class Recorder:
             schema=_schema(self.core),
             reasons=dict(self.core._fusion_reasons()),
             machine=_machine(self.core, measure_ceilings),
-            memory_start=self._memory_start,
+            memory_start=self.memory_start,
             memory_end=memory_end,
             overhead=Overhead(int(own["a"].sum()), drain_ns),
             cells=(*cells, *_cells_of(self._origins, {cell.file for cell in cells})),

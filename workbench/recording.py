@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,7 @@ class Origin:
     phase: str = ""
     text: str = ""
 
-    @property
+    @cached_property
     def where(self) -> str:
         """``train.py:12``, or an empty string where the line is unknown."""
         return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""
@@ -160,11 +160,10 @@ class Lap:
         return (self.t1 - self.t0) / max(self.loops, 1)
 
 
-@dataclass(frozen=True)
-class LaunchRun:
+class LaunchRun(NamedTuple):
     """One launch of a run, with the bytes it really read and wrote."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
     t0: int
     t1: int
     reads: int
@@ -172,8 +171,7 @@ class LaunchRun:
     thread: int = 0
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One evaluation.  ``outcome`` is ``unknown`` where its closing event is missing."""
 
     id: int

@@ -195,3 +195,9 @@ def test_bindings_carry_the_category_of_the_buffer() -> None:
     assert (output.run, output.op, output.category) == (4, "sum", "gradient")
     assert (arena.run, arena.op) == (4, "arena")
     assert [p.op for p in m.peak.parts] == ["exp", "sum"]
+
+
+def test_like_buffers_are_shown_as_one() -> None:
+    m = memory(recording())
+    assert [(p.op, p.bytes, n) for p, n in m.peak.grouped()][-1] == ("sum", 128, 2)
+    assert "sum (x2)" in str(m)

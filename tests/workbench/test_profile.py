@@ -190,6 +190,20 @@ def test_ceilings_are_measured_once_and_kept(
     assert ceilings_module.ceilings() == first  # from the file
 
 
+def test_old_ceilings_are_measured_again_and_the_higher_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAMINA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(ceilings_module, "_known", None)
+    monkeypatch.setattr(ceilings_module, "measure", lambda: Ceilings(10.0, 20.0, 30.0))
+    assert ceilings_module.ceilings().peak_gflops == 30
+    monkeypatch.setattr(ceilings_module, "_known", None)
+    monkeypatch.setattr(ceilings_module, "MAX_AGE_S", -1)
+    monkeypatch.setattr(ceilings_module, "measure", lambda: Ceilings(15.0, 20.0, 25.0))
+    again = ceilings_module.ceilings()
+    assert (again.bandwidth_gbs, again.peak_gflops) == (15, 30)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"bandwidth_gbs": -1}', '{"x": 1}'])
 def test_damaged_cache_is_measured_anew(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str

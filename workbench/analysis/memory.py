@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ FREE_EXTERNAL = 1
 BEFORE = "before the recording"
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """One allocation.  ``freed`` is None where it outlived the recording.
 
     ``external`` memory (a NumPy array's) was adopted, not allocated, and is counted apart.
@@ -80,6 +79,16 @@ class Peak:
     by_category: dict[str, int]
     predicted: int | None
 
+    def grouped(self) -> tuple[tuple[PeakPart, int], ...]:
+        """Parts that differ in their buffer alone as one, bytes summed, with their number."""
+        sums: dict[PeakPart, tuple[int, int]] = {}
+        for part in self.parts:
+            key = replace(part, bytes=0, buffer=-1)
+            size, count = sums.get(key, (0, 0))
+            sums[key] = (size + part.bytes, count + 1)
+        rows = ((replace(key, bytes=size), count) for key, (size, count) in sums.items())
+        return tuple(sorted(rows, key=lambda row: -row[0].bytes))
+
 
 @dataclass(frozen=True, eq=False)
 class Memory:
@@ -117,9 +126,10 @@ class Memory:
         ]
         if rows:
             lines += [text_table(("at the peak", "bytes", "share"), rows), ""]
+        grouped = peak.grouped()
         parts = [
             (
-                part.op or "-",
+                f"{part.op or '-'}{f' (x{count})' if count > 1 else ''}",
                 format_bytes(part.bytes),
                 "x".join(map(str, part.shape)),
                 part.category,
@@ -127,14 +137,14 @@ class Memory:
                 part.module,
                 part.note,
             )
-            for part in peak.parts[:limit]
+            for part, count in grouped[:limit]
         ]
         if parts:
             head = ("buffer of", "bytes", "shape", "category", "line", "module", "")
             lines.append(text_table(head, parts, left=(0, 2, 3, 4, 5, 6)))
-        rest = peak.parts[limit:]
+        rest = grouped[limit:]
         if rest:
-            left = format_bytes(sum(part.bytes for part in rest))
+            left = format_bytes(sum(part.bytes for part, _ in rest))
             lines.append(f"and {len(rest)} smaller ({left})")
         if self.residual:
             lines.append(
@@ -155,10 +165,9 @@ def memory(recording: Recording) -> Memory:
     deltas[BEFORE][0] = before
     external = np.zeros(count, np.int64)
     for buffer in buffers:
-        if buffer.external:
-            column = external
-        else:
-            column = deltas.setdefault(buffer.category, np.zeros(count, np.int64))
+        if not buffer.external and buffer.category not in deltas:
+            deltas[buffer.category] = np.zeros(count, np.int64)
+        column = external if buffer.external else deltas[buffer.category]
         column[buffer.first + 1] += buffer.bytes
         if buffer.freed is not None:
             column[buffer.last + 1] -= buffer.bytes
@@ -220,8 +229,7 @@ def _buffers(recording: Recording, events: np.ndarray[Any, Any]) -> tuple[tuple[
     return (*old, *found), before - sum(b.bytes for b in old)
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """An evaluation that bound a buffer, to which node, as what."""
 
     t: int

@@ -56,6 +56,8 @@ def plain(value: Any) -> Any:
     """JSON data of dataclasses, tuples, mappings and columns, at any depth."""
     if is_dataclass(value) and not isinstance(value, type):
         return {name: plain(item) for name, item in _shallow(value).items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: plain(item) for name, item in value._asdict().items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..recording import OUTCOMES, Recording
 from .table import format_ns, percent, plain, text_table
@@ -12,8 +12,7 @@ from .table import format_ns, percent, plain, text_table
 SPAN_KINDS = ("eval", "plan", "launch", "copy", "sync")
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """One stretch of time on one thread.  ``depth`` counts the spans it lies within."""
 
     kind: str
@@ -24,7 +23,7 @@ class Span:
     depth: int
     run: int
     plan: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,9 @@ class Totals:
     sync: int
     other_eval: int
     python: int
+
+
+Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,16 @@ class Timeline:
 
 def timeline(recording: Recording) -> Timeline:
     """Spans ordered by start, with totals over ``recording.window``."""
-    spans: list[Span] = []
-    raw: dict[str, list[tuple[int, int]]] = {}
+    rows: list[tuple[int, int, int, str, int, int, int, int]] = []
+    raw: dict[str, list[Interval]] = {}
     plan_of = {run.id: run.plan for run in recording.runs}
-    for kind in SPAN_KINDS:
+    for rank, kind in enumerate(SPAN_KINDS):
         events = recording.of_kind(kind).tolist()
         raw[kind] = [(e[3], e[4]) for e in events]
         for _, thread, run, t0, t1, a, b, _c, _d in events:
             plan = a if kind in ("eval", "plan", "launch") else plan_of.get(run, -1)
-            index = b if kind == "launch" else -1
-            name = _name(recording, kind, plan, index, a)
-            spans.append(Span(kind, name, thread, t0, t1, 0, run, plan, index))
-    spans = _with_depth(spans)
+            rows.append((t0, -t1, rank, kind, thread, run, plan, b if kind == "launch" else a))
+    spans = _spans(recording, rows)
     outcomes: dict[str, int] = {}
     for run in recording.runs:
         outcomes[run.outcome] = outcomes.get(run.outcome, 0) + 1
@@ -107,42 +107,37 @@ def timeline(recording: Recording) -> Timeline:
     )
 
 
-def _name(recording: Recording, kind: str, plan: int, index: int, a: int) -> str:
+def _name(recording: Recording, kind: str, plan: int, detail: int) -> str:
     if kind == "launch":
         described = recording.plans.get(plan)
-        launch = described.launch_by_id.get(index) if described else None
-        return launch.name if launch else f"plan {plan} launch {index}"
+        launch = described.launch_by_id.get(detail) if described else None
+        return launch.name if launch else f"plan {plan} launch {detail}"
     if kind == "copy":
-        return f"copy {a} bytes"
+        return f"copy {detail} bytes"
     if kind == "sync":
         return "wait"
     return f"planning of plan {plan}" if kind == "plan" else f"evaluation of plan {plan}"
 
 
-def _with_depth(spans: list[Span]) -> list[Span]:
+def _spans(
+    recording: Recording, rows: list[tuple[int, int, int, str, int, int, int, int]]
+) -> list[Span]:
     """Depth from containment per thread; at equal starts the longer span is the outer one."""
-    ordered = sorted(spans, key=lambda s: (s.t0, -s.t1, SPAN_KINDS.index(s.kind)))
     open_until: dict[int, list[int]] = {}
-    result = []
-    for span in ordered:
-        stack = open_until.setdefault(span.thread, [])
-        while stack and (stack[-1] < span.t1 or stack[-1] <= span.t0):
+    names: dict[tuple[str, int, int], str] = {}
+    spans = []
+    for t0, minus_t1, _, kind, thread, run, plan, detail in sorted(rows):
+        t1 = -minus_t1
+        stack = open_until.setdefault(thread, [])
+        while stack and (stack[-1] < t1 or stack[-1] <= t0):
             stack.pop()
-        result.append(
-            Span(
-                span.kind,
-                span.name,
-                span.thread,
-                span.t0,
-                span.t1,
-                len(stack),
-                span.run,
-                span.plan,
-                span.index,
-            )
-        )
-        stack.append(span.t1)
-    return result
+        key = (kind, plan, detail)
+        if key not in names:
+            names[key] = _name(recording, *key)
+        index = detail if kind == "launch" else -1
+        spans.append(Span(kind, names[key], thread, t0, t1, len(stack), run, plan, index))
+        stack.append(t1)
+    return spans
 
 
 def _totals(window: tuple[int, int], raw: dict[str, list[tuple[int, int]]]) -> Totals:
@@ -162,9 +157,6 @@ def _totals(window: tuple[int, int], raw: dict[str, list[tuple[int, int]]]) -> T
         other_eval=evals - in_eval,
         python=wall - _length(busy),
     )
-
-
-Interval = tuple[int, int]
 
 
 def _clip(parts: Iterable[Interval], window: Interval) -> list[Interval]:
