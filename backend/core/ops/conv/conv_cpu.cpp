@@ -9,6 +9,7 @@
 #include "devices/cpu/gemm_kernels.h"
 #include "devices/cpu/scratch.h"
 #include "ops/conv/conv_geometry.h"
+#include "ops/conv/conv_onednn.h"
 
 namespace lamina::cpu {
 namespace {
@@ -105,6 +106,34 @@ void dispatch_sums(Dtype d, F&& f) {
   f(float{});
 }
 
+template <class T>
+void run(ConvKind kind, const ConvGeometry& g, const T* first, const T* second, T* out) {
+  if constexpr (dtype_of<T> == Dtype::float32) {
+    if (conv_by_library(kind, g, first, second, out)) return;
+  }
+  switch (kind) {
+    case ConvKind::forward:
+      return conv_forward_gemm<T>(g, first, second, out);
+    case ConvKind::input:
+      return conv_input_gemm<T>(g, first, second, out);
+    case ConvKind::weight:
+      return conv_weight_gemm<T>(g, first, second, out);
+  }
+}
+
+// Brings the views to rows of the dtype that is summed in, and the result back.
+void run_views(ConvKind kind, const ConvGeometry& g, const TensorView& first,
+               const TensorView& second, const TensorView& out) {
+  if (fill_empty(g, out)) return;
+  dispatch_sums(out.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Dense<T> a(first), b(second);
+    Result<T> result(out);
+    run<T>(kind, g, a.data(), b.data(), result.data());
+    result.store();
+  });
+}
+
 }  // namespace
 
 bool ConvGeometry::pointwise() const {
@@ -165,42 +194,21 @@ void conv_general(const TensorView& input, const TensorView& weight, const Tenso
                   const ConvParams& params) {
   check_dtypes("conv", input, weight, out);
   const ConvGeometry g = conv_geometry(input.shape, weight.shape, out.shape, params);
-  if (fill_empty(g, out)) return;
-  dispatch_sums(out.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    Dense<T> x(input), w(weight);
-    Result<T> y(out);
-    conv_forward_gemm<T>(g, x.data(), w.data(), y.data());
-    y.store();
-  });
+  run_views(ConvKind::forward, g, input, weight, out);
 }
 
 void conv_backward_input(const TensorView& cotangent, const TensorView& weight,
                          const TensorView& out, const ConvParams& params) {
   check_dtypes("conv gradient by input", cotangent, weight, out);
   const ConvGeometry g = conv_geometry(out.shape, weight.shape, cotangent.shape, params);
-  if (fill_empty(g, out)) return;
-  dispatch_sums(out.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    Dense<T> dy(cotangent), w(weight);
-    Result<T> dx(out);
-    conv_input_gemm<T>(g, dy.data(), w.data(), dx.data());
-    dx.store();
-  });
+  run_views(ConvKind::input, g, cotangent, weight, out);
 }
 
 void conv_backward_weight(const TensorView& input, const TensorView& cotangent,
                           const TensorView& out, const ConvParams& params) {
   check_dtypes("conv gradient by weight", input, cotangent, out);
   const ConvGeometry g = conv_geometry(input.shape, out.shape, cotangent.shape, params);
-  if (fill_empty(g, out)) return;
-  dispatch_sums(out.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    Dense<T> x(input), dy(cotangent);
-    Result<T> dw(out);
-    conv_weight_gemm<T>(g, x.data(), dy.data(), dw.data());
-    dw.store();
-  });
+  run_views(ConvKind::weight, g, input, cotangent, out);
 }
 
 }  // namespace lamina::cpu
