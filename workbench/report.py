@@ -240,14 +240,14 @@ def _memory(report: Report) -> str:
     peak = report.memory.peak
     rows = [
         (
-            part.op or "-",
+            f"{part.op or '-'}{f' (x{count})' if count > 1 else ''}",
             format_bytes(part.bytes),
             part.category,
             part.where,
             part.module,
             part.note,
         )
-        for part in peak.parts[:8]
+        for part, count in peak.grouped()[:8]
     ]
     shares = ", ".join(f"{name} {format_bytes(n)}" for name, n in peak.by_category.items())
     head = ("buffer of", "bytes", "category", "line", "module", "")

@@ -27,6 +27,28 @@ def node(i: int, op: str, kind: str, inputs: list[int], shape: list[int], **more
     return {**row, "params": {}, "bytes": size, "flops": 0, "group": None, "category": 0, **more}
 
 
+def group(i: int, kind: str, label: str, nodes: list[int], *cost: int, program: str = "") -> Any:
+    reads, writes, flops = cost
+    row = {"id": i, "kind": kind, "label": label, "nodes": nodes, "launch": i, "scratch": 0}
+    return {**row, "reads": reads, "writes": writes, "flops": flops, "program": program}
+
+
+def launch(of: Any) -> Any:
+    row = {"id": of["id"], "groups": [of["id"]], "name": f"{of['kind']} {of['label']}"}
+    cost = {name: of[name] for name in ("reads", "writes", "flops")}
+    return {**row, **cost, "inputs": [], "outputs": []}
+
+
+def edge(src: int, dst: int, size: int, reason: str = "") -> Any:
+    row = {"src": src, "dst": dst, "fused": not reason, "reason": reason}
+    return {**row, "bytes": size, "via": []}
+
+
+def slot(i: int, node_id: int, at: int, size: int, first: int, last: int, where: str) -> Any:
+    row = {"id": i, "node": node_id, "offset": at, "bytes": size, "first": first, "last": last}
+    return {**row, "storage": where}
+
+
 def plan_json(plan_id: int = 7) -> dict[str, Any]:
     nodes = [
         node(0, "x", "leaf", [], [32, 32], role="leaf", category=5),
@@ -35,75 +57,27 @@ def plan_json(plan_id: int = 7) -> dict[str, Any]:
         node(3, "exp", "elementwise", [2], [32, 32], group=0, flops=1024, category=4),
         node(4, "sum", "reduce", [3], [], group=1, flops=1024, role="output"),
     ]
+    program = "t0 = load a\nstore exp(t0)"
     groups = [
-        {
-            "id": 0,
-            "kind": "map",
-            "label": "multiply+exp",
-            "nodes": [2, 3],
-            "launch": 0,
-            "reads": 8192,
-            "writes": 4096,
-            "flops": 2048,
-            "scratch": 0,
-            "program": "t0 = load a\nstore exp(t0)",
-        },
-        {
-            "id": 1,
-            "kind": "reduce",
-            "label": "sum",
-            "nodes": [4],
-            "launch": 1,
-            "reads": 4096,
-            "writes": 4,
-            "flops": 1024,
-            "scratch": 0,
-            "program": "",
-        },
+        group(0, "map", "multiply+exp", [2, 3], 8192, 4096, 2048, program=program),
+        group(1, "reduce", "sum", [4], 4096, 4, 1024),
     ]
-    edges = [
-        {"src": 2, "dst": 3, "fused": True, "reason": "", "bytes": 8192, "via": []},
-        {
-            "src": 3,
-            "dst": 4,
-            "fused": False,
-            "reason": "reduction_barrier",
-            "bytes": 8192,
-            "via": [],
-        },
-    ]
-    launches = [
-        {
-            "id": g["id"],
-            "groups": [g["id"]],
-            "name": f"{g['kind']} {g['label']}",
-            "reads": g["reads"],
-            "writes": g["writes"],
-            "flops": g["flops"],
-            "inputs": [],
-            "outputs": [],
-        }
-        for g in groups
-    ]
-    buffers = [
-        {"id": 0, "node": 3, "offset": 0, "bytes": 4096, "first": 0, "last": 1, "storage": "arena"},
-        {"id": 1, "node": 4, "offset": 0, "bytes": 4, "first": 1, "last": 1, "storage": "output"},
-    ]
+    memory = {
+        "arena_bytes": 4096,
+        "output_bytes": 64,
+        "input_bytes": 8192,
+        "peak_bytes": 12352,
+        "buffers": [slot(0, 3, 0, 4096, 0, 1, "arena"), slot(1, 4, 0, 4, 1, 1, "output")],
+    }
     return {
         "plan": plan_id,
         "key": "0" * 32,
         "device": "cpu",
         "nodes": nodes,
         "groups": groups,
-        "edges": edges,
-        "launches": launches,
-        "memory": {
-            "arena_bytes": 4096,
-            "output_bytes": 64,
-            "input_bytes": 8192,
-            "peak_bytes": 12352,
-            "buffers": buffers,
-        },
+        "edges": [edge(2, 3, 8192), edge(3, 4, 8192, "reduction_barrier")],
+        "launches": [launch(g) for g in groups],
+        "memory": memory,
         "passes": [{"name": "fuse", "us": 12.5, "changed": 1}],
         "traffic": {"unfused": 24580, "fused": 16388, "ideal": 8196},
         "outcome": "miss",

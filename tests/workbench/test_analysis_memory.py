@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from builder import columns, event, plan_json, recording, run_events
+from builder import columns, event, plan_json, recording, run_events, slot
 from lamina.workbench.analysis import memory
 from lamina.workbench.plan import Plan
 from lamina.workbench.recording import MemoryState, Recording
@@ -50,17 +50,9 @@ def arena_plan() -> Plan:
     """Three arena buffers: 0 at [0, 3000), 1 at [3000, 4000), 2 at [0, 1000) after 0 died."""
     data = plan_json()
     data["memory"]["buffers"] = [
-        {"id": 0, "node": 2, "offset": 0, "bytes": 3000, "first": 0, "last": 0, "storage": "arena"},
-        {
-            "id": 1,
-            "node": 3,
-            "offset": 3000,
-            "bytes": 1000,
-            "first": 0,
-            "last": 1,
-            "storage": "arena",
-        },
-        {"id": 2, "node": 4, "offset": 0, "bytes": 1000, "first": 1, "last": 1, "storage": "arena"},
+        slot(0, 2, 0, 3000, 0, 0, "arena"),
+        slot(1, 3, 3000, 1000, 0, 1, "arena"),
+        slot(2, 4, 0, 1000, 1, 1, "arena"),
     ]
     return Plan.from_json(data)
 
@@ -81,16 +73,8 @@ def test_arena_is_cut_at_its_fullest_launch() -> None:
 def test_shared_arena_bytes_are_charged_once() -> None:
     data = plan_json()
     data["memory"]["buffers"] = [
-        {"id": 0, "node": 2, "offset": 0, "bytes": 3000, "first": 0, "last": 1, "storage": "arena"},
-        {
-            "id": 1,
-            "node": 3,
-            "offset": 2000,
-            "bytes": 9000,
-            "first": 0,
-            "last": 1,
-            "storage": "arena",
-        },
+        slot(0, 2, 0, 3000, 0, 1, "arena"),
+        slot(1, 3, 2000, 9000, 0, 1, "arena"),
     ]
     r = recording(run_events(1, 0), plans={7: Plan.from_json(data)}, memory_start=MemoryState())
     assert [p.bytes for p in memory(r).peak.parts] == [3000, 1096, 64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builder import REASONS, columns, event, plan_json, recording, run_events
+from builder import REASONS, columns, edge, event, plan_json, recording, run_events
 from lamina.workbench.analysis import explain, fusion, kernels, roofline, traffic
 from lamina.workbench.plan import Plan
 from lamina.workbench.recording import Ceilings, Machine, Recording
@@ -54,8 +54,8 @@ def test_plan_without_description_still_counts() -> None:
 def test_decisions_are_sorted_by_price() -> None:
     data = plan_json()
     data["edges"] += [
-        {"src": 0, "dst": 2, "fused": False, "reason": "leaf_input", "bytes": 9000, "via": []},
-        {"src": 1, "dst": 2, "fused": False, "reason": "leaf_input", "bytes": 7000, "via": []},
+        edge(0, 2, 9000, "leaf_input"),
+        edge(1, 2, 7000, "leaf_input"),
     ]
     table = fusion(recording(plans={7: Plan.from_json(data)}))
     assert [e.bytes for e in table.unfused] == [9000, 8192, 7000]
