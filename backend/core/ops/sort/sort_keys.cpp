@@ -21,13 +21,14 @@
 namespace lamina::cpu {
 namespace {
 
-constexpr int64_t kTiny = 12;             // up to here std::sort
-constexpr int64_t kNetworkMax = 1 << 13;  // without AVX-512: up to here a network, above it radix
+constexpr int64_t kTiny = 12;              // up to here std::sort
+constexpr int64_t kNetworkMax = 1 << 13;   // without AVX-512: up to here a network, above it radix
+constexpr int64_t kNetworkBest = 1 << 11;  // with AVX-512: the same, if little padding is needed
 constexpr int kDigitBits = 11;
 constexpr int64_t kBuckets = 1 << kDigitBits;
 
 template <class K>
-constexpr int64_t kSmall = Network<K>::kMaxFixed * Network<K>::kLanes;
+constexpr int64_t kSmall = Network<K>::kMaxFixed* Network<K>::kLanes;
 
 LAMINA_SIMD_CLONES void run_network(int32_t* a, int32_t* out, int64_t n) {
   Network<int32_t>::run(a, out, n);
@@ -135,8 +136,10 @@ LAMINA_AVX512 int64_t partition_wide(K* keys, K* scratch, int64_t n, K pivot) {
   }
   for (; i < n; ++i) {
     K key = keys[i];
-    if (key < pivot) keys[low++] = key;
-    else scratch[high++] = key;
+    if (key < pivot)
+      keys[low++] = key;
+    else
+      scratch[high++] = key;
   }
   std::copy_n(scratch, high, keys + low);
   return low;
@@ -162,7 +165,7 @@ KeySplit split_any(K* keys, K* scratch, int64_t n) {
   int64_t low = partition_below(keys, scratch, n, pivot);
   if (low > 0) return {low, low};
   // The pivot is the smallest: set all of its copies apart, they are in place.
-  if (pivot == std::numeric_limits<K>::max()) return {n, n};
+  if (pivot == std::numeric_limits<K>::max()) return {0, n};
   return {0, partition_below(keys, scratch, n, static_cast<K>(pivot + 1))};
 }
 
@@ -183,7 +186,7 @@ template <class K>
 void sort_any(K* keys, K* scratch, int64_t n, int low_bit) {
   if (n <= kSmall<K>) {
     sort_small(keys, n);
-  } else if (has_avx512()) {
+  } else if (has_avx512() && !(n <= kNetworkBest && n > network_size<K>(n) / 4 * 3)) {
     quick_sort(keys, scratch, n, low_bit, 2 * std::bit_width(static_cast<uint64_t>(n)));
   } else if (n <= kNetworkMax) {
     int64_t room = network_size<K>(n);

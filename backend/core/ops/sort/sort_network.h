@@ -186,10 +186,14 @@ struct Network {
   // n items in place, n <= kMaxFixed * kLanes a power of two, at least two vectors.
   static LAMINA_INLINE void run_small(K* a, int64_t n) {
     switch (n / kLanes) {
-      case 2: return run_fixed<2>(a);
-      case 4: return run_fixed<4>(a);
-      case 8: return run_fixed<8>(a);
-      default: return run_fixed<16>(a);
+      case 2:
+        return run_fixed<2>(a);
+      case 4:
+        return run_fixed<4>(a);
+      case 8:
+        return run_fixed<8>(a);
+      default:
+        return run_fixed<16>(a);
     }
   }
 };
