@@ -40,6 +40,8 @@ from .recording import (
 )
 
 DRAIN_HZ = 30
+# Events a thread's ring holds, 8 MB: four million a second at this rate of draining.
+RING = 1 << 17
 TICKS_HZ = 10
 EVAL, PLAN, LAUNCH, OVERHEAD = 1, 2, 3, 10
 
@@ -72,7 +74,7 @@ class Sink(Protocol):
 class Recorder:
     """One use: ``start()``, run something, ``stop()``.  Start and stop on the same thread."""
 
-    def __init__(self, title: str = "", sink: Sink | None = None, capacity: int = 1 << 20) -> None:
+    def __init__(self, title: str = "", sink: Sink | None = None, capacity: int = RING) -> None:
         self.title = title
         self.core = engine()
         self.t0 = 0
@@ -107,6 +109,7 @@ class Recorder:
         """Switch the trace off and return what was recorded."""
         t1 = now_ns()
         self.core._trace_stop()
+        origins_ns = self.core._origin_overhead()
         memory_end = MemoryState(**self.core._memory())
         self._stopping.set()
         if self._thread is not None:
@@ -128,7 +131,7 @@ class Recorder:
             machine=_machine(self.core, measure_ceilings),
             memory_start=self.memory_start,
             memory_end=memory_end,
-            overhead=Overhead(int(own["a"].sum()), drain_ns),
+            overhead=Overhead(int(own["a"].sum()) + origins_ns, drain_ns),
             cells=(*cells, *_cells_of(self._origins, {cell.file for cell in cells})),
             failure=failure,
             laps=tuple(laps),

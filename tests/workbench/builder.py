@@ -157,6 +157,9 @@ class ReplayEngine:
     def _trace_stop(self) -> None:
         self.enabled = False
 
+    def _origin_overhead(self) -> int:
+        return 5
+
     def _trace_enabled(self) -> bool:
         return self.enabled
 

@@ -63,7 +63,7 @@ def test_records_the_body(engine: ReplayEngine) -> None:
     assert list(p.recording.plans) == [7]
     assert p.recording.title == "two"
     assert p.recording.origin(7, 3).where == "train.py:4"
-    assert p.recording.overhead.engine_ns == 20
+    assert p.recording.overhead.engine_ns == 2 * 10 + 5
     t0, t1 = p.recording.window
     assert all(t0 <= run.t0 for run in p.recording.runs) and t1 > t0
     assert not engine.enabled
