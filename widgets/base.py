@@ -23,7 +23,8 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 NO_BUNDLE = """
 export default { render({ el }) {
-  el.textContent = "lamina: the bundle of the views is missing. Build it: cd widgets && npm ci && npm run build";
+  el.textContent = "lamina: the bundle of the views is missing. " +
+    "Build it: cd widgets && npm ci && npm run build";
 } };
 """
 

@@ -14,9 +14,13 @@ DOT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Layout:
-    """Centres of the boxes in inches, y downwards, and the extent."""
+    """Centres of the boxes in inches, y downwards, and the extent.
+
+    ``routes`` has the control points of a cubic Bezier spline (1 + 3n) for each edge.
+    """
 
     points: tuple[Point, ...]
+    routes: tuple[tuple[Point, ...], ...]
     width: float
     height: float
 
@@ -39,7 +43,9 @@ def _dot(sizes: Sequence[Point], edges: Sequence[Edge]) -> Layout | None:
     program = shutil.which("dot")
     if program is None:
         return None
-    lines = ["digraph{graph[nodesep=0.15,ranksep=0.3];node[shape=box,fixedsize=true,label=\"\"];"]
+    lines = [
+        'digraph{graph[nodesep=0.15,ranksep=0.3];node[shape=box,fixedsize=true,label=""];edge[arrowhead=none];'
+    ]
     lines += [f"{i}[width={w:.2f},height={h:.2f}];" for i, (w, h) in enumerate(sizes)]
     lines += [f"{a}->{b};" for a, b in edges if a != b]
     try:
@@ -54,6 +60,7 @@ def _dot(sizes: Sequence[Point], edges: Sequence[Edge]) -> Layout | None:
     except (OSError, subprocess.SubprocessError):
         return None
     points: list[Point] = [(0.0, 0.0)] * len(sizes)
+    splines: dict[Edge, list[tuple[Point, ...]]] = {}
     width = height = 0.0
     for line in done.stdout.splitlines():
         part = line.split()
@@ -61,7 +68,12 @@ def _dot(sizes: Sequence[Point], edges: Sequence[Edge]) -> Layout | None:
             width, height = float(part[2]), float(part[3])
         elif part[0] == "node":
             points[int(part[1])] = (float(part[2]), height - float(part[3]))
-    return Layout(tuple(points), width, height)
+        elif part[0] == "edge":
+            xy = [float(v) for v in part[4 : 4 + 2 * int(part[3])]]
+            spline = tuple((x, height - y) for x, y in zip(xy[::2], xy[1::2], strict=True))
+            splines.setdefault((int(part[1]), int(part[2])), []).append(spline)
+    routes = [splines[edge].pop() if splines.get(edge) else () for edge in edges]
+    return Layout(tuple(points), tuple(routes), width, height)
 
 
 def layers_of(count: int, edges: Sequence[Edge]) -> list[int]:
@@ -111,7 +123,9 @@ def _own(sizes: Sequence[Point], edges: Sequence[Edge], gap: Point = (0.15, 0.3)
         _pack(row, x, sizes, gap[0])
     for sweep in range(8):
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            want = {n: sum(x[m] for m in around[n]) / len(around[n]) if around[n] else x[n] for n in row}
+            want = {
+                n: sum(x[m] for m in around[n]) / len(around[n]) if around[n] else x[n] for n in row
+            }
             row.sort(key=lambda n: (want[n], n))
             _pack(row, x, sizes, gap[0])
             shift = sum(want[n] - x[n] for n in row) / max(1, len(row))
@@ -126,7 +140,15 @@ def _own(sizes: Sequence[Point], edges: Sequence[Edge], gap: Point = (0.15, 0.3)
         for n in row:
             points[n] = (x[n] - left, top + tall / 2)
         top += tall + gap[1]
-    return Layout(tuple(points), right - left, max(0.0, top - gap[1]))
+    routes = [_bend(points[a], points[b], sizes[a][1] / 2, sizes[b][1] / 2) for a, b in edges]
+    return Layout(tuple(points), tuple(routes), right - left, max(0.0, top - gap[1]))
+
+
+def _bend(start: Point, end: Point, below: float, above: float) -> tuple[Point, ...]:
+    """From the bottom of one box to the top of the other, vertical at both ends."""
+    (x0, y0), (x1, y1) = (start[0], start[1] + below), (end[0], end[1] - above)
+    middle = (y0 + y1) / 2
+    return ((x0, y0), (x0, middle), (x1, middle), (x1, y1))
 
 
 def _pack(row: Sequence[int], x: list[float], sizes: Sequence[Point], gap: float) -> None:

@@ -11,7 +11,9 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
+from matplotlib.path import Path
+from PIL import Image
 
 from .layout import lay_out
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 GROUND = "#f4f4f1"
 INK = "#1c1c1c"
 DIM = "#606060"
+EDGE = "#B35900"
 KIND_COLOR = {"map": "#56B4E9", "reduce": "#E69F00", "row": "#F0E442", "call": "#0072B2"}
 CATEGORY_COLOR = {
     "parameter": "#009E73",
@@ -32,7 +35,13 @@ CATEGORY_COLOR = {
     "arena": "#56B4E9",
     "output": "#D55E00",
 }
-HATCH = {"gradient": "//", "optimizer state": "\\\\", "input data": "..", "arena": "//", "output": "xx"}
+HATCH = {
+    "gradient": "//",
+    "optimizer state": "\\\\",
+    "input data": "..",
+    "arena": "//",
+    "output": "xx",
+}
 STACK = (
     "before the recording", "parameter", "optimizer state", "input data",
     "gradient", "output", "activation", "arena", "temporary",
@@ -49,7 +58,9 @@ class Box:
 
 def draw(recording: Recording, view: str, max_bytes: int) -> bytes:
     """PNG of at most ``max_bytes``: the resolution gives way."""
-    with matplotlib.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "path.simplify": True}):
+    with matplotlib.rc_context(
+        {"font.size": 8, "font.family": "DejaVu Sans", "path.simplify": True}
+    ):
         figure = _figure(recording, view)
         data = b""
         for dpi in (100, 80, 64, 50, 36):
@@ -60,43 +71,34 @@ def draw(recording: Recording, view: str, max_bytes: int) -> bytes:
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
+    figure.dpi = dpi
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     out = io.BytesIO()
-    FigureCanvasAgg(figure)
-    # Few flat colours: a palette of 8 bits holds them, at a third of the size.
-    figure.savefig(out, format="png", dpi=dpi, facecolor=GROUND, pil_kwargs={"optimize": True})
-    return _palette(out.getvalue())
-
-
-def _palette(png: bytes) -> bytes:
-    try:
-        from PIL import Image
-    except ImportError:
-        return png
-    out = io.BytesIO()
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
-    image.save(out, format="png", optimize=True)
-    return min(png, out.getvalue(), key=len)
+    # Few flat colours: a palette holds them at a third of the size.
+    image.quantize(64, dither=Image.Dither.NONE).save(out, format="png", optimize=True)
+    return out.getvalue()
 
 
 def _figure(recording: Recording, view: str) -> Figure:
+    """Axes at fixed places: matplotlib's own layout engines take longer than all the drawing."""
     parts = ["graph", "memory", "latency"] if view == "profile" else [view]
     graph = _graph_of(recording) if "graph" in parts else None
-    tall = min(9.0, max(4.4, graph[1].height * 0.8 + 0.6)) if graph else 3.0
-    figure = Figure(figsize=(10, tall), facecolor=GROUND, layout="constrained")
-    right: Any = figure
+    charts = [part for part in parts if part != "graph"]
+    tall = 3.0 * max(1, len(charts)) if charts else 4.0
     if graph is not None:
-        if len(parts) > 1:
-            left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
-            for half in (left, right):
-                half.set_facecolor(GROUND)
-        else:
-            left = figure
-        _draw_graph(left.subplots(), *graph)
-    rest = [part for part in parts if part != "graph"]
-    if rest:
-        axes = np.atleast_1d(right.subplots(len(rest), 1))
-        for part, axis in zip(rest, axes, strict=True):
-            (_draw_memory if part == "memory" else _draw_latency)(axis, recording)
+        tall = min(9.0, max(tall, graph[1].height * 0.8 + 0.6))
+    figure = Figure(figsize=(10, tall), facecolor=GROUND)
+    if graph is not None:
+        width = 0.44 if charts else 0.98
+        _draw_graph(figure.add_axes((0.01, 0.01, width, 0.98 - 0.45 / tall)), *graph)
+    left = 0.58 if graph is not None else 0.12
+    for i, part in enumerate(charts):
+        share = 1 / len(charts)
+        bottom = 1 - (i + 1) * share + (0.16 if part == "latency" else 0.14) * share
+        draw_part = _draw_memory if part == "memory" else _draw_latency
+        draw_part(figure.add_axes((left, bottom, 0.98 - left, share * 0.75)), recording)
     return figure
 
 
@@ -171,32 +173,46 @@ def _module_boxes(recording: Recording, plan: Plan) -> tuple[dict[Any, Box], dic
 def _draw_graph(
     axis: Any, boxes: Sequence[Box], layout: Any, sizes: Any, cost: Any, title: str
 ) -> None:
-    from lamina.workbench.analysis.table import format_bytes
-
     axis.set_axis_off()
     axis.set_title(f"What is not fused costs memory traffic\n{title}", color=INK, fontsize=9)
     axis.set_xlim(-0.1, layout.width + 0.1)
     axis.set_ylim(layout.height + 0.1, -0.1)
     axis.set_aspect("equal")
-    # Text must shrink with the drawing, or labels run over.
-    scale = min(1.0, 4.4 / max(layout.width, 0.1), 8.2 / max(layout.height, 0.1))
-    small = len(cost) > 24
-    for (a, b), count in cost.items():
-        (x0, y0), (x1, y1) = layout.points[a], layout.points[b]
-        start, end = (x0, y0 + sizes[a][1] / 2), (x1, y1 - sizes[b][1] / 2)
-        width = 0.6 + min(2.0, np.log10(max(count, 1)) / 5)
-        style = {"arrowstyle": "-|>", "color": "#B35900", "lw": width * scale, "ls": "--"}
-        axis.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
-        if not small:
-            middle = ((x0 + x1) / 2, (start[1] + end[1]) / 2)
-            axis.text(*middle, format_bytes(count), fontsize=6 * scale + 1, color=DIM, ha="center")
+    # Text shrinks with the drawing, or labels run over.
+    scale = min(1.0, 4.6 / max(layout.width, 0.1), 8.4 / max(layout.height, 0.1))
+    for pair, route in zip(cost, layout.routes, strict=True):
+        _draw_edge(axis, route, cost[pair], scale)
     for box, (x, y), (w, h) in zip(boxes, layout.points, sizes, strict=True):
+        fill = _tint(box.color)
         style = "round,pad=0,rounding_size=0.06"
-        fill = matplotlib.colors.to_rgba(box.color, 0.3)
-        patch = FancyBboxPatch((x - w / 2, y - h / 2), w, h, style, fc=fill, ec=box.color, lw=0.9)
+        patch = FancyBboxPatch(
+            (x - w / 2, y - h / 2), w, h, style, fc=fill, ec=box.color, lw=0.9, zorder=2
+        )
         axis.add_patch(patch)
-        axis.text(x, y - 0.07, box.label, fontsize=8 * scale, color=INK, ha="center", va="center")
-        axis.text(x, y + 0.11, box.detail, fontsize=6.5 * scale, color=DIM, ha="center", va="center")
+        text = {"ha": "center", "va": "center", "zorder": 3}
+        axis.text(x, y - 0.07, box.label, fontsize=9.5 * scale, color=INK, **text)
+        axis.text(x, y + 0.11, box.detail, fontsize=8 * scale, color=DIM, **text)
+
+
+def _draw_edge(axis: Any, route: Sequence[tuple[float, float]], count: int, scale: float) -> None:
+    """Heavier with its bytes, behind the boxes, a head at its end."""
+    if len(route) < 4:
+        return
+    codes = [Path.MOVETO] + [Path.CURVE4] * (len(route) - 1)
+    width = (0.7 + min(2.2, np.log10(max(count, 1)) / 4)) * scale
+    style = {"fc": "none", "ec": EDGE, "lw": width, "ls": (0, (4, 2)), "zorder": 1}
+    axis.add_patch(PathPatch(Path(route, codes), **style))
+    (x0, y0), (x1, y1) = route[-2], route[-1]
+    length = float(np.hypot(x1 - x0, y1 - y0)) or 1.0
+    dx, dy = 0.09 * (x1 - x0) / length, 0.09 * (y1 - y0) / length
+    head = [(x1, y1), (x1 - dx - dy / 2, y1 - dy + dx / 2), (x1 - dx + dy / 2, y1 - dy - dx / 2)]
+    axis.add_patch(Polygon(head, fc=EDGE, ec="none", zorder=1))
+
+
+def _tint(color: str) -> tuple[float, ...]:
+    """A light shade of ``color``, opaque so that edges pass behind."""
+    base = np.array(matplotlib.colors.to_rgb(GROUND))
+    return tuple(base * 0.72 + np.array(matplotlib.colors.to_rgb(color)) * 0.28)
 
 
 def _style(axis: Any) -> None:
@@ -232,7 +248,9 @@ def _draw_memory(axis: Any, recording: Recording) -> None:
     axis.set_xlabel("ms", color=DIM)
     axis.set_ylabel("MB", color=DIM)
     if names:
-        axis.legend(fontsize=6.5, frameon=False, ncols=2, loc="best")
+        axis.legend(
+            fontsize=6.5, facecolor=GROUND, framealpha=0.9, edgecolor="none", ncols=3, loc="best"
+        )
 
 
 def _draw_latency(axis: Any, recording: Recording) -> None:

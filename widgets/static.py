@@ -29,23 +29,24 @@ class Twin:
         """Plain text summary."""
         from lamina.workbench.report import text
 
-        return text(self.recording)
+        return str(text(self.recording))
 
     @cached_property
     def png(self) -> bytes | None:
         """Graph, memory and latency in one picture; None where matplotlib is missing."""
         try:
-            from . import picture
+            from .picture import draw
         except ImportError:
             return None
         # HTML carries it in base64, the bundle once more: 8/3 of its size in all.
-        return picture.draw(self.recording, self.view, (MAX_BYTES - len(self._tables)) * 3 // 8 - 512)
+        room = (MAX_BYTES - len(self._tables) - len(self.text)) * 3 // 8 - 512
+        return draw(self.recording, self.view, room)
 
     @cached_property
     def _tables(self) -> str:
         from lamina.workbench.report import html
 
-        return html(self.recording)
+        return str(html(self.recording))
 
     @cached_property
     def html(self) -> str:
@@ -67,5 +68,5 @@ class Twin:
 
 
 def twin(recording: Recording, view: str = "profile") -> Twin:
-    """The static twin of one view: ``profile`` (all three), ``graph``, ``memory`` or ``latency``."""
+    """The static twin of one view: ``profile`` is all three."""
     return Twin(recording, view)

@@ -70,7 +70,9 @@ def unpack_snapshot(data: bytes) -> list[Frame]:
         (size,) = struct.unpack_from("<Q", data, at)
         at += 8
         if at + size > len(data):
-            raise ValueError(f"snapshot: cut off at byte {at}: {len(data)} bytes, {at + size} needed")
+            raise ValueError(
+                f"snapshot: cut off at byte {at}: {len(data)} bytes, {at + size} needed"
+            )
         frames.append(data[at : at + size])
         at += size + -size % 8
     return frames
@@ -172,8 +174,8 @@ class Stream:
         self._live = int(running[-1])
         if len(rows) > self._max_rows:
             highest = int(np.argmax(running))
-            t = float(rows["t0"][highest] - self._t_origin)
-            self._columns(WATERMARK, [np.array([t]), running[highest : highest + 1]])
+            t = rows["t0"][highest : highest + 1] - self._t_origin
+            self._columns(WATERMARK, [t, running[highest : highest + 1]])
             short = np.intersect1d(
                 rows["a"][rows["kind"] == ALLOC], rows["a"][rows["kind"] == FREE]
             )
@@ -183,9 +185,7 @@ class Stream:
         category = np.where(rows["kind"] == FREE, 0, rows["c"])
         node = np.where(rows["kind"] == FREE, -1, rows["d"])
         t = rows["t0"] - self._t_origin
-        self._columns(
-            BUFFERS, [t, rows["kind"], rows["a"], rows["b"], category, node, rows["run"]]
-        )
+        self._columns(BUFFERS, [t, rows["kind"], rows["a"], rows["b"], category, node, rows["run"]])
 
     def _times(self, rows: npt.NDArray[np.void]) -> list[npt.NDArray[np.int64]]:
         return [rows["t0"] - self._t_origin, rows["t1"] - self._t_origin]
@@ -214,7 +214,13 @@ def launch_sums(rows: npt.NDArray[np.void]) -> list[Floats]:
         np.bincount(where, weights, size)
         for weights in (None, took, rows["c"].astype(float), rows["d"].astype(float))
     ]
-    return [keys[0].astype(float), keys[1].astype(float), *(s.astype(float) for s in sums), least, most]
+    return [
+        keys[0].astype(float),
+        keys[1].astype(float),
+        *(s.astype(float) for s in sums),
+        least,
+        most,
+    ]
 
 
 def recording_meta(recording: Recording) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from lamina.workbench.plan import Plan
 from lamina.workbench.recording import (
     EVENT_DTYPE,
@@ -52,11 +51,9 @@ class Net:
         }  # fmt: skip
         self.nodes.append(row)
         key = (self.module, self.phase, self.line)
-        for id_, known in self.origins.items():
-            if (known.module, known.phase, known.line) == key:
-                break
-        else:
-            id_ = len(self.origins) + 1
+        same = [o.id for o in self.origins.values() if (o.module, o.phase, o.line) == key]
+        id_ = same[0] if same else len(self.origins) + 1
+        if not same:
             self.origins[id_] = Origin(id_, "/home/ada/digits.py", self.line, "step", *key[:2])
         self.origin_ids.append(0 if kind == "leaf" else id_)
         return row["id"]
@@ -71,7 +68,10 @@ class Net:
             self.nodes[n]["group"] = id_
         inside = set(nodes)
         reads = sum(
-            self.nodes[i]["bytes"] for n in nodes for i in self.nodes[n]["inputs"] if i not in inside
+            self.nodes[i]["bytes"]
+            for n in nodes
+            for i in self.nodes[n]["inputs"]
+            if i not in inside
         )
         program = "\n".join(
             f"r{i} = {op} " + ", ".join(f"r{k}" for k in range(max(0, i - 2), i))
@@ -105,7 +105,9 @@ class Net:
             if side > 7:
                 side //= 2
                 split = self.node("reshape", "view", [r], [batch, out, side, 2, side, 2])
-                p = self.node("max", "reduce", [split], [batch, out, side, side], params={"axes": [3, 5]})
+                p = self.node(
+                    "max", "reduce", [split], [batch, out, side, side], params={"axes": [3, 5]}
+                )
                 self.group("map", nodes)
                 self.group("reduce", [p])
                 x_next = p
@@ -136,7 +138,9 @@ class Net:
         self.group("reduce", [each, loss])
         self._backward(saved, params, exp, total, flat, logits, batch)
 
-    def _backward(self, saved: Any, params: Any, exp: int, total: int, flat: int, logits: int, batch: int) -> None:
+    def _backward(
+        self, saved: Any, params: Any, exp: int, total: int, flat: int, logits: int, batch: int
+    ) -> None:
         self.phase = "backward"
         self.line = 71
         soft = self.node("divide", "elementwise", [exp, total], [batch, 10])
@@ -145,7 +149,9 @@ class Net:
         self.module, self.line = "head", 60
         grads: dict[int, int] = {}
         wt = params[-1][0]
-        grads[wt] = self.node("matmul", "structured", [g, flat], self.nodes[wt]["shape"], category=GRADIENT)
+        grads[wt] = self.node(
+            "matmul", "structured", [g, flat], self.nodes[wt]["shape"], category=GRADIENT
+        )
         self.group("call", [grads[wt]])
         dx = self.node("matmul", "structured", [g, wt], self.nodes[flat]["shape"])
         self.group("call", [dx])
@@ -159,7 +165,13 @@ class Net:
             self.module, self.line = f"layers.{2 * (len(saved) - 1 - i)}", 20 + len(saved) - 1 - i
             grads[b] = self.node("sum", "reduce", [d], self.nodes[b]["shape"], category=GRADIENT)
             self.group("reduce", [grads[b]])
-            grads[w] = self.node("convolution_weight", "structured", [d, x], self.nodes[w]["shape"], category=GRADIENT)
+            grads[w] = self.node(
+                "convolution_weight",
+                "structured",
+                [d, x],
+                self.nodes[w]["shape"],
+                category=GRADIENT,
+            )
             self.group("call", [grads[w]])
             if i + 1 < len(saved):
                 dx = self.node("convolution_input", "structured", [d, w], self.nodes[x]["shape"])
@@ -172,15 +184,21 @@ class Net:
                 shape = self.nodes[w]["shape"]
                 m, v = (self.leaf(name, shape, OPTIMIZER) for name in ("momentum", "variance"))
                 m2 = self.node("multiply", "elementwise", [m], shape)
-                m3 = self.node("add", "elementwise", [m2, grads[w]], shape, role="output", category=OPTIMIZER)
+                m3 = self.node(
+                    "add", "elementwise", [m2, grads[w]], shape, role="output", category=OPTIMIZER
+                )
                 self.line = 91
                 g2 = self.node("square", "elementwise", [grads[w]], shape)
                 v2 = self.node("multiply", "elementwise", [v], shape)
-                v3 = self.node("add", "elementwise", [v2, g2], shape, role="output", category=OPTIMIZER)
+                v3 = self.node(
+                    "add", "elementwise", [v2, g2], shape, role="output", category=OPTIMIZER
+                )
                 self.line = 92
                 root = self.node("sqrt", "elementwise", [v3], shape)
                 step = self.node("divide", "elementwise", [m3, root], shape)
-                new = self.node("subtract", "elementwise", [w, step], shape, role="output", category=PARAMETER)
+                new = self.node(
+                    "subtract", "elementwise", [w, step], shape, role="output", category=PARAMETER
+                )
                 chunk += [m2, m3, g2, v2, v3, root, step, new]
             self.group("map", chunk, f"adam x{len(chunk) // 8}")
 
@@ -210,8 +228,7 @@ class Net:
         return {
             "plan": plan, "key": f"{plan:032x}", "device": "cpu", "nodes": self.nodes,
             "groups": self.groups, "edges": edges, "launches": launches, "memory": self._memory(),
-            "passes": [{"name": n, "us": u, "changed": c} for n, u, c in
-                       (("canonical", 31.0, 12), ("cse", 12.5, 3), ("fuse", 88.0, 40), ("memory", 20.0, 9))],
+            "passes": [{"name": "fuse", "us": 88.0, "changed": 40}],
             "traffic": {"unfused": cost + saved, "fused": cost, "ideal": int(cost * 0.8)},
             "outcome": "miss",
         }  # fmt: skip
@@ -234,7 +251,14 @@ class Net:
             else:
                 reason = "several_consumers" if users > 1 else "reduction_barrier"
         size = a["bytes"] if reason == "leaf_input" else 2 * a["bytes"]
-        return {"src": a["id"], "dst": b["id"], "fused": fused, "reason": reason, "bytes": size, "via": via}
+        return {
+            "src": a["id"],
+            "dst": b["id"],
+            "fused": fused,
+            "reason": reason,
+            "bytes": size,
+            "via": via,
+        }
 
     def _memory(self) -> dict[str, Any]:
         buffers: list[dict[str, Any]] = []
@@ -243,8 +267,15 @@ class Net:
             node = self.nodes[g["nodes"][-1]]
             if node["role"] == "output":
                 continue
-            last = max([h["launch"] for h in self.groups for n in h["nodes"]
-                        if node["id"] in self._real_inputs(n)], default=g["launch"])
+            last = max(
+                [
+                    h["launch"]
+                    for h in self.groups
+                    for n in h["nodes"]
+                    if node["id"] in self._real_inputs(n)
+                ],
+                default=g["launch"],
+            )
             free = [b for b in buffers if b["last"] < g["launch"] and b["bytes"] >= node["bytes"]]
             place = free[0]["offset"] if free else offset
             buffers.append({
@@ -295,14 +326,18 @@ def step_events(
                 state["next"] += 1
                 made.append(state["next"])
                 rows.append((4, 0, run, t, t, made[-1], row["bytes"], row["category"], node))
-        rows.append((3, 0, run, t, t + took, plan["plan"], launch["id"], launch["reads"], launch["writes"]))
+        rows.append(
+            (3, 0, run, t, t + took, plan["plan"], launch["id"], launch["reads"], launch["writes"])
+        )
         t += took + 700
     rows.append((5, 0, run, t, t, arena, plan["memory"]["arena_bytes"], 0, 0))
     for old, size in state["old"]:
         rows.append((5, 0, run, t, t, old, size, 0, 0))
     sizes = {r[5]: r[6] for r in rows if r[0] == 4}
     state["old"] = [(b, sizes[b]) for b in made]
-    rows.append((1, 0, run, begin, t + 1000, plan["plan"], 2 if run == 1 else 0, len(plan["nodes"]), 1))
+    rows.append(
+        (1, 0, run, begin, t + 1000, plan["plan"], 2 if run == 1 else 0, len(plan["nodes"]), 1)
+    )
     rows.append((10, 0, run, t, t, 9000, 0, 0, 0))
     return rows, t + 150_000
 
