@@ -183,6 +183,21 @@ class Plan:
     def launch_by_id(self) -> Mapping[int, Launch]:
         return {launch.id: launch for launch in self.launches}
 
+    @cached_property
+    def consumers(self) -> Mapping[int, tuple[Node, ...]]:
+        """Nodes that use each node's value, those behind views included, the views left out."""
+        found: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            sources = list(node.inputs)
+            while sources and node.kind not in ("view", "alias"):
+                source = self.node_by_id.get(sources.pop())
+                if source is None:
+                    continue
+                if source.kind in ("view", "alias"):
+                    sources += source.inputs
+                found.setdefault(source.id, []).append(node)
+        return {i: tuple(nodes) for i, nodes in found.items()}
+
     def launch_nodes(self, launch: int) -> tuple[int, ...]:
         """Ids of the nodes that a launch computes, in plan order; empty for an unknown launch."""
         found = self.launch_by_id.get(launch)

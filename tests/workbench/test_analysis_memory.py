@@ -7,10 +7,10 @@ import random
 
 import numpy as np
 import pytest
-from builder import columns, event, plan_json, recording, run_events, slot
+from builder import ORIGINS, columns, event, plan_json, recording, run_events, slot
 from lamina.workbench.analysis import memory
 from lamina.workbench.plan import Plan
-from lamina.workbench.recording import MemoryState, Recording
+from lamina.workbench.recording import MemoryState, Origin, Recording
 
 
 def test_active_bytes_after_each_event() -> None:
@@ -185,3 +185,18 @@ def test_like_buffers_are_shown_as_one() -> None:
     m = memory(recording())
     assert [(p.op, p.bytes, n) for p, n in m.peak.grouped()][-1] == ("sum", 128, 2)
     assert "sum (x2)" in str(m)
+
+
+def test_a_forward_value_that_the_backward_pass_reads_is_an_activation() -> None:
+    data = plan_json()
+    data["nodes"][3]["category"] = 0
+    plans = {7: Plan.from_json(data)}
+
+    def category(phase: str) -> str:
+        origins = {**ORIGINS, 13: Origin(13, "train.py", 5, phase=phase)}
+        lists = {3: np.array([0, 0, 11, 12, 13])}
+        r = recording(run_events(1, 0), plans=plans, origins=origins, origin_lists=lists)
+        return next(p.category for p in memory(r).peak.parts if p.op == "exp")
+
+    assert category("backward") == "activation"
+    assert category("forward") == "temporary"

@@ -18,7 +18,7 @@ from ..plan import Node, Plan, category_name
 from ..recording import Column, Recording, Run
 from .table import format_bytes, format_ns, percent, plain, text_table
 
-ARENA = 6
+ACTIVATION, ARENA = 4, 6
 # Field c of a free event whose buffer was adopted.
 FREE_EXTERNAL = 1
 BEFORE = "before the recording"
@@ -397,6 +397,18 @@ def _run_at(recording: Recording, t: int, thread: int | None = None) -> Run | No
     return None
 
 
+def _kept_for_backward(recording: Recording, plan: Plan, node: Node) -> int:
+    """Category activation for a value of the forward pass that the backward pass reads, else 0."""
+
+    def phase(of: Node) -> str:
+        origin = recording.origin(plan.id, of.id)
+        return origin.phase if origin else ""
+
+    used = plan.consumers.get(node.id, ())
+    kept = phase(node) == "forward" and any(phase(user) == "backward" for user in used)
+    return ACTIVATION if kept else 0
+
+
 def _arena(
     recording: Recording, arena: Buffer, run: Run, plan: Plan, t0: int, t1: int
 ) -> tuple[int, list[PeakPart]]:
@@ -427,7 +439,7 @@ def _arena(
         parts.append(
             PeakPart(
                 bytes=size,
-                category=category_name(node.category),
+                category=category_name(node.category or _kept_for_backward(recording, plan, node)),
                 op=node.op,
                 shape=tuple(node.shape),
                 where=origin.where if origin else "",
