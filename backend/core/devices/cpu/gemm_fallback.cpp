@@ -252,7 +252,7 @@ void gemm_skinny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor&
     return;
   }
   // Rows of y stay in the first-level cache while b streams past.
-  const int64_t step = std::max<int64_t>(256, 16384 / (std::min<int64_t>(m, 4) * size));
+  const int64_t step = std::max<int64_t>(256, 16384 / (std::min<int64_t>(m, 8) * size));
   for (int64_t j = 0; j < n; j += step)
     kernels.axpy[d](m, std::min(step, n - j), k, x, ldx, b.at(0, j), b.row_stride,
                     static_cast<char*>(c) + j * size, ldc);

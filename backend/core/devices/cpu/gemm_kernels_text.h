@@ -216,8 +216,10 @@ inline __attribute__((always_inline)) void dot_tile(int64_t k, const typename Co
 template <class S, int kRows>
 void dot_rows(int64_t n, int64_t k, const typename ComputeOf<S>::type* x, int64_t ldx, const S* b,
               int64_t ldb, typename ComputeOf<S>::type* y, int64_t ldy) {
+  constexpr int kCols = kRows == 8 ? 2 : 4;  // as many sums as there are registers for
   int64_t j = 0;
-  for (; j + 4 <= n; j += 4) dot_tile<S, kRows, 4>(k, x, ldx, b + j * ldb, ldb, y + j, ldy);
+  for (; j + kCols <= n; j += kCols)
+    dot_tile<S, kRows, kCols>(k, x, ldx, b + j * ldb, ldb, y + j, ldy);
   for (; j < n; ++j) dot_tile<S, kRows, 1>(k, x, ldx, b + j * ldb, ldb, y + j, ldy);
 }
 
@@ -278,7 +280,8 @@ void skinny(int64_t rows, int64_t n, int64_t k, const void* x_in, int64_t ldx, c
     y += kRows * ldy;
     rows -= kRows;
   };
-  while (rows >= 4) run.template operator()<4>();
+  while (rows >= 8) run.template operator()<8>();
+  if (rows >= 4) run.template operator()<4>();
   if (rows >= 2) run.template operator()<2>();
   if (rows >= 1) run.template operator()<1>();
 }

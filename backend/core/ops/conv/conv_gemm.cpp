@@ -130,6 +130,56 @@ void scatter_patches(const ConvGeometry& g, int64_t group, const T* patches, int
   }
 }
 
+// Groups of one channel leave nothing to multiply as matrices; their loops run along the channels, over
+// weights brought to [taps, channels].
+template <class T>
+void turn_weights(const ConvGeometry& g, const T* weight, T* turned) {
+  const int64_t taps = g.taps();
+  for (int64_t o = 0; o < g.out_channels; ++o)
+    for (int64_t t = 0; t < taps; ++t) turned[t * g.out_channels + o] = weight[o * taps + t];
+}
+
+// visit(row, slot of the tap's weight, offset of the input position) for every tap inside the input.
+template <class F>
+void for_each_tap(const ConvGeometry& g, int64_t row0, int64_t rows, F&& visit) {
+  Position p = position_of(g, row0);
+  for (int64_t r = row0; r < row0 + rows; ++r, advance(g, &p)) {
+    int64_t tap = 0;
+    for (int64_t kd = 0; kd < g.kernel[0]; ++kd) {
+      int64_t d = source_index(g, 0, p.d, kd);
+      for (int64_t kh = 0; kh < g.kernel[1]; ++kh) {
+        int64_t h = d < 0 ? -1 : source_index(g, 1, p.h, kh);
+        for (int64_t kw = 0; kw < g.kernel[2]; ++kw, ++tap) {
+          int64_t w = h < 0 ? -1 : source_index(g, 2, p.w, kw);
+          if (w < 0) continue;
+          int64_t at = ((p.image * g.in[0] + d) * g.in[1] + h) * g.in[2] + w;
+          visit(r, g.flip ? g.taps() - 1 - tap : tap, at * g.in_channels);
+        }
+      }
+    }
+  }
+}
+
+bool depthwise(const ConvGeometry& g) {
+  return g.groups > 1 && g.group_in() == 1 && g.group_out() == 1;
+}
+
+// Gradient by weight of rows [begin, end).
+template <class T>
+void weight_depthwise(const ConvGeometry& g, const T* input, const T* cotangent, int64_t begin,
+                      int64_t end, T* out) {
+  const int64_t channels = g.out_channels, taps = g.taps();
+  Scratch turned(g.weight_size() * int64_t{sizeof(T)});
+  T* sums = turned.as<T>();
+  std::memset(sums, 0, static_cast<size_t>(g.weight_size()) * sizeof(T));
+  for_each_tap(g, begin, end - begin, [&](int64_t r, int64_t tap, int64_t at) {
+    const T* dy = cotangent + r * channels;
+    for (int64_t c = 0; c < channels; ++c) sums[tap * channels + c] += dy[c] * input[at + c];
+  });
+  for (int64_t o = 0; o < channels; ++o)
+    for (int64_t t = 0; t < taps; ++t) out[o * taps + t] = sums[t * channels + o];
+}
+
 template <class T>
 int64_t chunk_rows(const ConvGeometry& g) {
   int64_t bytes = std::max<int64_t>(1, g.taps() * g.group_in()) * int64_t{sizeof(T)};
@@ -159,6 +209,21 @@ template <class T>
 void conv_forward_gemm(const ConvGeometry& g, const T* input, const T* weight, T* out) {
   const int64_t rows = g.batch * g.out_positions(), width = g.taps() * g.group_in();
   const int64_t step = chunk_rows<T>(g);
+  if (depthwise(g)) {
+    const int64_t channels = g.out_channels;
+    Scratch turned(g.weight_size() * int64_t{sizeof(T)});
+    turn_weights(g, weight, turned.as<T>());
+    parallel_for(rows, piece_size(g, rows), [&](int64_t begin, int64_t end, int) {
+      std::memset(out + begin * channels, 0,
+                  static_cast<size_t>((end - begin) * channels) * sizeof(T));
+      for_each_tap(g, begin, end - begin, [&](int64_t r, int64_t tap, int64_t at) {
+        T* to = out + r * channels;
+        const T* w = turned.as<T>() + tap * channels;
+        for (int64_t c = 0; c < channels; ++c) to[c] += input[at + c] * w[c];
+      });
+    });
+    return;
+  }
   parallel_for(rows, piece_size(g, rows), [&](int64_t begin, int64_t end, int) {
     Scratch patches(g.pointwise() ? 0 : std::min(step, end - begin) * width * int64_t{sizeof(T)});
     for (int64_t r = begin; r < end; r += step) {
@@ -181,6 +246,18 @@ void conv_input_gemm(const ConvGeometry& g, const T* cotangent, const T* weight,
   parallel_for(g.batch, piece_size(g, g.batch), [&](int64_t begin, int64_t end, int) {
     const int64_t image = g.in_positions() * g.in_channels;
     std::memset(out + begin * image, 0, static_cast<size_t>((end - begin) * image) * sizeof(T));
+    if (depthwise(g)) {
+      const int64_t channels = g.out_channels;
+      Scratch turned(g.weight_size() * int64_t{sizeof(T)});
+      turn_weights(g, weight, turned.as<T>());
+      for_each_tap(g, begin * positions, (end - begin) * positions,
+                   [&](int64_t r, int64_t tap, int64_t at) {
+                     const T* dy = cotangent + r * channels;
+                     const T* w = turned.as<T>() + tap * channels;
+                     for (int64_t c = 0; c < channels; ++c) out[at + c] += dy[c] * w[c];
+                   });
+      return;
+    }
     Scratch patches(std::min(step, (end - begin) * positions) * width * int64_t{sizeof(T)});
     for (int64_t r = begin * positions; r < end * positions; r += step) {
       int64_t count = std::min(step, end * positions - r);
@@ -206,6 +283,10 @@ void conv_weight_gemm(const ConvGeometry& g, const T* input, const T* cotangent,
   parallel_for(pieces, 1, [&](int64_t first_piece, int64_t last_piece, int) {
     for (int64_t i = first_piece; i < last_piece; ++i) {
       int64_t begin = i * piece, end = std::min(begin + piece, rows);
+      if (depthwise(g)) {
+        weight_depthwise(g, input, cotangent, begin, end, sums + i * g.weight_size());
+        continue;
+      }
       Scratch patches(g.pointwise() ? 0 : std::min(step, end - begin) * width * int64_t{sizeof(T)});
       for (int64_t r = begin; r < end; r += step) {
         int64_t count = std::min(step, end - r);

@@ -15,8 +15,10 @@ namespace {
 
 // Products of fewer multiplications than this are quicker in plain loops than in a library call.
 constexpr int64_t kTinyWork = 600;
-// Up to this many rows b is read once, at the speed of memory, instead of being packed.
-constexpr int64_t kSkinnyRows = 4;
+// Up to this many rows, b is read once at the speed of memory instead of being packed, where it
+// does not fit the second-level cache anyway.
+constexpr int64_t kSkinnyRows = 8;
+constexpr int64_t kCachedBytes = 1 << 20;
 // Work below which waking other threads costs more than it saves (about 20 us of one core).
 constexpr int64_t kParallelFlops = 2'000'000;
 constexpr int64_t kParallelBytes = 256 << 10;
@@ -117,6 +119,13 @@ bool product_by_library(const Block& p, void* c, int64_t ldc, bool accumulate) {
 bool product_by_library(const Block&, void*, int64_t, bool) { return false; }
 #endif
 
+// True for a product of `rows` rows by a large factor of k x n that is better streamed.
+bool streams(int64_t rows, int64_t n, int64_t k, Dtype dtype) {
+  // 16-bit factors would have to be widened for the library.
+  const int64_t always = dtype == Dtype::float32 ? 2 : 4;
+  return rows <= always || (rows <= kSkinnyRows && n * k * itemsize(dtype) > kCachedBytes);
+}
+
 bool unit_stride(const Factor& f) { return f.row_stride == 1 || f.col_stride == 1; }
 
 // c = a @ b' for few columns: the transposed product, whose result is then turned.
@@ -141,8 +150,10 @@ void product(const Block& p, void* c, int64_t ldc, bool accumulate) {
     return gemm_tiny(p.m, p.n, p.k, p.a, p.b, c, ldc);
   if (is_complex(p.a.dtype)) return gemm_complex(p.m, p.n, p.k, p.a, p.b, c, ldc);
   if (is_floating(p.a.dtype) && !accumulate) {
-    if (p.m <= kSkinnyRows && unit_stride(p.b)) return gemm_skinny(p.m, p.n, p.k, p.a, p.b, c, ldc);
-    if (p.n <= kSkinnyRows && unit_stride(p.a)) return product_few_columns(p, c, ldc);
+    if (streams(p.m, p.n, p.k, p.a.dtype) && unit_stride(p.b))
+      return gemm_skinny(p.m, p.n, p.k, p.a, p.b, c, ldc);
+    if (streams(p.n, p.m, p.k, p.a.dtype) && unit_stride(p.a))
+      return product_few_columns(p, c, ldc);
   }
   if (!product_by_library(p, c, ldc, accumulate))
     gemm_own(p.m, p.n, p.k, p.a, p.b, c, ldc, accumulate);
@@ -331,9 +342,10 @@ void run_panel(const MatmulPlan& plan, const void* a, const void* b, int64_t row
   const int64_t in_size = itemsize(plan.dtype), out_size = itemsize(plan.out_dtype);
   int64_t item = row0 / plan.m, i = row0 % plan.m;
   char* to = static_cast<char*>(out);
+  BatchOffset at = batch_offset(plan, item);
+  const size_t last = plan.batch.size() - 1;
   while (rows > 0) {
     int64_t count = std::min(rows, plan.m - i);
-    BatchOffset at = batch_offset(plan, item);
     Factor fa = factor_a(plan, static_cast<const char*>(a) + at.a * in_size).from(i, 0);
     Factor fb = factor_b(plan, static_cast<const char*>(b) + at.b * in_size);
     product_to({fa, fb, count, plan.n, plan.k}, plan.compute, plan.out_dtype, to, out_row_stride);
@@ -341,6 +353,13 @@ void run_panel(const MatmulPlan& plan, const void* a, const void* b, int64_t row
     rows -= count;
     i = 0;
     ++item;
+    if (rows <= 0) break;
+    if (item % plan.batch[last] == 0) {
+      at = batch_offset(plan, item);
+    } else {
+      at.a += plan.a_batch[last];
+      at.b += plan.b_batch[last];
+    }
   }
 }
 
@@ -355,7 +374,8 @@ void matmul(const TensorView& a, const TensorView& b, const TensorView& c) {
   }
   const int64_t threads = thread_count();
   // Two pieces a thread let a fast core help a slow one; more would repeat the packing of b.
-  const int64_t pieces = plan.flops() >= 32 * kParallelFlops ? 2 * threads : threads;
+  const int64_t pieces =
+      rows >= threads * 512 || plan.batch_count >= 4 * threads ? 2 * threads : threads;
   const bool sums_split = is_floating(plan.compute) && plan.batch_count == 1 &&
                           plan.k >= 256 * pieces && plan.m * plan.n <= 128 * 1024;
   if (rows >= pieces * 48 || plan.batch_count >= pieces) {
