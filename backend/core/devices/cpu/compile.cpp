@@ -3,18 +3,15 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <numeric>
 #include <string>
 
 #include "base/error.h"
 #include "devices/cpu/registers.h"
+#include "devices/cpu/tiled_domain.h"
 
 namespace lamina::cpu {
 namespace {
 
-// Rows shorter than this are spread to full blocks first: a loop call costs about as much as it
-// saves.
-constexpr int64_t kRowCall = 64;
 // Registers beyond this spill out of the first-level cache with what streams past them.
 constexpr int64_t kScratch = 32 << 10;
 
@@ -30,13 +27,12 @@ struct Value {
   int64_t pitch = 0;
 };
 
-class Builder {
+class Builder : private TiledDomain {
  public:
   Builder(const Kernel& kernel, const Domain& domain, int64_t lanes)
-      : kernel_(kernel),
-        domain_(domain),
+      : TiledDomain(domain, choose_tiling(kernel, domain, lanes)),
+        kernel_(kernel),
         table_(blocks()),
-        tiling_(choose_tiling(kernel, domain, lanes)),
         program_(std::make_unique<Program>()) {}
 
   std::unique_ptr<Program> build() {
@@ -59,8 +55,8 @@ class Builder {
   // ---- shape of the tile and its loops
   void set_tile() {
     Program& p = *program_;
-    p.m = tiling_.m.extent();
-    p.n = tiling_.n.extent();
+    p.m = m_;
+    p.n = n_;
     p.m_inner = tiling_.m.inner;
     p.n_inner = tiling_.n.inner;
     p.args = static_cast<int>(kernel_.args.size());
@@ -93,29 +89,6 @@ class Builder {
     for (size_t a = 0; a < kernel_.args.size(); ++a)
       nest.move.push_back(domain_.arg_strides[a][axis] * step * itemsize(kernel_.args[a].dtype));
     for (const auto& s : domain_.iota_strides) nest.move.push_back(s[axis] * step);
-  }
-
-  Lanes lanes_of(uint32_t mask) const {
-    Lanes lanes = Lanes::one;
-    for (int a : tiling_.m.axes)
-      if (mask >> a & 1) lanes = lanes | Lanes::column;
-    for (int a : tiling_.n.axes)
-      if (mask >> a & 1) lanes = lanes | Lanes::row;
-    return lanes;
-  }
-  Lanes reduced_lanes() const {
-    Lanes lanes = Lanes::one;
-    if (!tiling_.m.axes.empty() && tiling_.m.reduced) lanes = lanes | Lanes::column;
-    if (!tiling_.n.axes.empty() && tiling_.n.reduced) lanes = lanes | Lanes::row;
-    return lanes;
-  }
-  Lanes all_lanes() const {
-    Lanes lanes = tiling_.m.axes.empty() ? Lanes::one : Lanes::column;
-    return tiling_.n.axes.empty() ? lanes : lanes | Lanes::row;
-  }
-  int64_t count(Lanes lanes) const {
-    return (has(lanes, Lanes::column) ? program_->m : 1) *
-           (has(lanes, Lanes::row) ? program_->n : 1);
   }
 
   // ---- what depends on what
@@ -195,47 +168,6 @@ class Builder {
   }
 
   // ---- walks over memory
-  // The levels of a tile (of those lanes) in memory with these strides, outermost first.
-  std::vector<Level> walk(const Strides& strides, Lanes lanes) const {
-    std::vector<Level> levels;
-    auto side_levels = [&](const TileSide& side, Lanes which) {
-      if (!has(lanes, which)) return;
-      int64_t inner = side.inner;
-      for (size_t k = 0; k < side.axes.size(); ++k) {
-        int axis = side.axes[k];
-        bool varies = k == 0 && side.cut;
-        int64_t size = domain_.dims[axis], stride = strides[axis];
-        Level level{stride, size, 1, Lanes::one};
-        if (varies) level = {stride, 1, std::max<int64_t>(inner, 1), which};
-        if (k + 1 < side.axes.size()) inner /= std::max<int64_t>(domain_.dims[side.axes[k + 1]], 1);
-        if (!levels.empty() && !varies && levels.back().stride == stride * size) {
-          Level& outer = levels.back();
-          outer.stride = stride;
-          outer.times *= size;
-          int64_t common = std::gcd(outer.times, outer.over);
-          if (common > 1) outer.times /= common, outer.over /= common;
-        } else {
-          levels.push_back(level);
-        }
-      }
-    };
-    side_levels(tiling_.m, Lanes::column);
-    side_levels(tiling_.n, Lanes::row);
-    return levels;
-  }
-  static bool dense(const std::vector<Level>& levels) {
-    return levels.empty() || (levels.size() == 1 && levels[0].stride == 1);
-  }
-  // Rows of n contiguous lanes.
-  bool has_rows(const std::vector<Level>& levels, Lanes lanes) const {
-    if (lanes != Lanes::full || levels.size() != 2 || levels[1].stride != 1) return false;
-    return program_->n >= kRowCall && whole(levels[0], program_->m) &&
-           whole(levels[1], program_->n);
-  }
-  bool whole(const Level& level, int64_t extent) const {
-    if (level.lanes_of == Lanes::one) return level.times == extent;
-    return level.times == level.over;
-  }
   void set_walk(Step& step, const std::vector<Level>& levels) {
     step.rank = static_cast<uint8_t>(levels.size());
     step.side = static_cast<uint32_t>(program_->levels.size());
@@ -591,9 +523,7 @@ class Builder {
   }
 
   const Kernel& kernel_;
-  const Domain& domain_;
   const BlockTable& table_;
-  Tiling tiling_;
   std::unique_ptr<Program> program_;
   uint32_t looped_ = 0;        // axes along which tiles move
   std::vector<Value> values_;  // per instruction
