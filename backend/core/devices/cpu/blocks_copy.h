@@ -17,7 +17,8 @@ inline constexpr int kVectorBytes = 32;
 inline constexpr int kVectorBytes = 16;
 #endif
 
-// ---- float16 and bfloat16 ------------------------------------------------------------------------
+// ---- float16 and bfloat16
+// ------------------------------------------------------------------------
 
 struct Half {
   uint16_t bits;
@@ -95,7 +96,8 @@ LAMINA_INLINE void narrow_run(Half* d, const float* s, int64_t n) {
   for (int64_t j = i; j < n; ++j) d[j].bits = narrow_half(s[j]);
 }
 
-// ---- Load and store ------------------------------------------------------------------------------
+// ---- Load and store
+// ------------------------------------------------------------------------------
 
 template <class T>
 LAMINA_LOOP void load_same(void* dst, const void* src, int64_t stride, int64_t n) {
@@ -152,7 +154,8 @@ LAMINA_LOOP void store_half(void* dst, const void* src, int64_t stride, int64_t 
   }
 }
 
-// ---- Two-dimensional load ------------------------------------------------------------------------
+// ---- Two-dimensional load
+// ------------------------------------------------------------------------
 
 // d[i * dn + j] = s[i + j * sn] for an 8 x 8 block of 4-byte elements, in registers.
 LAMINA_INLINE void transpose_8x8(uint32_t* d, int64_t dn, const uint32_t* s, int64_t sn) {
@@ -166,7 +169,8 @@ LAMINA_INLINE void transpose_8x8(uint32_t* d, int64_t dn, const uint32_t* s, int
   for (int j = 0; j < 8; j += 4) {
     for (int k = 0; k < 2; ++k) {
       r[j + 2 * k] = __builtin_shufflevector(t[j + k], t[j + k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-      r[j + 2 * k + 1] = __builtin_shufflevector(t[j + k], t[j + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+      r[j + 2 * k + 1] =
+          __builtin_shufflevector(t[j + k], t[j + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
   for (int j = 0; j < 4; ++j) {
@@ -184,8 +188,11 @@ template <class T>
 LAMINA_INLINE void transpose_tile(T* d, int64_t dn, const T* s, int64_t sn, int64_t m, int64_t n) {
   if constexpr (sizeof(T) == 4) {
     if (m == kTile && n == kTile) {
-      for (int64_t i = 0; i < kTile; i += 8) {
-        for (int64_t j = 0; j < kTile; j += 8) transpose_8x8(d + i * dn + j, dn, s + i + j * sn, sn);
+      // The two halves of a cache line one after the other: rows a power of two apart fall into one
+      // cache set, which holds only eight.
+      for (int64_t j = 0; j < kTile; j += 8) {
+        for (int64_t i = 0; i < kTile; i += 8)
+          transpose_8x8(d + i * dn + j, dn, s + i + j * sn, sn);
       }
       return;
     }
@@ -235,7 +242,8 @@ LAMINA_LOOP void load_2d_half(void* dst, const void* src, int64_t sm, int64_t sn
   }
 }
 
-// ---- Conversion, iota, fill ----------------------------------------------------------------------
+// ---- Conversion, iota, fill
+// ----------------------------------------------------------------------
 
 // C's conversion where C defines one; elsewhere the low bits of the integer part.
 template <class To, class From>
@@ -331,7 +339,8 @@ LAMINA_LOOP void fill_loop(void* dst, const void* const* src, int64_t n) {
   load_same<T>(dst, src[0], 0, n);
 }
 
-// ---- Table ---------------------------------------------------------------------------------------
+// ---- Table
+// ---------------------------------------------------------------------------------------
 
 template <class T>
 inline constexpr int kIndexOf = static_cast<int>(DtypeOf<T>::value);
@@ -378,19 +387,31 @@ inline void fill_copies(BlockTable& table) {
     switch (static_cast<Dtype>(d)) {
       case Dtype::bool_:
       case Dtype::uint8:
-      case Dtype::int8: fill_copies_same<uint8_t>(table, d); break;
+      case Dtype::int8:
+        fill_copies_same<uint8_t>(table, d);
+        break;
       case Dtype::uint16:
-      case Dtype::int16: fill_copies_same<uint16_t>(table, d); break;
-      case Dtype::float16: fill_copies_half<Half>(table, d); break;
-      case Dtype::bfloat16: fill_copies_half<Brain>(table, d); break;
+      case Dtype::int16:
+        fill_copies_same<uint16_t>(table, d);
+        break;
+      case Dtype::float16:
+        fill_copies_half<Half>(table, d);
+        break;
+      case Dtype::bfloat16:
+        fill_copies_half<Brain>(table, d);
+        break;
       case Dtype::uint32:
       case Dtype::int32:
-      case Dtype::float32: fill_copies_same<uint32_t>(table, d); break;
-      default: fill_copies_same<uint64_t>(table, d); break;
+      case Dtype::float32:
+        fill_copies_same<uint32_t>(table, d);
+        break;
+      default:
+        fill_copies_same<uint64_t>(table, d);
+        break;
     }
   }
-  fill_casts<uint8_t, uint16_t, uint32_t, uint64_t, int8_t, int16_t, int32_t, int64_t, float, double,
-             Complex>(table);
+  fill_casts<uint8_t, uint16_t, uint32_t, uint64_t, int8_t, int16_t, int32_t, int64_t, float,
+             double, Complex>(table);
 }
 
 }  // namespace lamina::cpu::LAMINA_ISA_NS

@@ -1,15 +1,16 @@
-// The parts of an instruction set's table. Each is its own unit, so that none takes long to compile.
+// The parts of an instruction set's table. Each is its own unit, so that none takes long to
+// compile.
 #pragma once
 
 #include "devices/cpu/blocks.h"
 
 namespace lamina::cpu {
 
-#define LAMINA_DECLARE_ISA(isa)                 \
-  namespace isa {                               \
-  void fill_float(BlockTable& table);           \
-  void fill_integer(BlockTable& table);         \
-  void fill_movement(BlockTable& table);        \
+#define LAMINA_DECLARE_ISA(isa)          \
+  namespace isa {                        \
+  void fill_float(BlockTable& table);    \
+  void fill_integer(BlockTable& table);  \
+  void fill_movement(BlockTable& table); \
   }
 LAMINA_DECLARE_ISA(baseline)
 LAMINA_DECLARE_ISA(avx2)

@@ -28,9 +28,9 @@ struct ResultOf<Guarded<T>> {
 
 template <class T>
 struct DtypeOf;
-#define LAMINA_DTYPE_OF(T, D) \
-  template <>                 \
-  struct DtypeOf<T> {         \
+#define LAMINA_DTYPE_OF(T, D)                \
+  template <>                                \
+  struct DtypeOf<T> {                        \
     static constexpr Dtype value = Dtype::D; \
   }
 LAMINA_DTYPE_OF(bool, bool_);

@@ -13,20 +13,35 @@ struct VectorOf {
 // How two values combine; the same text serves one value and a vector of them. A NaN stays.
 struct Sum {
   template <class T>
-  LAMINA_INLINE static T combine(T a, T b) { return a + b; }
+  LAMINA_INLINE static T combine(T a, T b) {
+    return a + b;
+  }
 };
 struct Product {
   template <class T>
-  LAMINA_INLINE static T combine(T a, T b) { return a * b; }
+  LAMINA_INLINE static T combine(T a, T b) {
+    return a * b;
+  }
 };
 struct Min {
   template <class T>
-  LAMINA_INLINE static T combine(T a, T b) { return ((b < a) | (b != b)) ? b : a; }
+  LAMINA_INLINE static T combine(T a, T b) {
+    return ((b < a) | (b != b)) ? b : a;
+  }
 };
 struct Max {
   template <class T>
-  LAMINA_INLINE static T combine(T a, T b) { return ((b > a) | (b != b)) ? b : a; }
+  LAMINA_INLINE static T combine(T a, T b) {
+    return ((b > a) | (b != b)) ? b : a;
+  }
 };
+
+template <class T>
+LAMINA_INLINE typename VectorOf<T>::type vector_at(const T* p) {
+  typename VectorOf<T>::type v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
 
 // Combines n > 0 contiguous elements: four vectors in flight, so that additions do not wait for one
 // another and rounding errors grow with n / (4 vectors) only.
@@ -34,27 +49,30 @@ template <class Op, class T>
 LAMINA_INLINE T reduce_run(const T* s, int64_t n) {
   using V = typename VectorOf<T>::type;
   constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(T));
-  int64_t i = 1;
-  T result = s[0];
-  if (n >= 4 * kLanes) {
-    V acc[4], x[4];
-    __builtin_memcpy(acc, s, sizeof acc);
-    for (i = 4 * kLanes; i + 4 * kLanes <= n; i += 4 * kLanes) {
-      __builtin_memcpy(x, s + i, sizeof x);
-      for (int k = 0; k < 4; ++k) acc[k] = Op::combine(acc[k], x[k]);
-    }
-    V all = Op::combine(Op::combine(acc[0], acc[1]), Op::combine(acc[2], acc[3]));
-    for (; i + kLanes <= n; i += kLanes) {
-      __builtin_memcpy(&x[0], s + i, sizeof(V));
-      all = Op::combine(all, x[0]);
-    }
-    T lanes[kLanes];
-    __builtin_memcpy(lanes, &all, sizeof lanes);
-    for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-      for (int64_t k = 0; k < width; ++k) lanes[k] = Op::combine(lanes[k], lanes[k + width]);
-    }
-    result = lanes[0];
+  if (n < kLanes) {
+    T result = s[0];
+    for (int64_t i = 1; i < n; ++i) result = Op::combine(result, s[i]);
+    return result;
   }
+  V a = vector_at(s);
+  int64_t i = kLanes;
+  if (n >= 4 * kLanes) {
+    V b = vector_at(s + kLanes), c = vector_at(s + 2 * kLanes), d = vector_at(s + 3 * kLanes);
+    for (i = 4 * kLanes; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      a = Op::combine(a, vector_at(s + i));
+      b = Op::combine(b, vector_at(s + i + kLanes));
+      c = Op::combine(c, vector_at(s + i + 2 * kLanes));
+      d = Op::combine(d, vector_at(s + i + 3 * kLanes));
+    }
+    a = Op::combine(Op::combine(a, b), Op::combine(c, d));
+  }
+  for (; i + kLanes <= n; i += kLanes) a = Op::combine(a, vector_at(s + i));
+  T lanes[kLanes];
+  __builtin_memcpy(lanes, &a, sizeof lanes);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t k = 0; k < width; ++k) lanes[k] = Op::combine(lanes[k], lanes[k + width]);
+  }
+  T result = lanes[0];
   for (; i < n; ++i) result = Op::combine(result, s[i]);
   return result;
 }
@@ -67,25 +85,36 @@ LAMINA_LOOP void reduce_rows_loop(void* acc, const void* src, int64_t m, int64_t
   for (int64_t i = 0; i < m; ++i) a[i] = Op::combine(a[i], reduce_run<Op>(s + i * n, n));
 }
 
+// acc[j] with rows 0 .. kRows - 1 of s, pairwise.
+template <class Op, int kRows, class T>
+LAMINA_INLINE void reduce_cols_step(T* acc, const T* s, int64_t n) {
+  constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(T));
+  auto merged = [](auto at, const T* p, [[maybe_unused]] int64_t n) {
+    if constexpr (kRows == 1) return at(p);
+    if constexpr (kRows == 4) {
+      return Op::combine(Op::combine(at(p), at(p + n)), Op::combine(at(p + 2 * n), at(p + 3 * n)));
+    }
+  };
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) {
+    auto v =
+        Op::combine(vector_at(acc + j), merged([](const T* p) { return vector_at(p); }, s + j, n));
+    __builtin_memcpy(acc + j, &v, sizeof v);
+  }
+  for (; j < n; ++j) acc[j] = Op::combine(acc[j], merged([](const T* p) { return *p; }, s + j, n));
+}
+
 template <class Op, class T>
 LAMINA_LOOP void reduce_cols_loop(void* acc, const void* src, int64_t m, int64_t n) {
   auto* a = static_cast<T*>(acc);
   auto* s = static_cast<const T*>(src);
   int64_t i = 0;
-  for (; i + 4 <= m; i += 4, s += 4 * n) {
-    LAMINA_LANES
-    for (int64_t j = 0; j < n; ++j) {
-      T low = Op::combine(s[j], s[j + n]), high = Op::combine(s[j + 2 * n], s[j + 3 * n]);
-      a[j] = Op::combine(a[j], Op::combine(low, high));
-    }
-  }
-  for (; i < m; ++i, s += n) {
-    LAMINA_LANES
-    for (int64_t j = 0; j < n; ++j) a[j] = Op::combine(a[j], s[j]);
-  }
+  for (; i + 4 <= m; i += 4, s += 4 * n) reduce_cols_step<Op, 4>(a, s, n);
+  for (; i < m; ++i, s += n) reduce_cols_step<Op, 1>(a, s, n);
 }
 
-// ---- complex64 -----------------------------------------------------------------------------------
+// ---- complex64
+// -----------------------------------------------------------------------------------
 
 struct ComplexSum {
   LAMINA_INLINE static C64 combine(C64 a, C64 b) { return a + b; }
@@ -124,7 +153,8 @@ LAMINA_LOOP void reduce_cols_complex(void* acc, const void* src, int64_t m, int6
   }
 }
 
-// ---- Positions of extremes -----------------------------------------------------------------------
+// ---- Positions of extremes
+// -----------------------------------------------------------------------
 
 // Whether v takes the place of the best so far: strictly better, or the first NaN.
 template <bool kLargest, class T>
@@ -139,8 +169,8 @@ LAMINA_INLINE bool same(T a, T b) {
 
 // The extreme first, by vectors; its position after, and only where it is needed.
 template <bool kLargest, class T>
-LAMINA_LOOP void arg_rows_loop(void* best, uint32_t* index, const void* src, int64_t base, int64_t m,
-                               int64_t n) {
+LAMINA_LOOP void arg_rows_loop(void* best, uint32_t* index, const void* src, int64_t base,
+                               int64_t m, int64_t n) {
   constexpr int64_t kRun = 64;
   auto* b = static_cast<T*>(best);
   auto* s = static_cast<const T*>(src);
@@ -163,8 +193,8 @@ LAMINA_LOOP void arg_rows_loop(void* best, uint32_t* index, const void* src, int
   }
 }
 template <bool kLargest, class T>
-LAMINA_LOOP void arg_cols_loop(void* best, uint32_t* index, const void* src, int64_t base, int64_t m,
-                               int64_t n) {
+LAMINA_LOOP void arg_cols_loop(void* best, uint32_t* index, const void* src, int64_t base,
+                               int64_t m, int64_t n) {
   auto* b = static_cast<T*>(best);
   auto* s = static_cast<const T*>(src);
   for (int64_t i = 0; i < m; ++i, s += n) {
@@ -195,7 +225,8 @@ LAMINA_LOOP void arg_complex(void* best, uint32_t* index, const void* src, int64
   }
 }
 
-// ---- Table ---------------------------------------------------------------------------------------
+// ---- Table
+// ---------------------------------------------------------------------------------------
 
 template <class Op, class T>
 void fill_reduce(BlockTable& table, ReduceOp op, int d) {

@@ -50,7 +50,8 @@ Complex complex_power(Complex x, Complex y) noexcept {
   return to(std::pow(Wide(from(x)), Wide(from(y))));
 }
 Complex complex_logaddexp(Complex x, Complex y) noexcept {
-  if (std::isnan(x.re) || std::isnan(x.im) || std::isnan(y.re) || std::isnan(y.im)) return {NAN, NAN};
+  if (std::isnan(x.re) || std::isnan(x.im) || std::isnan(y.re) || std::isnan(y.im))
+    return {NAN, NAN};
   bool swap = x.re < y.re || (x.re == y.re && x.im < y.im);
   Wide high(from(swap ? y : x)), low(from(swap ? x : y));
   if (low.real() == -std::numeric_limits<double>::infinity()) return to(high);

@@ -8,10 +8,10 @@ struct Complex {
   float re, im;
 };
 
-#define LAMINA_COMPLEX_UNARY(apply)                                                          \
-  apply(exp) apply(log) apply(log2) apply(log10) apply(log1p) apply(sqrt) apply(sin)         \
-  apply(cos) apply(tan) apply(sinh) apply(cosh) apply(tanh) apply(arcsin) apply(arccos)      \
-  apply(arctan) apply(arcsinh) apply(arccosh) apply(arctanh)
+#define LAMINA_COMPLEX_UNARY(apply)                                                             \
+  apply(exp) apply(log) apply(log2) apply(log10) apply(log1p) apply(sqrt) apply(sin) apply(cos) \
+      apply(tan) apply(sinh) apply(cosh) apply(tanh) apply(arcsin) apply(arccos) apply(arctan)  \
+          apply(arcsinh) apply(arccosh) apply(arctanh)
 #define LAMINA_DECLARE(name) Complex complex_##name(Complex x) noexcept;
 LAMINA_COMPLEX_UNARY(LAMINA_DECLARE)
 #undef LAMINA_DECLARE

@@ -18,6 +18,10 @@
 #define LAMINA_INLINE __attribute__((always_inline)) inline
 
 #if defined(__clang__)
+// Bools are joined by & and | on purpose (no branch), and not every lane has a vector form.
+#pragma clang diagnostic ignored "-Wbitwise-instead-of-logical"
+#pragma clang diagnostic ignored "-Wbitwise-conditional-parentheses"
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define LAMINA_LANES _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define LAMINA_LANES _Pragma("GCC ivdep")
@@ -130,7 +134,8 @@ LAMINA_INLINE T horner(T x, T c0, T c1, C... rest) {
   return fma(horner(x, c1, rest...), x, c0);
 }
 
-// ---- Arithmetic ----------------------------------------------------------------------------------
+// ---- Arithmetic
+// ----------------------------------------------------------------------------------
 
 template <Integer T>
 LAMINA_INLINE Lane<T> operator+(Lane<T> a, Lane<T> b) {
@@ -153,15 +158,25 @@ LAMINA_INLINE Lane<T> operator-(Lane<T> a) {
   return {static_cast<T>(W{0} - static_cast<W>(a.v))};
 }
 template <Floating T>
-LAMINA_INLINE Lane<T> operator+(Lane<T> a, Lane<T> b) { return {a.v + b.v}; }
+LAMINA_INLINE Lane<T> operator+(Lane<T> a, Lane<T> b) {
+  return {a.v + b.v};
+}
 template <Floating T>
-LAMINA_INLINE Lane<T> operator-(Lane<T> a, Lane<T> b) { return {a.v - b.v}; }
+LAMINA_INLINE Lane<T> operator-(Lane<T> a, Lane<T> b) {
+  return {a.v - b.v};
+}
 template <Floating T>
-LAMINA_INLINE Lane<T> operator*(Lane<T> a, Lane<T> b) { return {a.v * b.v}; }
+LAMINA_INLINE Lane<T> operator*(Lane<T> a, Lane<T> b) {
+  return {a.v * b.v};
+}
 template <Floating T>
-LAMINA_INLINE Lane<T> operator/(Lane<T> a, Lane<T> b) { return {a.v / b.v}; }
+LAMINA_INLINE Lane<T> operator/(Lane<T> a, Lane<T> b) {
+  return {a.v / b.v};
+}
 template <Floating T>
-LAMINA_INLINE Lane<T> operator-(Lane<T> a) { return {-a.v}; }
+LAMINA_INLINE Lane<T> operator-(Lane<T> a) {
+  return {-a.v};
+}
 
 // NumPy's bool arithmetic: + is or, * is and; - is exclusive or.
 LAMINA_INLINE Bool operator+(Bool a, Bool b) { return {static_cast<uint8_t>(a.v | b.v)}; }
@@ -175,7 +190,8 @@ LAMINA_INLINE C64 operator*(C64 a, C64 b) {
 }
 LAMINA_INLINE C64 operator-(C64 a) { return {{-a.v.re, -a.v.im}}; }
 
-// ---- Selection and comparison --------------------------------------------------------------------
+// ---- Selection and comparison
+// --------------------------------------------------------------------
 
 template <class T>
 LAMINA_INLINE Lane<T> select(Bool c, Lane<T> a, Lane<T> b) {
@@ -188,10 +204,10 @@ LAMINA_INLINE Lane<T> select(Bool c, Lane<T> a, Lane<T> b) {
 
 template <class T>
 concept Ordered = Number<T> || __is_same(T, bool);
-#define LAMINA_COMPARE(name, op)                      \
-  template <Ordered T>                                \
-  LAMINA_INLINE Bool name(Lane<T> a, Lane<T> b) {     \
-    return truth(a.v op b.v);                         \
+#define LAMINA_COMPARE(name, op)                  \
+  template <Ordered T>                            \
+  LAMINA_INLINE Bool name(Lane<T> a, Lane<T> b) { \
+    return truth(a.v op b.v);                     \
   }
 LAMINA_COMPARE(less, <)
 LAMINA_COMPARE(less_equal, <=)
@@ -210,9 +226,7 @@ LAMINA_INLINE Bool less_equal(C64 a, C64 b) {
 }
 LAMINA_INLINE Bool greater(C64 a, C64 b) { return less(b, a); }
 LAMINA_INLINE Bool greater_equal(C64 a, C64 b) { return less_equal(b, a); }
-LAMINA_INLINE Bool equal(C64 a, C64 b) {
-  return truth((a.v.re == b.v.re) & (a.v.im == b.v.im));
-}
+LAMINA_INLINE Bool equal(C64 a, C64 b) { return truth((a.v.re == b.v.re) & (a.v.im == b.v.im)); }
 LAMINA_INLINE Bool not_equal(C64 a, C64 b) {
   return truth((a.v.re != b.v.re) | (a.v.im != b.v.im));
 }
@@ -293,9 +307,13 @@ LAMINA_INLINE Lane<T> minimum(Lane<T> a, Lane<T> b) {
   return {a.v != a.v ? a.v : m};
 }
 template <Integer T>
-LAMINA_INLINE Lane<T> maximum(Lane<T> a, Lane<T> b) { return {a.v > b.v ? a.v : b.v}; }
+LAMINA_INLINE Lane<T> maximum(Lane<T> a, Lane<T> b) {
+  return {a.v > b.v ? a.v : b.v};
+}
 template <Integer T>
-LAMINA_INLINE Lane<T> minimum(Lane<T> a, Lane<T> b) { return {a.v < b.v ? a.v : b.v}; }
+LAMINA_INLINE Lane<T> minimum(Lane<T> a, Lane<T> b) {
+  return {a.v < b.v ? a.v : b.v};
+}
 LAMINA_INLINE Bool maximum(Bool a, Bool b) { return a + b; }
 LAMINA_INLINE Bool minimum(Bool a, Bool b) { return a * b; }
 LAMINA_INLINE C64 maximum(C64 a, C64 b) {

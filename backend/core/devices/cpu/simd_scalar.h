@@ -10,7 +10,8 @@
 
 namespace lamina::cpu::LAMINA_ISA_NS {
 
-// ---- Unsupported ---------------------------------------------------------------------------------
+// ---- Unsupported
+// ---------------------------------------------------------------------------------
 
 // The least specialised overload: taken only where no other fits.
 #define LAMINA_FALLBACK(name)            \
@@ -18,37 +19,46 @@ namespace lamina::cpu::LAMINA_ISA_NS {
   LAMINA_INLINE Unsupported name(A...) { \
     return {};                           \
   }
-#define LAMINA_FALLBACKS(apply)                                                                  \
-  apply(exp) apply(expm1) apply(sigmoid) apply(tanh) apply(sinh) apply(cosh) apply(log)          \
-  apply(log2) apply(log10) apply(log1p) apply(logaddexp) apply(arcsinh) apply(arccosh)           \
-  apply(arctanh) apply(sin) apply(cos) apply(tan) apply(arcsin) apply(arccos) apply(arctan)      \
-  apply(arctan2) apply(erf) apply(erfinv) apply(power) apply(abs) apply(floor) apply(ceil)       \
-  apply(trunc) apply(round) apply(sqrt) apply(rsqrt) apply(reciprocal) apply(sign)               \
-  apply(floor_divide) apply(remainder) apply(bitwise_and) apply(bitwise_or) apply(bitwise_xor)   \
-  apply(bitwise_invert) apply(left_shift) apply(right_shift) apply(logical_not)                  \
-  apply(logical_and) apply(logical_or) apply(logical_xor) apply(conjugate) apply(real)           \
-  apply(imag) apply(degrees) apply(radians) apply(maximum) apply(minimum) apply(select)
+#define LAMINA_FALLBACKS(apply)                                                                   \
+  apply(exp) apply(expm1) apply(sigmoid) apply(tanh) apply(sinh) apply(cosh) apply(log)           \
+      apply(log2) apply(log10) apply(log1p) apply(logaddexp) apply(arcsinh) apply(arccosh)        \
+          apply(arctanh) apply(sin) apply(cos) apply(tan) apply(arcsin) apply(arccos)             \
+              apply(arctan) apply(arctan2) apply(erf) apply(erfinv) apply(power) apply(abs)       \
+                  apply(floor) apply(ceil) apply(trunc) apply(round) apply(sqrt) apply(rsqrt)     \
+                      apply(reciprocal) apply(sign) apply(floor_divide) apply(remainder)          \
+                          apply(bitwise_and) apply(bitwise_or) apply(bitwise_xor)                 \
+                              apply(bitwise_invert) apply(left_shift) apply(right_shift)          \
+                                  apply(logical_not) apply(logical_and) apply(logical_or)         \
+                                      apply(logical_xor) apply(conjugate) apply(real) apply(imag) \
+                                          apply(degrees) apply(radians) apply(maximum)            \
+                                              apply(minimum) apply(select)
 LAMINA_FALLBACKS(LAMINA_FALLBACK)
 #undef LAMINA_FALLBACKS
 #undef LAMINA_FALLBACK
 template <class T>
-  requires(!Traits<T>::floating)
-LAMINA_INLINE Unsupported operator/(Lane<T>, Lane<T>) {
-  return {};
-}
+requires(!Traits<T>::floating) LAMINA_INLINE Unsupported operator/(Lane<T>, Lane<T>) { return {}; }
 LAMINA_INLINE Unsupported operator/(Bool, Bool) { return {}; }
 LAMINA_INLINE Unsupported operator-(Bool) { return {}; }
 
-// ---- Integers and bool ---------------------------------------------------------------------------
+// ---- Integers and bool
+// ---------------------------------------------------------------------------
 
 template <Integer T>
-LAMINA_INLINE Lane<T> bitwise_and(Lane<T> a, Lane<T> b) { return {static_cast<T>(a.v & b.v)}; }
+LAMINA_INLINE Lane<T> bitwise_and(Lane<T> a, Lane<T> b) {
+  return {static_cast<T>(a.v & b.v)};
+}
 template <Integer T>
-LAMINA_INLINE Lane<T> bitwise_or(Lane<T> a, Lane<T> b) { return {static_cast<T>(a.v | b.v)}; }
+LAMINA_INLINE Lane<T> bitwise_or(Lane<T> a, Lane<T> b) {
+  return {static_cast<T>(a.v | b.v)};
+}
 template <Integer T>
-LAMINA_INLINE Lane<T> bitwise_xor(Lane<T> a, Lane<T> b) { return {static_cast<T>(a.v ^ b.v)}; }
+LAMINA_INLINE Lane<T> bitwise_xor(Lane<T> a, Lane<T> b) {
+  return {static_cast<T>(a.v ^ b.v)};
+}
 template <Integer T>
-LAMINA_INLINE Lane<T> bitwise_invert(Lane<T> a) { return {static_cast<T>(~a.v)}; }
+LAMINA_INLINE Lane<T> bitwise_invert(Lane<T> a) {
+  return {static_cast<T>(~a.v)};
+}
 LAMINA_INLINE Bool bitwise_and(Bool a, Bool b) { return a * b; }
 LAMINA_INLINE Bool bitwise_or(Bool a, Bool b) { return a + b; }
 LAMINA_INLINE Bool bitwise_xor(Bool a, Bool b) { return a - b; }
@@ -127,13 +137,17 @@ LAMINA_INLINE Lane<T> abs(Lane<T> x) {
   return x;
 }
 template <Integer T>
-LAMINA_INLINE Lane<T> sign(Lane<T> x) { return {static_cast<T>((x.v > 0) - (x.v < 0))}; }
+LAMINA_INLINE Lane<T> sign(Lane<T> x) {
+  return {static_cast<T>((x.v > 0) - (x.v < 0))};
+}
 LAMINA_INLINE Bool abs(Bool x) { return x; }
 LAMINA_INLINE Bool sign(Bool x) { return x; }
 
-#define LAMINA_IDENTITY(name)                              \
-  template <Integer T>                                     \
-  LAMINA_INLINE Lane<T> name(Lane<T> x) { return x; }      \
+#define LAMINA_IDENTITY(name)             \
+  template <Integer T>                    \
+  LAMINA_INLINE Lane<T> name(Lane<T> x) { \
+    return x;                             \
+  }                                       \
   LAMINA_INLINE Bool name(Bool x) { return x; }
 LAMINA_IDENTITY(floor)
 LAMINA_IDENTITY(ceil)
@@ -142,18 +156,16 @@ LAMINA_IDENTITY(round)
 #undef LAMINA_IDENTITY
 
 template <class T>
-  requires Ordered<T>
-LAMINA_INLINE Lane<T> conjugate(Lane<T> x) { return x; }
+requires Ordered<T> LAMINA_INLINE Lane<T> conjugate(Lane<T> x) { return x; }
 template <class T>
-  requires Ordered<T>
-LAMINA_INLINE Lane<T> real(Lane<T> x) { return x; }
+requires Ordered<T> LAMINA_INLINE Lane<T> real(Lane<T> x) { return x; }
 template <class T>
-  requires Ordered<T>
-LAMINA_INLINE Lane<T> imag(Lane<T>) { return {0}; }
+requires Ordered<T> LAMINA_INLINE Lane<T> imag(Lane<T>) { return {0}; }
 
-// ---- double --------------------------------------------------------------------------------------
+// ---- double
+// --------------------------------------------------------------------------------------
 
-#define LAMINA_LIBRARY(name, call)                                 \
+#define LAMINA_LIBRARY(name, call) \
   LAMINA_INLINE F64 name(F64 x) { return {__builtin_##call(x.v)}; }
 LAMINA_LIBRARY(exp, exp)
 LAMINA_LIBRARY(expm1, expm1)
@@ -202,7 +214,8 @@ LAMINA_INLINE F64 radians(F64 x) { return {x.v * 0.017453292519943296}; }
 LAMINA_INLINE F32 degrees(F32 x) { return {x.v * 57.2957795f}; }
 LAMINA_INLINE F32 radians(F32 x) { return {x.v * 0.0174532925f}; }
 
-// ---- Careful float -------------------------------------------------------------------------------
+// ---- Careful float
+// -------------------------------------------------------------------------------
 
 using CF32 = Careful<float>;
 LAMINA_INLINE F32 sin(CF32 x) { return {__builtin_sinf(x.v)}; }
@@ -213,7 +226,8 @@ LAMINA_INLINE F32 remainder(CF32 x, CF32 y) {
   return {static_cast<float>(remainder_double(x.v, y.v))};
 }
 
-// ---- complex64 -----------------------------------------------------------------------------------
+// ---- complex64
+// -----------------------------------------------------------------------------------
 
 #define LAMINA_CALL(name) \
   LAMINA_INLINE C64 name(C64 x) { return {complex_##name(x.v)}; }
