@@ -160,6 +160,23 @@ void tiny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, T* 
   }
 }
 
+void tiny_complex(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, complex64_t* c,
+                  int64_t ldc) {
+  const complex64_t* ap = static_cast<const complex64_t*>(a.data);
+  const complex64_t* bp = static_cast<const complex64_t*>(b.data);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      float re = 0, im = 0;
+      for (int64_t p = 0; p < k; ++p) {
+        complex64_t x = ap[i * a.row_stride + p * a.col_stride];
+        complex64_t y = bp[p * b.row_stride + j * b.col_stride];
+        re += x.real() * y.real() - x.imag() * y.imag();
+        im += x.real() * y.imag() + x.imag() * y.real();
+      }
+      c[i * ldc + j] = {re, im};
+    }
+}
+
 }  // namespace
 
 const GemmKernels& gemm_kernels() {
@@ -196,7 +213,8 @@ void gemm_own(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b,
 
 void gemm_tiny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
                int64_t ldc) {
-  if (a.dtype == Dtype::complex64) return gemm_complex(m, n, k, a, b, c, ldc);
+  if (a.dtype == Dtype::complex64)
+    return tiny_complex(m, n, k, a, b, static_cast<complex64_t*>(c), ldc);
   dispatch(a.dtype, [&](auto zero) {
     using S = decltype(zero);
     if constexpr (dtype_of<S> != Dtype::complex64) {
@@ -206,29 +224,6 @@ void gemm_tiny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b
       });
     }
   });
-}
-
-void gemm_complex(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
-                  int64_t ldc) {
-  // A complex array is two interleaved real ones; packing reads any stride, so each part is a
-  // factor.
-  auto part = [](const Factor& f, int which) {
-    return Factor{static_cast<const float*>(f.data) + which, Dtype::float32, 2 * f.row_stride,
-                  2 * f.col_stride};
-  };
-  if (m == 0 || n == 0) return;
-  const int64_t bytes = m * n * int64_t{sizeof(float)};
-  Scratch first(bytes), second(bytes);
-  float* out = static_cast<float*>(c);
-  for (int which = 0; which < 2; ++which) {
-    gemm_own(m, n, k, part(a, 0), part(b, which), first.as<float>(), n);
-    gemm_own(m, n, k, part(a, 1), part(b, 1 - which), second.as<float>(), n);
-    const float sign = which ? 1.0f : -1.0f;
-    for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j)
-        out[2 * (i * ldc + j) + which] =
-            first.as<float>()[i * n + j] + sign * second.as<float>()[i * n + j];
-  }
 }
 
 void gemm_skinny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,

@@ -28,13 +28,10 @@ struct Factor {
 void gemm_own(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
               int64_t ldc, bool accumulate = false);
 
-// The same for products so small that packing would cost more than the product.
+// The same for products so small that packing would cost more than the product; complex64 too,
+// whose compute dtype is its own.
 void gemm_tiny(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
                int64_t ldc);
-
-// The same for complex64: c is complex64 too.
-void gemm_complex(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, void* c,
-                  int64_t ldc);
 
 // The same where m is small and b contiguous along one of its axes: reads b once, at the speed of
 // memory. Floating dtypes only.

@@ -143,12 +143,56 @@ void product_few_columns(const Block& p, void* c, int64_t ldc) {
                   turned.as<char>() + (j * p.m + i) * size, static_cast<size_t>(size));
 }
 
+// Real and imaginary parts of a factor apart, row-major.
+void split_complex(const Factor& f, int64_t rows, int64_t cols, float* re, float* im) {
+  const complex64_t* src = static_cast<const complex64_t*>(f.data);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < cols; ++j) {
+      complex64_t v = src[i * f.row_stride + j * f.col_stride];
+      re[i * cols + j] = v.real();
+      im[i * cols + j] = v.imag();
+    }
+}
+
+// Four real products of the parts, over stretches of rows and of the summed axis that bound the
+// memory they take.
+void product_complex(const Block& p, complex64_t* c, int64_t ldc) {
+  const int64_t depth = std::min<int64_t>(p.k, 2048), step = std::min<int64_t>(p.m, 512);
+  Scratch b_parts(2 * depth * p.n * 4), a_parts(2 * step * depth * 4), sums(2 * step * p.n * 4);
+  float *b_re = b_parts.as<float>(), *b_im = b_re + depth * p.n;
+  float *a_re = a_parts.as<float>(), *a_im = a_re + step * depth;
+  float *c_re = sums.as<float>(), *c_im = c_re + step * p.n;
+  for (int64_t p0 = 0; p0 < p.k; p0 += depth) {
+    const int64_t kk = std::min(depth, p.k - p0);
+    split_complex(p.b.from(p0, 0), kk, p.n, b_re, b_im);
+    for (int64_t i0 = 0; i0 < p.m; i0 += step) {
+      const int64_t mm = std::min(step, p.m - i0);
+      auto add = [&](const float* a, const float* b, float* to, bool accumulate) {
+        product({{a, Dtype::float32, kk, 1}, {b, Dtype::float32, p.n, 1}, mm, p.n, kk}, to, p.n,
+                accumulate);
+      };
+      split_complex(p.a.from(i0, p0), mm, kk, a_re, a_im);
+      add(a_re, b_re, c_re, false);
+      add(a_re, b_im, c_im, false);
+      add(a_im, b_re, c_im, true);
+      for (int64_t j = 0; j < mm * kk; ++j) a_im[j] = -a_im[j];
+      add(a_im, b_im, c_re, true);
+      for (int64_t i = 0; i < mm; ++i)
+        for (int64_t j = 0; j < p.n; ++j) {
+          complex64_t v{c_re[i * p.n + j], c_im[i * p.n + j]};
+          complex64_t& to = c[(i0 + i) * ldc + j];
+          to = p0 ? to + v : v;
+        }
+    }
+  }
+}
+
 }  // namespace
 
 void product(const Block& p, void* c, int64_t ldc, bool accumulate) {
   if (!accumulate && p.m * p.n * p.k <= kTinyWork)
     return gemm_tiny(p.m, p.n, p.k, p.a, p.b, c, ldc);
-  if (is_complex(p.a.dtype)) return gemm_complex(p.m, p.n, p.k, p.a, p.b, c, ldc);
+  if (is_complex(p.a.dtype)) return product_complex(p, static_cast<complex64_t*>(c), ldc);
   if (is_floating(p.a.dtype) && !accumulate) {
     if (streams(p.m, p.n, p.k, p.a.dtype) && unit_stride(p.b))
       return gemm_skinny(p.m, p.n, p.k, p.a, p.b, c, ldc);
@@ -336,30 +380,56 @@ int64_t MatmulPlan::panel_rows() const {
   return std::max<int64_t>(1, std::min({fit, share, std::max<int64_t>(total, 1)}));
 }
 
-void run_panel(const MatmulPlan& plan, const void* a, const void* b, int64_t row0, int64_t rows,
-               void* out, int64_t out_row_stride) {
-  if (rows <= 0 || plan.n == 0) return;
-  const int64_t in_size = itemsize(plan.dtype), out_size = itemsize(plan.out_dtype);
+namespace {
+
+// run_panel with the result in `result` instead of the plan's dtype.
+void panel_as(const MatmulPlan& plan, Dtype result, const void* a, const void* b, int64_t row0,
+              int64_t rows, void* out, int64_t out_row_stride) {
+  const int64_t in_size = itemsize(plan.dtype), out_size = itemsize(result);
   int64_t item = row0 / plan.m, i = row0 % plan.m;
   char* to = static_cast<char*>(out);
   BatchOffset at = batch_offset(plan, item);
-  const size_t last = plan.batch.size() - 1;
-  while (rows > 0) {
+  for (;;) {
     int64_t count = std::min(rows, plan.m - i);
     Factor fa = factor_a(plan, static_cast<const char*>(a) + at.a * in_size).from(i, 0);
     Factor fb = factor_b(plan, static_cast<const char*>(b) + at.b * in_size);
-    product_to({fa, fb, count, plan.n, plan.k}, plan.compute, plan.out_dtype, to, out_row_stride);
+    product_to({fa, fb, count, plan.n, plan.k}, plan.compute, result, to, out_row_stride);
     to += count * out_row_stride * out_size;
     rows -= count;
     i = 0;
     ++item;
-    if (rows <= 0) break;
-    if (item % plan.batch[last] == 0) {
+    if (rows <= 0) return;
+    if (item % plan.batch.back() == 0) {
       at = batch_offset(plan, item);
     } else {
-      at.a += plan.a_batch[last];
-      at.b += plan.b_batch[last];
+      at.a += plan.a_batch.back();
+      at.b += plan.b_batch.back();
     }
+  }
+}
+
+}  // namespace
+
+void run_panel(const MatmulPlan& plan, const void* a, const void* b, int64_t row0, int64_t rows,
+               void* out, int64_t out_row_stride) {
+  if (rows <= 0 || plan.n == 0) return;
+  if (same_bits(plan.compute, plan.out_dtype) || rows <= plan.m || plan.k == 0)
+    return panel_as(plan, plan.out_dtype, a, b, row0, rows, out, out_row_stride);
+  // Many small products: rounded together.
+  const int64_t size = itemsize(plan.compute), out_size = itemsize(plan.out_dtype);
+  const int64_t step = std::max<int64_t>(64, 4 * kPanelBytes / (plan.n * size));
+  Scratch sums(std::min(step, rows) * plan.n * size);
+  for (int64_t r = 0; r < rows; r += step) {
+    const int64_t count = std::min(step, rows - r);
+    panel_as(plan, plan.compute, a, b, row0 + r, count, sums.as<char>(), plan.n);
+    char* to = static_cast<char*>(out) + r * out_row_stride * out_size;
+    if (out_row_stride == plan.n) {
+      store_product(to, plan.out_dtype, sums.as<char>(), count * plan.n);
+      continue;
+    }
+    for (int64_t i = 0; i < count; ++i)
+      store_product(to + i * out_row_stride * out_size, plan.out_dtype,
+                    sums.as<char>() + i * plan.n * size, plan.n);
   }
 }
 
