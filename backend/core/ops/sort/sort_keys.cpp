@@ -118,7 +118,8 @@ struct Wide64 {
   }
 };
 
-// Keys below the pivot come first; returns how many. Whole vectors are stored on either side: what
+// Keys below the pivot come first; returns how many. Either side keeps its order, which the radix
+// sort of part of the bits relies on. Whole vectors are stored on either side: what
 // a store writes too much is overwritten later or, in keys, has been read already.
 template <class Wide, class K>
 LAMINA_AVX512 int64_t partition_wide(K* keys, K* scratch, int64_t n, K pivot) {
@@ -155,8 +156,17 @@ int64_t partition_below(K* keys, K* scratch, int64_t n, K pivot) {
     return partition_wide<std::conditional_t<sizeof(K) == 4, Wide32, Wide64>>(keys, scratch, n,
                                                                               pivot);
 #endif
-  (void)scratch;
-  return std::partition(keys, keys + n, [pivot](K key) { return key < pivot; }) - keys;
+  int64_t low = 0, high = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    K key = keys[i];
+    bool below = key < pivot;
+    keys[low] = key;
+    scratch[high] = key;
+    low += below;
+    high += !below;
+  }
+  std::copy_n(scratch, high, keys + low);
+  return low;
 }
 
 template <class K>
