@@ -135,7 +135,9 @@ bool tracing();
 // Tells make_node where the program is; set by the recorder's binding, else nullptr.
 using OriginHook = uint32_t (*)();
 extern std::atomic<OriginHook> origin_hook;
-// While one lives, nodes built on this thread take this origin (backward nodes: their forward's).
+// Set in the origin of a node that a derivative rule built; the rest is its forward node's origin.
+inline constexpr uint32_t kBackward = 1u << 31;
+// While one lives, nodes built on this thread take this origin.
 class OriginScope {
  public:
   explicit OriginScope(uint32_t origin);

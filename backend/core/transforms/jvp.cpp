@@ -64,7 +64,7 @@ std::pair<Arrays, Arrays> jvp(const Function& f, const Arrays& primals, const Ar
   for (size_t i = 0; i < tracers.size(); ++i) t[tracers[i].node()] = astype(tangents[i], primals[i].dtype());
   for (Node* n : nodes_between(tracers, outputs, Cut::forward)) {
     if (t.count(n) || n->leaf()) continue;
-    OriginScope at(n->origin);
+    OriginScope at(n->origin ? n->origin | kBackward : 0);
     if (n->primitive->kind == Kind::custom) {
       custom_tangents(n, t, bundles);
       continue;

@@ -28,7 +28,7 @@ class Reverse {
       if (it == cotangents_.end()) continue;
       Array ct = it->second;
       if (!is_source(n)) cotangents_.erase(it);
-      OriginScope at(n->origin);
+      OriginScope at(n->origin ? n->origin | kBackward : 0);
       step(n, ct);
     }
   }

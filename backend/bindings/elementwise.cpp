@@ -1,0 +1,94 @@
+// Functions of the elementwise family: one loop over the registry, one parser for all arities.
+#include "base/error.h"
+#include "convert.h"
+#include "graph/primitive.h"
+#include "module.h"
+#include "ops/ops.h"
+
+namespace lamina::python {
+
+namespace {
+
+struct Function {
+  PyMethodDef def;
+  std::string name, doc;
+  uint16_t formula;
+  int arity;
+};
+
+const Function& function_of(PyObject* self) {
+  return *static_cast<Function*>(PyCapsule_GetPointer(self, "lamina.function"));
+}
+
+// Positional inputs named a, b, c may also come by keyword; `stream` is accepted everywhere.
+int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* names, PyObject** in) {
+  if (count > f.arity + 1) {
+    PyErr_Format(PyExc_TypeError, "%s: takes %d arrays, got %zd arguments", f.name.c_str(), f.arity, count);
+    return -1;
+  }
+  for (int i = 0; i < f.arity; ++i) in[i] = i < count ? args[i] : nullptr;
+  Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
+  static const char* letters[] = {"a", "b", "c"};
+  for (Py_ssize_t k = 0; k < keywords; ++k) {
+    PyObject* name = PyTuple_GET_ITEM(names, k);
+    if (PyUnicode_CompareWithASCIIString(name, "stream") == 0) continue;
+    bool known = false;
+    for (int i = 0; i < f.arity; ++i)
+      if (PyUnicode_CompareWithASCIIString(name, letters[i]) == 0) {
+        in[i] = args[count + k];
+        known = true;
+      }
+    if (!known) {
+      PyErr_Format(PyExc_TypeError, "%s: unexpected keyword %R", f.name.c_str(), name);
+      return -1;
+    }
+  }
+  for (int i = 0; i < f.arity; ++i)
+    if (!in[i]) {
+      PyErr_Format(PyExc_TypeError, "%s: needs %d arrays", f.name.c_str(), f.arity);
+      return -1;
+    }
+  return 0;
+}
+
+PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  const Function& f = function_of(self);
+  PyObject* in[3];
+  if (parse(f, args, count, names, in) < 0) return nullptr;
+  return guarded([&]() -> PyObject* {
+    // Scalars adapt to the first array among the inputs; of select, the condition does not count.
+    int first = f.arity == 3 ? 1 : 0;
+    const Array* like = nullptr;
+    for (int i = first; i < f.arity && !like; ++i)
+      if (is_array(in[i])) like = &array_of(in[i]);
+    Arrays x;
+    x.reserve(static_cast<size_t>(f.arity));
+    for (int i = 0; i < f.arity; ++i) {
+      if (is_array(in[i])) {
+        x.push_back(array_of(in[i]));
+        continue;
+      }
+      Array s = weak_scalar(in[i], i < first ? nullptr : like);
+      x.push_back(s ? s : to_array(in[i]));
+    }
+    return wrap(elementwise(f.formula, std::move(x)));
+  });
+}
+
+}  // namespace
+
+void init_elementwise(py::module_& m) {
+  for (const Primitive* p : registry()) {
+    if (p->kind != Kind::elementwise) continue;
+    const Formula& formula = formulas()[static_cast<size_t>(p->formula)];
+    auto* f = new Function{{}, p->name == "select" ? "where" : p->name, p->doc, static_cast<uint16_t>(p->formula), formula.arity};
+    static const char* inputs[] = {"", "a, /, ", "a, b, /, ", "a, b, c, /, "};
+    f->doc = f->name + "(" + inputs[formula.arity] + "*, stream=None)\n--\n\n" + p->doc;
+    f->def = {f->name.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(call)),
+              METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
+    py::object self = py::reinterpret_steal<py::object>(PyCapsule_New(f, "lamina.function", nullptr));
+    m.attr(f->name.c_str()) = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&f->def, self.ptr(), nullptr));
+  }
+}
+
+}  // namespace lamina::python

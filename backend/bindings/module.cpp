@@ -1,0 +1,15 @@
+#include "module.h"
+
+PYBIND11_MODULE(_core, m) {
+  using namespace lamina::python;
+  m.doc() = "lamina's compiled core: arrays, operations, transforms, evaluation, recording.";
+  init_errors(m);
+  init_dtypes(m);
+  init_array_type(m);
+  init_elementwise(m);
+  init_ops(m);
+  init_methods(m);
+  init_transforms(m);
+  init_runtime(m);
+  init_trace(m);
+}
