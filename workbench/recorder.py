@@ -178,8 +178,9 @@ class Recorder:
             self._to_sink(lambda sink: sink.events(events, self._dropped))
 
     def _describe_plans(self, events: Events) -> None:
-        named = events[np.isin(events["kind"], (EVAL, PLAN, LAUNCH))]["a"]
-        for plan_id in np.unique(named).tolist():
+        kinds = events["kind"]
+        named = events["a"][(kinds == EVAL) | (kinds == PLAN) | (kinds == LAUNCH)]
+        for plan_id in sorted(set(named.tolist())):  # np.unique would import half of NumPy first
             if plan_id in self._plans or plan_id in self._missing:
                 continue
             try:
@@ -193,7 +194,7 @@ class Recorder:
 
     def _look_up_origins(self, events: Events) -> None:
         found = events[events["kind"] == EVAL]["d"]
-        for list_id in np.unique(found).tolist():
+        for list_id in sorted(set(found.tolist())):
             if list_id > 0 and list_id not in self._origin_lists:
                 self._look_up(list_id)
 

@@ -67,8 +67,8 @@ class PeakPart:
 class Peak:
     """The moment of most live bytes; ``parts`` add up to ``bytes``, biggest first.
 
-    ``predicted`` is what the plan running at that moment announced for its arena and outputs
-    (None outside an evaluation).
+    ``predicted`` is what was live when the evaluation of that moment began, and what its plan
+    announced to need beside it (None outside an evaluation).
     """
 
     t: int
@@ -384,8 +384,13 @@ def _peak(
         launch=known_launch,
         parts=tuple(parts),
         by_category=dict(sorted(sums.items(), key=lambda item: -item[1])),
-        predicted=plan.memory.arena_bytes + plan.memory.output_bytes if plan else None,
+        predicted=_predicted(during, plan, times, active) if during and plan else None,
     )
+
+
+def _predicted(run: Run, plan: Plan, times: Column, active: Column) -> int:
+    before = max(int(np.searchsorted(times, run.t0, side="left")) - 1, 0)
+    return int(active[before]) + plan.memory.arena_bytes + plan.memory.output_bytes
 
 
 def _run_at(recording: Recording, t: int, thread: int | None = None) -> Run | None:

@@ -1,0 +1,110 @@
+"""Profiles of real evaluations: what the workbench says against what the engine did."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lamina.core as mx
+import numpy as np
+import pytest
+from lamina.workbench import Recording, analysis, profile
+
+
+def loss(w: Any, x: Any) -> Any:
+    h = mx.tanh(x @ w)
+    return mx.mean(h * h + mx.exp(-h))
+
+
+@pytest.fixture(scope="module")
+def steps() -> Recording:
+    """Four training steps; parameters exist before, inputs come from NumPy."""
+    rng = np.random.default_rng(0)
+    w = mx.array(rng.normal(size=(64, 32)).astype(np.float32))
+    x = mx.array(rng.normal(size=(128, 64)).astype(np.float32))
+    mx.eval(w, x)
+    step = mx.value_and_grad(loss)
+    with profile("steps", ceilings=False) as p:
+        for _ in range(4):
+            value, gradient = step(w, x)
+            w = w - 0.1 * gradient
+            mx.eval(value, w)
+            del value, gradient
+    return p.recording
+
+
+def test_a_loop_plans_once(steps: Recording) -> None:
+    assert [run.outcome for run in steps.runs] == ["miss", "hit", "hit", "hit"]
+    assert steps.dropped == 0 and steps.missing_plans == ()
+
+
+def test_every_edge_is_explained(steps: Recording) -> None:
+    table = analysis.fusion(steps)
+    assert table.fused and table.unfused
+    assert table.unexplained == ()
+    assert {edge.reason for edge in table.unfused} <= set(steps.reasons)
+
+
+def test_launches_move_what_the_plan_promised(steps: Recording) -> None:
+    ledger = analysis.traffic(steps)
+    assert ledger.as_run == ledger.planned
+    assert ledger.ideal <= ledger.as_run < ledger.unfused
+
+
+def test_memory_adds_up_to_the_allocators_count(steps: Recording) -> None:
+    memory = analysis.memory(steps)
+    assert memory.residual == 0
+    assert np.array_equal(sum(memory.by_category.values()), memory.active)
+    assert memory.peak.bytes == sum(part.bytes for part in memory.peak.parts)
+    assert memory.peak.bytes <= steps.memory_end.peak
+    assert memory.peak.predicted == pytest.approx(memory.peak.bytes, rel=0.05)
+
+
+def test_nodes_know_their_lines(steps: Recording) -> None:
+    (plan,) = steps.plans.values()
+    here = os.path.basename(__file__)
+    built = [node for node in plan.nodes if node.kind in ("elementwise", "structured", "reduce")]
+    known = [steps.origin(plan.id, node.id) for node in built]
+    assert sum(o is not None and o.where.startswith(here) for o in known) >= 0.9 * len(known)
+    phases = {o.phase for o in known if o is not None}
+    assert {"forward", "backward"} <= phases
+
+
+def test_launch_times_lie_within_their_evaluation(steps: Recording) -> None:
+    t0, t1 = steps.window
+    for run in steps.runs:
+        assert t0 <= run.t0 <= run.t1 <= t1
+        assert run.launches
+        assert all(run.t0 <= launch.t0 <= launch.t1 <= run.t1 for launch in run.launches)
+
+
+def test_kernels_are_named_and_counted(steps: Recording) -> None:
+    rows = analysis.kernels(steps).rows
+    assert all(row.count == 4 for row in rows)
+    matmul = [row for row in rows if "matmul" in row.name]
+    assert sum(row.flops for row in matmul) >= 4 * 2 * 128 * 64 * 32
+
+
+def test_round_trip(steps: Recording, tmp_path: Path) -> None:
+    steps.save(tmp_path / "steps.lamina")
+    assert Recording.load(tmp_path / "steps.lamina").summary() == steps.summary()
+
+
+def test_summary_names_its_cost(steps: Recording) -> None:
+    assert "recording cost" in steps.summary()
+    assert steps.overhead.engine_ns > 0
+
+
+def test_failing_body_keeps_the_evaluations_before() -> None:
+    with pytest.raises(ValueError, match="mine"), profile(ceilings=False) as p:
+        mx.eval(mx.ones((4,)) + 1)
+        raise ValueError("mine")
+    assert len(p.recording.runs) == 1
+
+
+def test_nothing_is_recorded_outside() -> None:
+    mx.eval(mx.ones((8,)) * 3)
+    with profile(ceilings=False) as p:
+        pass
+    assert p.recording.runs == ()
