@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 # Most bytes of frames kept for late views; beyond it the oldest timeline rows are let go.
 MAX_KEPT_BYTES = 64 << 20
-WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+SHOWN_BELOW = "lamina: interactive view (needs a running kernel)"
 
 NO_BUNDLE = """
 export default { render({ el }) {
@@ -56,6 +56,7 @@ class View(anywidget.AnyWidget):
         self._kept_bytes = 0
         self._recording = recording
         self._twin: static.Twin | None = None
+        self._shown_live = False
         self._next = 0
         if recording is not None:
             self._keep(self._numbered(wire.encode_recording(recording)))
@@ -121,15 +122,33 @@ class View(anywidget.AnyWidget):
     def twin(self) -> static.Twin | None:
         """Text, HTML and PNG of the recording; None while it runs."""
         if self._twin is None and self._recording is not None:
-            self._twin = static.twin(self._recording, self.view)
+            self._twin = static.twin(self._recording, self.view, self.uid)
         return self._twin
 
+    def _ipython_display_(self) -> None:
+        """Show the view, and its static twin as an output of its own, which a live view hides.
+
+        Were both in one output, a host that knows widgets would show an error in place of the twin
+        when the notebook is opened again.  A view shown while it ran gets its twin when it is
+        shown again after ``finish``.
+        """
+        from IPython.display import display
+
+        twin = self.twin()
+        if twin is None or not self._shown_live:
+            data, metadata = super()._repr_mimebundle_() or ({}, {})
+            display({**data, "text/plain": SHOWN_BELOW}, metadata=metadata, raw=True)
+        if twin is not None:
+            display(twin.bundle(), raw=True)
+        self._shown_live = twin is None
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """View and twin in one bundle, for hosts that take no more than one."""
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is None:
             return None
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         twin = self.twin()
         if twin is None:
-            return {**data, "text/plain": "lamina: live view"}, metadata
+            return {**data, "text/plain": SHOWN_BELOW}, metadata
         return {**data, **twin.bundle()}, metadata

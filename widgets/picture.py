@@ -72,7 +72,7 @@ def draw(recording: Recording, view: str, max_bytes: int) -> bytes:
 
 def _png(figure: Figure, dpi: int) -> bytes:
     figure.dpi = dpi
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     out = io.BytesIO()

@@ -23,6 +23,7 @@ class Twin:
 
     recording: Recording
     view: str
+    uid: str = ""
 
     @cached_property
     def text(self) -> str:
@@ -50,14 +51,15 @@ class Twin:
 
     @cached_property
     def html(self) -> str:
-        """Script-free HTML: the picture above the tables."""
-        if self.png is None:
-            return self._tables
-        source = base64.b64encode(self.png).decode()
-        return (
-            f"<div><img alt='Fusion graph, memory and timeline of the recording' "
-            f"style='max-width:100%' src='data:image/png;base64,{source}'/>{self._tables}</div>"
-        )
+        """Script-free HTML: the picture above the tables; the class lets a live view hide it."""
+        picture = ""
+        if self.png is not None:
+            source = base64.b64encode(self.png).decode()
+            picture = (
+                "<img alt='Fusion graph, memory and timeline of the recording' "
+                f"style='max-width:100%' src='data:image/png;base64,{source}'/>"
+            )
+        return f"<div class='lamina-twin-{self.uid}'>{picture}{self._tables}</div>"
 
     def bundle(self) -> dict[str, str]:
         """Mime type to data, as ``_repr_mimebundle_`` gives it."""
@@ -67,6 +69,6 @@ class Twin:
         return data
 
 
-def twin(recording: Recording, view: str = "profile") -> Twin:
-    """The static twin of one view: ``profile`` is all three."""
-    return Twin(recording, view)
+def twin(recording: Recording, view: str = "profile", uid: str = "") -> Twin:
+    """The static twin of one view (``profile`` is all three); ``uid`` is that of the view."""
+    return Twin(recording, view, uid)

@@ -264,6 +264,7 @@ def encode_recording(recording: Recording, max_rows: int = 100_000) -> list[Fram
     # The analysis carries the memory timeline: its figures are the tested ones.
     kept = ~np.isin(recording.events["kind"], (ALLOC, FREE, ADOPT, BIND))
     stream.events(recording.events[kept], recording.dropped)
+    stream.flush()
     finish(stream, recording)
     stream.flush()
     return frames

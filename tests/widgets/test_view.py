@@ -115,6 +115,39 @@ def test_a_live_view_has_no_twin_until_it_is_finished(sent):
     assert "image/png" in bundle(view)
 
 
+@pytest.fixture
+def displayed(monkeypatch):
+    """Bundles shown in the cell."""
+    import IPython.display
+
+    bundles = []
+    show = lambda data, metadata=None, raw=False: bundles.append(set(data))
+    monkeypatch.setattr(IPython.display, "display", show)
+    return bundles
+
+
+TWIN = {"text/plain", "text/html", "image/png"}
+
+
+def test_the_twin_is_an_output_of_its_own(displayed):
+    view = ProfileView(recording(steps=2))
+    view._ipython_display_()
+    view._ipython_display_()
+    assert displayed == [{MIME, "text/plain"}, TWIN] * 2
+    assert f"lamina-twin-{view.uid}" in view.twin().html
+
+
+def test_a_view_shown_while_it_ran_gets_its_twin_afterwards(displayed, sent):
+    view = ProfileView()
+    view._ipython_display_()
+    assert displayed == [{MIME, "text/plain"}]
+    view.finish(recording(steps=2))
+    view._ipython_display_()
+    assert displayed[1:] == [TWIN]
+    view._ipython_display_()
+    assert displayed[2:] == [{MIME, "text/plain"}, TWIN]
+
+
 @pytest.mark.parametrize("engine", ["own", "auto"])
 def test_static_layout_points_down_and_keeps_boxes_apart(engine):
     sizes = [(1.0, 0.4)] * 7

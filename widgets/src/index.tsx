@@ -76,12 +76,23 @@ function connect(model: Model): { store: Store; stop: () => void } {
   };
 }
 
+/** The static twin, an output of its own, stands in only where no model is alive. */
+function hideTwin(uid: string): () => void {
+  const style = document.createElement("style");
+  const twin = `.lamina-twin-${CSS.escape(uid)}`;
+  style.textContent = `.jp-OutputArea-child:has(${twin}), ${twin} { display: none !important; }`;
+  document.head.appendChild(style);
+  return () => style.remove();
+}
+
 function initialize({ model }: { model: Model }) {
   const { store, stop } = connect(model);
   const uid = String(model.get("uid"));
   kStores.set(uid, store);
+  const unhide = hideTwin(uid);
   return () => {
     stop();
+    unhide();
     kStores.delete(uid);
   };
 }
@@ -94,8 +105,10 @@ function render({ model, el }: Context) {
   const root = document.createElement("div");
   root.className = "lam-root";
   root.style.setProperty("--lam-height", `${Number(model.get("height")) || 520}px`);
-  // Keys used here must not reach the notebook's own shortcuts.
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  // The notebook's shortcuts (Enter, A, B, ...) look at the focused element itself, not around it.
+  root.addEventListener("focusin", (event) => {
+    (event.target as Element).setAttribute("data-lm-suppress-shortcuts", "true");
+  });
   el.appendChild(root);
   const view = String(model.get("view") ?? "profile");
   const only = view === "profile" ? null : (view as Tab);

@@ -50,24 +50,45 @@ function useZoom(
       });
     behavior.current = zooming;
     select(element).call(zooming).on("dblclick.zoom", null);
+    let wide = element.clientWidth;
+    const resize = new ResizeObserver(() => {
+      const shift = (element.clientWidth - wide) / 2;
+      wide = element.clientWidth;
+      if (shift) move(state.camera.x + shift, state.camera.y, state.camera.k);
+    });
+    resize.observe(element);
     return () => {
+      resize.disconnect();
       select(element).on(".zoom", null);
     };
   }, []);
   return move;
 }
 
+const kMargin = 16;
+
+/** Keeps a scene larger than the canvas from leaving empty room at its edges. */
+function held(at: number, k: number, extent: number, room: number): number {
+  if (extent * k + 2 * kMargin <= room) return (room - extent * k) / 2;
+  return Math.min(kMargin, Math.max(room - kMargin - extent * k, at));
+}
+
 function fitted(built: Built, width: number, height: number, least: number): Parameters<Move> {
   const { scene } = built;
-  const margin = 16;
   const whole = Math.min(
-    (width - 2 * margin) / (scene.width || 1),
-    (height - 2 * margin) / (scene.height || 1),
+    (width - 2 * kMargin) / (scene.width || 1),
+    (height - 2 * kMargin) / (scene.height || 1),
   );
   const k = Math.max(least, Math.min(1, whole));
-  const x = (width - scene.width * k) / 2;
-  const y = scene.height * k < height ? (height - scene.height * k) / 2 : margin;
-  return [x, y, k];
+  // Where not all can be seen, begin with what comes first.
+  let first = scene.boxes[0];
+  for (const box of scene.boxes) if (!box.open && box.y < first.y) first = box;
+  const middle = first ? first.x + first.w / 2 : scene.width / 2;
+  return [
+    held(width / 2 - middle * k, k, scene.width, width),
+    held(kMargin, k, scene.height, height),
+    k,
+  ];
 }
 
 export function useCamera(
@@ -99,7 +120,10 @@ export function useCamera(
       const [x, y] = [box.x + box.w / 2, box.y + Math.min(box.h / 2, height / 2 / k)];
       const [sx, sy] = [x * state.camera.k + state.camera.x, y * state.camera.k + state.camera.y];
       const outside = sx < 40 || sy < 30 || sx > width - 40 || sy > height - 30;
-      if (outside || k !== state.camera.k) move(width / 2 - x * k, height / 2 - y * k, k);
+      if (!outside && k === state.camera.k) return;
+      const { scene } = built;
+      const left = held(width / 2 - x * k, k, scene.width, width);
+      move(left, held(height / 2 - y * k, k, scene.height, height), k);
     },
   };
 }

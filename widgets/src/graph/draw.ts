@@ -96,7 +96,7 @@ function drawLines(input: DrawInput, visible: number[]): void {
   for (const line of fused) trace(context, line.points);
   context.stroke();
   // Memory traffic is dashed and heavier with its bytes: readable without colour.
-  const warm = theme.forced ? theme.text : theme.dark ? "#E69F00" : "#B35900";
+  const warm = theme.warn;
   context.strokeStyle = fine
     ? mix(warm, theme.background, 0.85)
     : mix(warm, theme.background, 0.45);

@@ -173,7 +173,7 @@ export function drawMemory(input: MemoryDraw): void {
   context.clip();
   bands(input, rows);
   context.lineWidth = 2;
-  context.strokeStyle = theme.forced ? theme.text : theme.dark ? "#F0E442" : "#7A4B00";
+  context.strokeStyle = theme.warn;
   context.setLineDash([3, 3]);
   context.beginPath();
   for (const span of input.predicted) {

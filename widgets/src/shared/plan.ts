@@ -89,13 +89,13 @@ export interface Origin {
 
 export const kCategories = [
   "temporary",
-  "parameters",
-  "gradients",
+  "parameter",
+  "gradient",
   "optimizer state",
-  "activations",
-  "input",
+  "activation",
+  "input data",
   "arena",
-  "outputs",
+  "output",
 ];
 
 /** A plan with maps by id; ids need not be positions. */

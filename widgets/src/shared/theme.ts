@@ -10,6 +10,7 @@ export interface Theme {
   text: string;
   dim: string;
   accent: string;
+  warn: string;
   font: string;
   mono: string;
 }
@@ -83,6 +84,7 @@ export function themeOf(element: Element): Theme {
       text: "CanvasText",
       dim: "CanvasText",
       accent: "Highlight",
+      warn: "CanvasText",
       font: read("--lam-font", "sans-serif"),
       mono: read("--lam-mono", "monospace"),
     };
@@ -97,6 +99,7 @@ export function themeOf(element: Element): Theme {
     text: resolve(element, read("--lam-text", "#111")),
     dim: resolve(element, read("--lam-dim", "#666")),
     accent: resolve(element, read("--lam-accent", "#1976d2")),
+    warn: resolve(element, read("--lam-warn", "#b35900")),
     font: read("--lam-font", "sans-serif"),
     mono: read("--lam-mono", "monospace"),
   };

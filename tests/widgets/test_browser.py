@@ -1,0 +1,347 @@
+"""The views in JupyterLab in headless Chromium: drawn, clicked, live, themed, reopened."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from lab import Lab, server
+
+pytestmark = pytest.mark.browser
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+SHOW = """
+import synthetic
+from lamina.widgets import ProfileView
+view = ProfileView(synthetic.recording(steps=20))
+view
+"""
+# The main thread computes without pause; a second thread feeds the view, as the recorder does.
+LIVE = """
+import threading, time
+import numpy as np
+import synthetic
+from IPython.display import DisplayHandle
+from lamina.widgets import ProfileView
+from lamina.widgets.wire import Stream
+from lamina.workbench.recording import EVENT_DTYPE
+
+done = synthetic.recording(steps=60)
+view = ProfileView()
+handle = DisplayHandle()
+handle.display(view)
+stream = Stream(view.send_frames, t_origin=done.window[0])
+stream.meta(title="live loop", reasons=synthetic.REASONS, active_bytes=0)
+
+def pump():
+    stream.plan(done.plans[1].raw)
+    table = {i: vars(o) for i, o in done.origins.items()}
+    stream.origins(1, done.origin_lists[1].tolist(), table)
+    for part in np.array_split(done.events, 60):
+        stream.events(part)
+        stream.flush()
+        time.sleep(0.1)
+
+thread = threading.Thread(target=pump)
+thread.start()
+a = np.ones((600, 600))
+while thread.is_alive():
+    a = np.tanh(a @ a)
+view.finish(done)
+handle.update(view)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, chromium):
+    root = tmp_path_factory.mktemp("lab")
+    with server(root) as address, playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        yield Lab(page, address, root)
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def quiet(lab):
+    """Every test leaves the console clean and the network alone."""
+    lab.errors.clear()
+    lab.external.clear()
+    yield
+    assert lab.errors == []
+    assert lab.external == []
+
+
+@pytest.fixture
+def shot(lab, artifacts):
+    folder = artifacts / "widgets"
+    folder.mkdir(exist_ok=True)
+
+    def take(name: str) -> None:
+        lab.page.locator(".lam-root").first.screenshot(path=folder / f"{name}.png")
+
+    return take
+
+
+@pytest.fixture
+def shown(lab):
+    """A finished recording on screen."""
+    page = lab.page
+    if not page.url.endswith("/shown.ipynb"):
+        lab.open("shown.ipynb", [SHOW])
+    else:
+        lab.run("notebook:clear-all-cell-outputs")
+        page.wait_for_selector(".lam-root", state="detached")
+    lab.run_all()
+    page.wait_for_selector(".lam-root canvas", timeout=90_000)
+    page.wait_for_timeout(500)
+    return page
+
+
+def root(page):
+    return page.locator(".lam-root").first
+
+
+def tab(page, name):
+    page.get_by_role("tab", name=name).click()
+    page.wait_for_timeout(400)
+
+
+def drawn(page) -> int:
+    """Number of different colours on the first canvas: 1 where nothing was drawn."""
+    return page.evaluate(
+        """() => {
+          const c = document.querySelector(".lam-root canvas");
+          const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+          const seen = new Set();
+          for (let i = 0; i < d.length; i += 4) seen.add((d[i] << 16) | (d[i + 1] << 8) | d[i + 2]);
+          return seen.size;
+        }"""
+    )
+
+
+def press(page, *keys):
+    page.locator(".lam-root canvas").first.focus()
+    for key in keys:
+        page.keyboard.press(key)
+    page.wait_for_timeout(200)
+
+
+def test_every_view_is_drawn_in_both_themes(lab, shown, shot):
+    for theme in ("Light", "Dark"):
+        lab.theme(theme)
+        for name in ("Graph", "Memory", "Latency"):
+            tab(shown, name)
+            assert drawn(shown) > 20
+            shot(f"{name.lower()}-{theme.lower()}")
+        background = shown.evaluate(
+            "getComputedStyle(document.querySelector('.lam-root')).backgroundColor"
+        )
+        channels = [int(v) for v in background[4:-1].split(",")]
+        assert (sum(channels) > 600) == (theme == "Light")
+    lab.theme("Light")
+
+
+def test_the_header_shows_the_figures_of_the_analysis(shown):
+    text = root(shown).locator(".lam-header").inner_text()
+    assert "20" in text and "19 hit" in text and "1 miss" in text
+    assert "600" in text and "8.14 MB" in text and "1.77 GB" in text
+
+
+def test_a_click_on_a_kernel_explains_it(shown, shot):
+    shown.get_by_role("button", name="by kernel").click()
+    press(shown, "Home", "ArrowDown", "ArrowDown")
+    canvas = shown.locator(".lam-root canvas").first
+    # The pointer takes the same way as the keyboard: find the kernel, then click it.
+    found = {}
+    box = canvas.bounding_box()
+    for y in range(20, int(box["height"]) - 10, 18):
+        for x in range(20, int(box["width"]) - 10, 40):
+            canvas.click(position={"x": x, "y": y})
+            panel = shown.locator(".lam-panel").inner_text()
+            if "Kernel program" in panel:
+                found["kernel"] = panel
+                break
+        if found:
+            break
+    assert "Boundaries" in found["kernel"] and "reads" in found["kernel"]
+    assert "= load" in shown.locator(".lam-program").inner_text()
+    shot("kernel")
+
+
+def test_an_edge_says_why_it_is_not_fused(shown, shot):
+    shown.get_by_role("button", name="by kernel").click()
+    press(shown, "Home", "ArrowDown", "ArrowDown", "e")
+    cards = shown.locator(".lam-card")
+    assert cards.count() >= 1
+    text = cards.first.inner_text()
+    assert "not fused" in text and "costs" in text
+    codes = cards.first.locator(".lam-reason").get_attribute("data-code")
+    assert codes in (
+        "opaque_call",
+        "leaf_input",
+        "input_of_call",
+        "several_consumers",
+        "reduction_barrier",
+    )
+    shot("edge")
+
+
+def test_search_finds_operations_by_line(shown):
+    shown.get_by_role("searchbox").fill("digits.py:91")
+    shown.wait_for_timeout(200)
+    text = shown.locator(".lam-panel").inner_text()
+    assert "operations found" in text and "square" in text
+
+
+def test_backward_is_told_from_forward_and_linked(shown):
+    shown.get_by_role("searchbox").fill("convolution_weight")
+    shown.locator(".lam-panel .lam-plain button").first.click()
+    shown.wait_for_timeout(200)
+    assert "backward" in shown.locator(".lam-panel").inner_text()
+
+
+def test_a_moment_lists_its_buffers(shown, shot):
+    tab(shown, "Memory")
+    assert "The peak: 8.14 MB" in root(shown).inner_text()
+    canvas = shown.locator(".lam-root canvas").first
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    assert "Live at" in root(shown).inner_text()
+    assert shown.get_by_role("table", name="Buffers").locator("tbody tr").count() > 5
+    shot("moment")
+    shown.get_by_role("button", name="back to the peak").click()
+    assert "The peak" in root(shown).inner_text()
+
+
+def test_a_kernel_picked_in_the_table_is_shown_in_the_graph(shown, shot):
+    tab(shown, "Latency")
+    table = shown.get_by_role("table", name="Kernels")
+    first = table.locator("tbody tr").first
+    name = first.locator("td").first.inner_text()
+    first.click()
+    assert "lam-selected" in (table.locator("tbody tr").first.get_attribute("class") or "")
+    shot("picked")
+    shown.get_by_role("button", name="show in graph").click()
+    shown.wait_for_timeout(300)
+    heading = shown.locator(".lam-panel h4").inner_text()
+    assert heading.split()[-1] in name
+
+
+def test_the_table_sorts(shown):
+    tab(shown, "Latency")
+    table = shown.get_by_role("table", name="Kernels")
+    table.get_by_role("button", name="count").click()
+    table.get_by_role("button", name="kernel").click()
+    names = table.locator("tbody tr td:first-child").all_inner_texts()
+    assert names == sorted(names, key=lambda n: n.split(" ", 1)[1])
+
+
+def test_everything_is_reached_by_keyboard(shown):
+    shown.get_by_role("tab", name="Graph").focus()
+    shown.keyboard.press("ArrowRight")
+    assert shown.get_by_role("tab", name="Memory").get_attribute("aria-selected") == "true"
+    press(shown, "ArrowRight", "ArrowRight")
+    assert "live" in shown.locator(".lam-root [role=status]").inner_text()
+    shown.get_by_role("tab", name="Graph").click()
+    press(shown, "Home", "ArrowDown")
+    assert "," in shown.locator(".lam-root [role=status]").inner_text()
+    # Keys pressed in the view are no commands of the notebook ("e", "a" and "b" add cells).
+    press(shown, "e", "a", "b")
+    assert shown.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length") == 1
+
+
+def test_nothing_overflows_at_700_pixels(lab, shown, shot):
+    shown.set_viewport_size({"width": 800, "height": 900})
+    try:
+        shown.wait_for_timeout(500)
+        for name in ("Graph", "Memory", "Latency"):
+            tab(shown, name)
+            wide, inside, height = shown.evaluate(
+                "(() => { const e = document.querySelector('.lam-root');"
+                "return [e.clientWidth, e.scrollWidth, e.offsetHeight]; })()"
+            )
+            assert inside <= wide and height == 520
+            shot(f"narrow-{name.lower()}")
+    finally:
+        shown.set_viewport_size({"width": 1200, "height": 900})
+
+
+def test_views_follow_a_running_cell(lab, shot):
+    page = lab.page
+    lab.open("live.ipynb", [LIVE])
+    lab.run_all()
+    page.wait_for_selector(".lam-root .lam-live", timeout=90_000)
+    page.wait_for_selector(".lam-root canvas", timeout=30_000)
+    seen = set()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        assert lab.busy()
+        seen.add(page.locator(".lam-figure .lam-value").first.inner_text())
+        page.wait_for_timeout(200)
+    assert len(seen) >= 5
+    shot("live-graph")
+    tab(page, "Memory")
+    shot("live-memory")
+    height = page.evaluate("document.querySelector('.lam-root').offsetHeight")
+    tab(page, "Latency")
+    shot("live-latency")
+    assert lab.busy()
+    page.wait_for_function(
+        "document.querySelector('.lam-badge')?.textContent === 'training step'", timeout=60_000
+    )
+    page.wait_for_timeout(500)
+    assert "60" in page.locator(".lam-figure .lam-value").first.inner_text()
+    assert page.get_by_role("tab", name="Latency").get_attribute("aria-selected") == "true"
+    assert page.evaluate("document.querySelector('.lam-root').offsetHeight") == height
+
+
+def test_a_second_view_starts_where_the_first_is(lab, shown):
+    lab.run("notebook:create-output-view")
+    shown.wait_for_function("document.querySelectorAll('.lam-root').length >= 2")
+    shown.wait_for_timeout(500)
+    texts = shown.locator(".lam-root .lam-header").all_inner_texts()
+    assert len(texts) >= 2 and texts[0] == texts[1]
+
+
+def twin_is_visible(page):
+    return page.locator(".jp-OutputArea-output img").first.is_visible()
+
+
+def test_a_reloaded_page_gets_the_view_back(lab, shown):
+    before = root(shown).locator(".lam-header").inner_text()
+    lab.run("docmanager:save")
+    shown.wait_for_timeout(1000)
+    shown.reload()
+    shown.wait_for_selector(".lam-root canvas", timeout=90_000)
+    shown.wait_for_timeout(1000)
+    assert root(shown).locator(".lam-header").inner_text() == before
+    assert not twin_is_visible(shown)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_saved_notebook_reads_without_its_kernel(lab, artifacts, trusted):
+    page = lab.page
+    lab.open("saved.ipynb", [SHOW])
+    lab.run_all()
+    page.wait_for_selector(".lam-root canvas", timeout=90_000)
+    assert not twin_is_visible(page)
+    lab.run("docmanager:save")
+    page.wait_for_timeout(1500)
+    saved = json.loads((lab.root / "saved.ipynb").read_text())
+    view, twin = saved["cells"][0]["outputs"]
+    assert {"text/plain", "text/html", "image/png"} == set(twin["data"])
+    assert len(json.dumps(saved)) < 170_000
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    if not trusted:
+        saved["cells"][0]["source"] += "# from somebody else"
+    (lab.root / f"reopened-{trusted}.ipynb").write_text(json.dumps(saved))
+    page.goto(f"{lab.address}/lab/tree/reopened-{trusted}.ipynb?reset")
+    page.wait_for_selector(".jp-OutputArea-output img", timeout=60_000)
+    page.wait_for_timeout(4000)
+    page.screenshot(path=artifacts / "widgets" / f"reopened-{'' if trusted else 'un'}trusted.png")
+    # The host itself complains that the widget's model is gone.
+    lab.errors.clear()
+    assert twin_is_visible(page)
+    assert page.locator(".jp-OutputArea-output table").count() >= 2
