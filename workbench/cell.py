@@ -36,8 +36,7 @@ class Code:
         shifted = transformed if body is None else "\n" + transformed
         number = shell.displayhook.prompt_count  # of the cell that is running
         file = shell.compile.cache(shifted, number, raw_code=raw)
-        name = " ".join(shell.compile.format_code_name(file) or (file,))
-        self.source = SourceCell(file, name, raw)
+        self.source = SourceCell(file, f"Cell In[{number}]", raw)
         tree = shell.transform_ast(shell.compile.ast_parse(shifted, filename=file))
         self._silent = _ends_in_semicolon(transformed)
         self._value: CodeType | None = None

@@ -205,7 +205,8 @@ class Recorder:
         table = {i: self.core._origin(i) for i in new}
         for i, row in table.items():
             text = linecache.getline(row["file"], row["line"]).strip() if row["file"] else ""
-            self._origins[i] = Origin(id=i, text=text, **row)
+            label = _cell_label(row["file"])
+            self._origins[i] = Origin(id=i, text=text, label=label, **row)
         self._to_sink(lambda sink: sink.origins(list_id, ids, table))
 
 
@@ -246,8 +247,14 @@ def _cells_of(origins: Mapping[int, Origin], known: set[str]) -> tuple[SourceCel
     )
 
 
-def cell_name(file: str) -> str:
-    """``Cell In[3]`` for a cell's file name where IPython knows it, else the name itself."""
+def _cell_label(file: str) -> str:
+    """``In[3]`` for the file name of a notebook's cell, else an empty string."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     label = shell.compile.format_code_name(file) if shell is not None else None
-    return " ".join(label) if label else file
+    return str(label[1]) if label else ""
+
+
+def cell_name(file: str) -> str:
+    """``Cell In[3]`` for a cell's file name where IPython knows it, else the name itself."""
+    label = _cell_label(file)
+    return f"Cell {label}" if label else file

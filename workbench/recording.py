@@ -67,7 +67,8 @@ SCHEMA = (
 class Origin:
     """Where a node was built: source position, nn.Module path, forward or backward.
 
-    ``text`` is the source line, taken when the recording was made; empty where unknown.
+    ``text`` is the source line, taken when the recording was made; ``label`` is what a reader
+    calls the file where that is not its name (a notebook's cell).  Empty where unknown.
     """
 
     id: int
@@ -77,11 +78,13 @@ class Origin:
     module: str = ""
     phase: str = ""
     text: str = ""
+    label: str = ""
 
     @cached_property
     def where(self) -> str:
-        """``train.py:12``, or an empty string where the line is unknown."""
-        return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""
+        """``train.py:12`` or ``In[3]:2``; an empty string where the line is unknown."""
+        name = self.label or os.path.basename(self.file)
+        return f"{name}:{self.line}" if name else ""
 
 
 @dataclass(frozen=True)

@@ -291,3 +291,18 @@ def test_unload_and_reload(shell: Shell) -> None:
 def test_no_thread_is_left_behind(shell: Shell) -> None:
     assert shell.run("%%mlx_profile -q\nengine.evaluate()").success
     assert "lamina-recorder" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_lines_of_cells_are_named_as_the_notebook_names_them(
+    shell: Shell, engine: ReplayEngine, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell.ip)
+    shell.run("import sys\ndef where():\n    return sys._getframe(1).f_code.co_filename")
+    shell.run("%%mlx_profile -q\nfile = where()")
+    row = {"file": shell.ip.user_ns["file"], "line": 2, "function": "", "module": "", "phase": ""}
+    monkeypatch.setattr(engine, "_origin", lambda origin_id: row)
+    shell.run("%%mlx_profile -q -o r\nengine.evaluate()")
+    recording: Recording = shell.ip.user_ns["r"]
+    assert recording.origin(7, 3).where == "In[2]:2"
+    assert recording.origin(7, 3).text == "file = where()"
+    assert [cell.name for cell in recording.cells] == ["Cell In[3]", "Cell In[2]"]
