@@ -147,6 +147,8 @@ void* Pool::take_cached(int64_t bytes, int64_t capacity) {
   if (found == free_.end()) return nullptr;
   bool fits =
       capacity >= kLarge ? found->first <= capacity + capacity / 4 : found->first == capacity;
+  // Emptied lists of small blocks stay, to be filled again without another node of the map.
+  fits &= !found->second.empty();
   if (!fits) return nullptr;
   (void)bytes;
   void* data = found->second.back();

@@ -1,0 +1,285 @@
+"""Random numbers from keys: counter-based bits, turned into distributions as `mlx.core.random` does.
+
+Equal keys give equal numbers, bit for bit those of `mlx.core`. Without a key a call takes one from the
+global state, which `seed` sets; threads may share it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from lamina import _core as _c
+from lamina._core import Dtype, array
+from lamina._dtypes import floating, issubdtype
+
+__all__ = [
+    "bernoulli",
+    "categorical",
+    "gumbel",
+    "key",
+    "laplace",
+    "normal",
+    "permutation",
+    "randint",
+    "seed",
+    "split",
+    "state",
+    "truncated_normal",
+    "uniform",
+]
+
+_Shape = Sequence[int]
+# The largest value below 1, and the smallest above -1 in float32.
+_CAP = {"float16": 0.99951171875, "bfloat16": 0.99609375, "float32": 1 - 2.0**-24}
+_ABOVE_MINUS_ONE = -(1 - 2.0**-24)
+_lock = threading.Lock()
+
+
+def key(seed: int) -> array:
+    """The key of a seed: uint32 of shape (2,)."""
+    if seed < 0 or seed >= 2**64:
+        raise TypeError(f"key: a seed lies in [0, 2**64), got {seed}")
+    return _c.array([seed >> 32, seed & 0xFFFFFFFF], dtype=_c.uint32)
+
+
+# A list, so that compiled functions can name it among their inputs and outputs.
+state: list[array] = [key(time.time_ns())]
+
+
+def seed(seed: int) -> None:
+    """Set the global state to the key of `seed`."""
+    fresh = key(seed)
+    with _lock:
+        state[0] = fresh
+
+
+def split(key: array, num: int = 2, stream: Any = None) -> array:
+    """`num` independent keys from one: uint32 of shape (num, 2)."""
+    return _c.random_bits([num, 2], 4, key)
+
+
+def _next_key(given: array | None) -> array:
+    if given is not None:
+        return given
+    with _lock:
+        two = split(state[0])
+        state[0] = two[0]
+    return two[1]
+
+
+def _as(value: Any, dtype: Dtype) -> array:
+    return value.astype(dtype) if isinstance(value, array) else _c.array(value, dtype=dtype)
+
+
+def _float_dtype(op: str, dtype: Dtype | None) -> Dtype:
+    out = _c.float32 if dtype is None else dtype
+    if not issubdtype(out, floating):
+        raise ValueError(f"{op}: needs a floating dtype, got {_c._dtype_name(out)}")
+    return out
+
+
+def _sizes(op: str, shape: int | _Shape) -> list[int]:
+    return [shape] if isinstance(shape, int) else list(shape)
+
+
+def _unit(shape: _Shape, dtype: Dtype, key: array) -> array:
+    """Uniform in [0, 1): never 1, also after rounding to dtype."""
+    cap = _CAP.get(_c._dtype_name(dtype), _CAP["float32"])
+    bits = _c.random_bits(list(shape), 4, key).astype(_c.float32)
+    return _c.minimum(bits * 2.0**-32, cap).astype(dtype)
+
+
+def _between(low: array, high: array, shape: _Shape, dtype: Dtype, key: array) -> array:
+    spread = _broadcast("uniform", shape, low, high)
+    return _unit(spread, dtype, key) * (high - low) + low
+
+
+def _broadcast(op: str, shape: _Shape, *arrays: array) -> _Shape:
+    """`shape`, checked to be what the arrays broadcast to."""
+    for a in arrays:
+        sizes = tuple(a.shape)
+        missing = len(shape) - len(sizes)
+        if missing < 0 or any(s not in (1, t) for s, t in zip(sizes, shape[missing:], strict=True)):
+            raise ValueError(
+                f"{op}: a parameter of shape {sizes} does not broadcast to shape {tuple(shape)}"
+            )
+    return shape
+
+
+def _symmetric(shape: _Shape, key: array) -> array:
+    """Uniform in (-1, 1), float32. The width of the interval rounds to exactly 2."""
+    return _unit(shape, _c.float32, key) * 2.0 + _ABOVE_MINUS_ONE
+
+
+def uniform(
+    low: Any = 0,
+    high: Any = 1,
+    shape: _Shape = (),
+    dtype: Dtype | None = _c.float32,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """Uniform in [low, high), of `shape`, to which low and high broadcast."""
+    kind = _float_dtype("uniform", dtype)
+    sizes = _sizes("uniform", shape)
+    return _between(_as(low, kind), _as(high, kind), sizes, kind, _next_key(key))
+
+
+def normal(
+    shape: _Shape = (),
+    dtype: Dtype | None = _c.float32,
+    loc: Any = None,
+    scale: Any = None,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """Normal with mean `loc` (0) and standard deviation `scale` (1), which broadcast with `shape`."""
+    kind = _c.float32 if dtype is None else dtype
+    sizes = _sizes("normal", shape)
+    if kind == _c.complex64:
+        # The parts have half the variance each: its root cancels the root of 2 of erfinv.
+        parts = _c.erfinv(_symmetric([*sizes, 2], _next_key(key)))
+        out = _c.reshape(_c.view(parts, _c.complex64), sizes)
+        factor = None if scale is None else _as(scale, kind)
+    else:
+        kind = _float_dtype("normal", kind)
+        out = _c.erfinv(_symmetric(sizes, _next_key(key))).astype(kind)
+        factor = _as(math.sqrt(2), kind)
+        if scale is not None:
+            factor = factor * _as(scale, kind)
+    if factor is not None:
+        out = out * factor
+    return out if loc is None else out + _as(loc, kind)
+
+
+def bernoulli(
+    p: Any = 0.5, shape: _Shape | None = None, key: array | None = None, stream: Any = None
+) -> array:
+    """Booleans that are true with probability `p`; of p's shape if none is given."""
+    chance = p if isinstance(p, array) else _c.array(p)
+    if not isinstance(p, array) and not issubdtype(chance.dtype, floating):
+        chance = chance.astype(_c.float32)
+    if not issubdtype(chance.dtype, floating):
+        raise ValueError(f"bernoulli: p must be floating, got {_c._dtype_name(chance.dtype)}")
+    sizes = list(chance.shape) if shape is None else _sizes("bernoulli", shape)
+    _broadcast("bernoulli", sizes, chance)
+    return _unit(sizes, _c.float32, _next_key(key)) < chance
+
+
+def randint(
+    low: Any,
+    high: Any,
+    shape: _Shape = (),
+    dtype: Dtype | None = _c.int32,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """Integers in [low, high), of `shape`, to which low and high broadcast."""
+    kind = _c.int32 if dtype is None else dtype
+    if issubdtype(kind, floating) or kind == _c.complex64:
+        raise ValueError(f"randint: needs an integer dtype, got {_c._dtype_name(kind)}")
+    sizes = _sizes("randint", shape)
+    ends = [v if isinstance(v, array) else _c.array(v) for v in (low, high)]
+    first, last = (e.astype(_c.float32) for e in ends)
+    drawn = _c.floor(_between(first, last, sizes, _c.float32, _next_key(key))).astype(kind)
+    top = ends[1].astype(kind) - _as(1, kind)
+    return _c.maximum(_c.minimum(drawn, top), ends[0].astype(kind))
+
+
+def gumbel(
+    shape: _Shape = (),
+    dtype: Dtype | None = _c.float32,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """The standard Gumbel distribution."""
+    kind = _float_dtype("gumbel", dtype)
+    return -_c.log(-_c.log(_unit(_sizes("gumbel", shape), kind, _next_key(key))))
+
+
+def laplace(
+    shape: _Shape = (),
+    dtype: Dtype | None = _c.float32,
+    loc: float = 0.0,
+    scale: float = 1.0,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """The Laplace distribution with mean `loc` and scale `scale`."""
+    kind = _float_dtype("laplace", dtype)
+    u = _symmetric(_sizes("laplace", shape), _next_key(key))
+    out = (_c.sign(u) * _c.log1p(-_c.abs(u))).astype(kind)
+    if scale != 1:
+        out = out * _as(scale, kind)
+    return out if loc == 0 else out + _as(loc, kind)
+
+
+def truncated_normal(
+    lower: Any,
+    upper: Any,
+    shape: _Shape | None = None,
+    dtype: Dtype | None = _c.float32,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """The standard normal distribution cut to [lower, upper], which broadcast to `shape`."""
+    kind = _float_dtype("truncated_normal", dtype)
+    low, high = _as(lower, kind), _as(upper, kind)
+    if shape is None:
+        sizes = list((low + high).shape)
+    else:
+        sizes = list(_broadcast("truncated_normal", _sizes("truncated_normal", shape), low, high))
+    root = _as(math.sqrt(2), kind)
+    a, b = _c.erf(low / root), _c.erf(high / root)
+    u = _unit(sizes, kind, _next_key(key)) * (b - a) + a
+    return _c.minimum(_c.maximum(_c.erfinv(u) * root, low), high)
+
+
+def permutation(
+    x: int | array, axis: int = 0, key: array | None = None, stream: Any = None
+) -> array:
+    """The numbers 0 .. x - 1 (uint32) or the slices of the array `x` along `axis`, shuffled."""
+    whole = not isinstance(x, array)
+    n = x if whole else x.shape[axis]
+    order = _c.argsort(_c.random_bits([n], 4, _next_key(key)))
+    return order if whole else _c.take(x, order, axis)
+
+
+def categorical(
+    logits: array,
+    axis: int = -1,
+    shape: _Shape | None = None,
+    num_samples: int | None = None,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """Positions along `axis` drawn with the probabilities softmax(logits), uint32.
+
+    The result has the shape of logits without the axis; `num_samples` adds an axis at the end, and
+    `shape` is a shape that logits without the axis broadcast to. Not both.
+    """
+    if shape is not None and num_samples is not None:
+        raise ValueError("categorical: give shape or num_samples, not both")
+    rank = logits.ndim
+    if not -rank <= axis < rank:
+        raise IndexError(f"categorical: axis {axis} is out of bounds for shape {logits.shape}")
+    at = axis % rank - rank
+    if num_samples is not None:
+        noise = gumbel([*logits.shape, num_samples], key=key)
+        return _c.argmax(_c.expand_dims(logits, -1) + noise, at - 1)
+    full = list(logits.shape)
+    if shape is not None:
+        rest = full[: at + rank] + full[at + rank + 1 :]
+        full = _sizes("categorical", shape)
+        missing = len(full) - len(rest)
+        if missing < 0 or any(r not in (1, f) for r, f in zip(rest, full[missing:], strict=True)):
+            raise ValueError(
+                f"categorical: logits of shape {tuple(logits.shape)} without axis {axis} do not "
+                f"broadcast to shape {tuple(full)}"
+            )
+        full.insert(len(full) + 1 + at, logits.shape[at])
+    return _c.argmax(logits + gumbel(full, key=key), at)
