@@ -37,11 +37,26 @@ def mimebundle(recording: Recording) -> dict[str, Any]:
     return {**bundle, "text/html": html(recording, note)}
 
 
+def show(recording: Recording) -> None:
+    """Put a recording on screen, from inside a running cell.
+
+    In a notebook the view and its static twin are two outputs: a front end that finds a dead
+    view in an output shows an error in place of what else that output holds.
+    """
+    from IPython.display import display, publish_display_data
+
+    view = _view(recording)[0] if in_notebook() else None
+    if view is not None:
+        display(view)
+    else:
+        publish_display_data(mimebundle(recording))
+
+
 class LiveView:
     """A view on screen and the stream that feeds it; see widgets/PROTOCOL.md for what travels."""
 
     def __init__(self, view: Any) -> None:
-        from IPython.display import DisplayHandle
+        from IPython.display import display
         from lamina.widgets.wire import Stream
 
         # Prepared here, before the clock runs.
@@ -49,8 +64,8 @@ class LiveView:
         self._rates = ceilings(measure_if_missing=False)
         self._view = view
         self._stream: Any = None
-        self._handle = DisplayHandle()
-        self._handle.display(view)
+        self._display = display
+        display(view)
 
     def begin(self, recorder: Recorder) -> None:
         rates = self._rates
@@ -79,9 +94,9 @@ class LiveView:
         self._stream.flush()
 
     def finish(self, recording: Recording) -> None:
-        """Complete the view, and the cell's stored output with the static twin."""
+        """Complete the view; shown a second time, it adds its static twin to the cell's output."""
         self._view.finish(recording)
-        self._handle.update(self._view)
+        self._display(self._view)
 
 
 def live_view(say_why_not: bool = True) -> Sink | None:

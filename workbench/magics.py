@@ -26,7 +26,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]
 
 from .cell import Code, needs_await
-from .display import in_notebook, live_view, mimebundle
+from .display import in_notebook, live_view, mimebundle, show
 from .profile import check_free, profile
 from .recorder import Sink, engine, now_ns
 from .recording import Lap, Recording
@@ -184,7 +184,10 @@ class ProfileMagics(Magics):
         if options.save:
             recording.save(options.save)
         if not options.q and live is None:
-            self.shell.display_pub.publish(data=mimebundle(recording))
+            if in_notebook():
+                show(recording)
+            else:
+                self.shell.display_pub.publish(data=mimebundle(recording))
 
 
 async def _laps(options: argparse.Namespace, code: Code, p: profile) -> Any:

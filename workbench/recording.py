@@ -333,6 +333,13 @@ class Recording:
             f"{len(self.plans)} plans, {launches} launches>"
         )
 
+    def _ipython_display_(self) -> None:
+        from .display import in_notebook, show
+
+        if not in_notebook():
+            raise NotImplementedError  # IPython then takes the bundle
+        show(self)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from .display import mimebundle
 
