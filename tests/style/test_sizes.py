@@ -32,7 +32,7 @@ def test_cpp_functions_are_short():
         f"{name(path)}:{line}: {function} has {lines} lines"
         for path in below("", ".h", ".cpp")
         for function, line, lines in functions(path.read_text())
-        if lines > MAX_FUNCTION
+        if lines > MAX_FUNCTION and not function.endswith("_rows")  # a table is data
     ]
     assert not long, "\n".join(long)
 

@@ -18,12 +18,33 @@ from pathlib import Path
 STUB = Path(__file__).resolve().parents[2] / "backend" / "python" / "_core.pyi"
 OVERLOAD = re.compile(r"^\d+\. (?=\w+\()")
 # What Python itself gives every object needs no line in a stub.
-INHERITED = {name for name in dir(object) if name not in {"__init__", "__eq__", "__ne__"}}
+COMPARISONS = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+INHERITED = set(dir(object)) - COMPARISONS - {"__init__"}
 INHERITED |= {"__dict__", "__module__", "__weakref__", "__doc__", "__qualname__"}
 BUILTINS = {"int", "float", "bool", "str", "bytes", "complex", "object", "None", "list", "tuple"}
 BUILTINS |= {"dict", "set", "frozenset", "type", "slice", "memoryview", "bytearray"}
 ALLOWED = {"typing": "typing", "collections": "collections.abc", "types": "types"}
 MODULE = "lamina._core"
+OPERAND = "array | bool | int | float | complex | numpy.ndarray[Any, Any]"
+# What the data model fixes; the other slots of an array give an array.
+SLOT_RESULTS = {
+    "__bool__": "bool",
+    "__bytes__": "bytes",
+    "__complex__": "complex",
+    "__contains__": "bool",
+    "__delitem__": "None",
+    "__float__": "float",
+    "__hash__": "int",
+    "__index__": "int",
+    "__init__": "None",
+    "__int__": "int",
+    "__iter__": "collections.abc.Iterator[array]",
+    "__len__": "int",
+    "__repr__": "str",
+    "__setitem__": "None",
+}
+SLOT_KEYS = {"__getitem__", "__contains__", *SLOT_RESULTS}
+PROPERTY_RESULTS = {"dtype": "Dtype", "shape": "tuple[int, ...]", "at": "Any"}
 
 
 class Names(ast.NodeTransformer):
@@ -68,10 +89,36 @@ def signature(line: str, known: set[str]) -> str | None:
     for argument in [*every, *filter(None, [arguments.vararg, arguments.kwarg])]:
         if argument.annotation is not None:
             argument.annotation = names.visit(argument.annotation)
-    function.returns = names.visit(function.returns) if function.returns else ast.Name("Any")
+    result = ast.unparse(names.visit(function.returns)) if function.returns else "Any"
+    function.returns = ast.Name("Any" if result == "object" else result)
     arguments.defaults = [default(value) for value in arguments.defaults]
     arguments.kw_defaults = [value and default(value) for value in arguments.kw_defaults]
     return ast.unparse(function).removesuffix(":\n    ...").removesuffix(": ...")
+
+
+def bare_signature(name: str, value: object, method: bool) -> str | None:
+    """The signature of a slot or an elementwise function, which states names and no types."""
+    try:
+        parameters = list(inspect.signature(value).parameters.values())  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    if method and name == "__init__":
+        return "def __init__(self, *args: Any, **kwargs: Any) -> None"
+    typed = []
+    for parameter in parameters[method:]:
+        operand = parameter.kind is parameter.POSITIONAL_ONLY and name not in SLOT_KEYS
+        plain = (
+            isinstance(parameter.default, int | float | str | None)
+            or parameter.default is parameter.empty
+        )
+        typed.append(
+            parameter.replace(
+                annotation="Operand" if operand and required else "Any",
+                default=parameter.default if plain else None,
+            )
+        )
+    listed = str(inspect.Signature([*parameters[:method], *typed])).replace("'", "")
+    return f"def {name}{listed} -> {SLOT_RESULTS.get(name, 'array')}"
 
 
 def callable_lines(name: str, value: object, known: set[str], method: bool) -> Iterator[str]:
@@ -80,6 +127,7 @@ def callable_lines(name: str, value: object, known: set[str], method: bool) -> I
     heads = [OVERLOAD.sub("", line) for line in lines if OVERLOAD.match(line)]
     heads = heads if overloaded and heads else lines[:1]
     found = [signature(head, known) for head in heads if head.startswith(f"{name}(")]
+    found = found or [bare_signature(name, value, method)]
     if not found or None in found:
         own = "self, " if method else ""
         found = [f"def {name}({own}*args: Any, **kwargs: Any) -> Any"]
@@ -89,7 +137,9 @@ def callable_lines(name: str, value: object, known: set[str], method: bool) -> I
     for head in unique:
         if len(unique) > 1:
             yield "@overload"
-        yield f"{head}: ..." if not text else f"{head}:"
+        # object's own comparisons give a bool and take any object.
+        ignore = "  # type: ignore[override]" if name in {"__eq__", "__ne__"} else ""
+        yield f"{head}:{ignore}" if text else f"{head}: ...{ignore}"
         if text:
             yield textwrap.indent(docstring(text), "    ")
 
@@ -110,12 +160,15 @@ def class_lines(name: str, value: type, known: set[str]) -> Iterator[str]:
     body: list[str] = []
     if inspect.getdoc(value):
         body.append(docstring(inspect.getdoc(value) or ""))
+    if "__new__" in vars(value) and "__init__" not in vars(value):
+        body.append("def __init__(self, *args: Any, **kwargs: Any) -> None: ...")
     for inner, member in sorted(vars(value).items()):
         if inner in INHERITED or inner.startswith("_pybind11") or inner == "__entries":
             continue
         if isinstance(member, property):
-            result = re.search(r"-> (.+)$", (member.fget and member.fget.__doc__) or "", re.M)
-            getter = signature(f"{inner}(self) -> {result[1] if result else 'object'}", known)
+            said = re.search(r"-> (.+)$", (member.fget and member.fget.__doc__) or "", re.M)
+            result = PROPERTY_RESULTS.get(inner) or (said[1] if said else "Any")
+            getter = signature(f"{inner}(self) -> {result}", known)
             body += ["@property", f"{getter or f'def {inner}(self) -> Any'}: ..."]
             if member.fset:
                 body += [f"@{inner}.setter", f"def {inner}(self, value: Any) -> None: ..."]
@@ -133,7 +186,9 @@ def class_lines(name: str, value: type, known: set[str]) -> Iterator[str]:
 def text() -> str:
     """The stub of the compiled module that is importable now."""
     import lamina._core as core
+    import lamina.core  # binds the methods of array that are written in Python
 
+    assert lamina.core.array is core.array
     members = {k: v for k, v in vars(core).items() if not k.startswith("__") and k != "_core"}
     known = {name for name, value in members.items() if inspect.isclass(value)}
     lines = [
@@ -145,6 +200,8 @@ def text() -> str:
         "from typing import Any, overload",
         "",
         "import numpy",
+        "",
+        f"Operand: typing.TypeAlias = {OPERAND!r}",
         "",
     ]
     for name, value in sorted(members.items()):
