@@ -43,7 +43,7 @@ def _conv_general(arg0: array, arg1: array, arg2: object, arg3: object, arg4: ob
 def _copy(arg0: array) -> array: ...
 def _describe(arg0: array) -> str: ...
 def _dtype_name(arg0: Dtype) -> str: ...
-def _dtype_named(arg0: str) -> object: ...
+def _dtype_named(arg0: str) -> Any: ...
 def _event_schema() -> list: ...
 def _fail_allocation(n: typing.SupportsInt | typing.SupportsIndex) -> None:
     """The n-th allocation from now fails (0: the next); -1: none does."""
@@ -70,7 +70,7 @@ def _pad(arg0: array, arg1: object, arg2: object, arg3: object, arg4: array) -> 
 def _plan_cache() -> dict: ...
 def _plan_describe(plan: typing.SupportsInt | typing.SupportsIndex) -> str:
     """The plan as JSON text; empty if it is gone."""
-def _promote(arg0: Dtype, arg1: Dtype) -> object: ...
+def _promote(arg0: Dtype, arg1: Dtype) -> Any: ...
 def _refs(arg0: array) -> int: ...
 def _registry() -> list:
     """Every primitive's row."""
@@ -131,6 +131,7 @@ def argsort(a: array, /, axis: object=-1, *, stream: object=None) -> array:
     """Indices that sort along an axis."""
 class array:
     """An N-dimensional array: lazy, immutable nodes behind a mutable name."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def T(self) -> array: ...
     def __abs__(self, /) -> array:
@@ -143,15 +144,15 @@ class array:
     __array_priority__: int
     def __bool__(self, /) -> bool:
         """True if self else False"""
-    def __bytes__(self) -> array: ...
-    def __complex__(self) -> array: ...
+    def __bytes__(self) -> bytes: ...
+    def __complex__(self) -> complex: ...
     def __copy__(self: array) -> array:
         """The same value; nodes never change."""
     def __deepcopy__(self: array, arg0: object) -> array:
         """The same value; nodes never change."""
     def __delitem__(self, key: Any, /) -> None:
         """Delete self[key]."""
-    def __dlpack__(self: array, **kwargs) -> object:
+    def __dlpack__(self: array, **kwargs) -> Any:
         """A DLPack capsule over the same memory."""
     def __dlpack_device__(self: array) -> tuple[int, int]:
         """CPU memory."""
@@ -222,7 +223,7 @@ class array:
         """Return self|value."""
     def __pos__(self, /) -> array:
         """+self"""
-    def __pow__(self, value: Operand, mod: Operand = None, /) -> array:
+    def __pow__(self, value: Operand, mod: Any = None, /) -> array:
         """Return pow(self, value, mod)."""
     def __radd__(self, value: Operand, /) -> array:
         """Return value+self."""
@@ -240,7 +241,7 @@ class array:
         """Return value*self."""
     def __ror__(self, value: Operand, /) -> array:
         """Return value|self."""
-    def __rpow__(self, value: Operand, mod: Operand = None, /) -> array:
+    def __rpow__(self, value: Operand, mod: Any = None, /) -> array:
         """Return pow(value, self, mod)."""
     def __rrshift__(self, value: Operand, /) -> array:
         """Return value>>self."""
@@ -260,7 +261,7 @@ class array:
         """Return self/value."""
     def __xor__(self, value: Operand, /) -> array:
         """Return self^value."""
-    def _numpy(self: array) -> object:
+    def _numpy(self: array) -> Any:
         """A NumPy array over the same memory."""
     def _repr_html_(self: array) -> str:
         """Shape, dtype, bytes and state, without evaluating."""
@@ -304,7 +305,7 @@ class array:
         """Axes merged into one."""
     @property
     def imag(self) -> array: ...
-    def item(self: array) -> object:
+    def item(self: array) -> Any:
         """The one element as a Python scalar."""
     @property
     def itemsize(self) -> int: ...
@@ -369,7 +370,7 @@ class array:
         """Sum over axes."""
     def swapaxes(a: array, /, axis1: typing.SupportsInt | typing.SupportsIndex, axis2: typing.SupportsInt | typing.SupportsIndex, *, stream: object=None) -> array:
         """Two axes exchanged."""
-    def tolist(self: array) -> object:
+    def tolist(self: array) -> Any:
         """Nested lists of Python scalars."""
     def transpose(self: array, *axes: Any, stream: Any = None) -> array:
         """Axes in another order; reversed if none are given."""
@@ -399,7 +400,7 @@ def broadcast_to(a: object, /, shape: object, *, stream: object=None) -> array:
     """Elements repeated to a larger shape."""
 def ceil(a: Operand, /, *, stream: Any = None) -> array:
     """Smallest integer not below each element."""
-def checkpoint(fun: collections.abc.Callable) -> object:
+def checkpoint(fun: collections.abc.Callable) -> Any:
     """fun, whose backward pass computes its values again instead of keeping them."""
 def clear_cache() -> None:
     """Gives cached memory back to the system."""
@@ -422,14 +423,14 @@ def cumsum(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bo
     """Running sum along an axis."""
 class custom_function:
     """A function with derivative rules of its own."""
-    def __call__(self: custom_function, *args, **kwargs) -> object: ...
+    def __call__(self: custom_function, *args, **kwargs) -> Any: ...
     def __init__(self: custom_function, f: collections.abc.Callable) -> None: ...
     def jvp(self: custom_function, f: collections.abc.Callable) -> collections.abc.Callable: ...
     def vjp(self: custom_function, f: collections.abc.Callable) -> collections.abc.Callable: ...
     def vmap(self: custom_function, f: collections.abc.Callable) -> collections.abc.Callable: ...
 def degrees(a: Operand, /, *, stream: Any = None) -> array:
     """Radians converted to degrees."""
-def depends(inputs: object, dependencies: object) -> object:
+def depends(inputs: object, dependencies: object) -> Any:
     """inputs, evaluated after the dependencies."""
 def diagonal(a: array, offset: typing.SupportsInt | typing.SupportsIndex=0, axis1: typing.SupportsInt | typing.SupportsIndex=0, axis2: typing.SupportsInt | typing.SupportsIndex=1, stream: object=None) -> array:
     """A diagonal of two axes."""
@@ -474,7 +475,7 @@ def get_memory_limit() -> int:
     """Bytes lamina may use."""
 def get_peak_memory() -> int:
     """Most bytes of live buffers so far."""
-def grad(fun: collections.abc.Callable, argnums: object=None, argnames: object=[]) -> object:
+def grad(fun: collections.abc.Callable, argnums: object=None, argnames: object=[]) -> Any:
     """A function that returns the gradient of fun."""
 def greater(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
     """Whether x > y, element by element."""
@@ -636,7 +637,7 @@ uint64: Dtype
 uint8: Dtype
 def unflatten(a: array, /, axis: typing.SupportsInt | typing.SupportsIndex, shape: object, *, stream: object=None) -> array:
     """One axis split into several."""
-def value_and_grad(fun: collections.abc.Callable, argnums: object=None, argnames: object=[]) -> object:
+def value_and_grad(fun: collections.abc.Callable, argnums: object=None, argnames: object=[]) -> Any:
     """A function that returns fun's value and its gradient."""
 def var(a: array, /, axis: object=None, keepdims: bool=False, ddof: typing.SupportsInt | typing.SupportsIndex=0, *, stream: object=None) -> array:
     """Variance over axes."""
@@ -644,7 +645,7 @@ def view(a: object, dtype: object, stream: object=None) -> array:
     """The same bytes as another dtype."""
 def vjp(fun: collections.abc.Callable, primals: collections.abc.Sequence, cotangents: collections.abc.Sequence) -> tuple:
     """Outputs of fun and the products of cotangents with its Jacobian."""
-def vmap(fun: collections.abc.Callable, in_axes: object=0, out_axes: object=0) -> object:
+def vmap(fun: collections.abc.Callable, in_axes: object=0, out_axes: object=0) -> Any:
     """A function that maps fun over slices of its arguments."""
 def where(a: Operand, b: Operand, c: Operand, /, *, stream: Any = None) -> array:
     """y where the condition x holds, z elsewhere."""

@@ -107,10 +107,8 @@ def bare_signature(name: str, value: object, method: bool) -> str | None:
     typed = []
     for parameter in parameters[method:]:
         operand = parameter.kind is parameter.POSITIONAL_ONLY and name not in SLOT_KEYS
-        plain = (
-            isinstance(parameter.default, int | float | str | None)
-            or parameter.default is parameter.empty
-        )
+        required = parameter.default is parameter.empty
+        plain = required or isinstance(parameter.default, int | float | str | None)
         typed.append(
             parameter.replace(
                 annotation="Operand" if operand and required else "Any",
