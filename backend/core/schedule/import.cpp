@@ -22,7 +22,7 @@ class Importer {
       int at = add(*o.node, [&](const Array& in) {
         return ir_.of_position[static_cast<size_t>(in.node()->position)];
       });
-      if (at >= 0 && o.output && !o.node->leaf()) at = give_memory(at);
+      if (at >= 0 && o.output && !o.node->ready()) at = give_memory(at);
       if (at >= 0 && node(at).position < 0 && !(node(at).role == Role::scalar)) node(at).position = position_;
       if (at >= 0 && o.donatable) node(at).donatable = true;
       ir_.of_position[i] = at;
@@ -48,7 +48,8 @@ class Importer {
 
   template <class Find>
   int add(const Node& n, Find&& find) {
-    if (n.leaf()) return add_leaf(n);
+    // An evaluated node keeps its primitive, but its value is what counts.
+    if (n.ready()) return add_leaf(n);
     const Primitive& p = *n.primitive;
     switch (p.kind) {
       case Kind::alias: return add_alias(n, find);
