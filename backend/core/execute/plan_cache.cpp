@@ -20,12 +20,28 @@ struct Entry {
   uint64_t used;
 };
 
+// The structure without sizes: equal for a graph whose arrays only grew or shrank.
+Hash128 structure_of(const std::vector<OrderedNode>& order) {
+  Hash128 h;
+  for (const OrderedNode& o : order) {
+    const Node& n = *o.node;
+    h.add(static_cast<uint64_t>(n.dtype) | n.shape.size() << 8 | uint64_t{o.output} << 16 |
+          uint64_t{o.donatable} << 17 | uint64_t{n.scalar} << 18);
+    if (n.ready()) continue;
+    h.add(n.primitive->id);
+    for (const Array& in : n.inputs) h.add(static_cast<uint64_t>(in.node()->position));
+  }
+  h.add(schedule::options().fuse);
+  return h;
+}
+
 struct Cache {
   std::mutex mutex;  // the recorder reads while evaluations go on
   std::unordered_map<Hash128, Entry> by_key;
   std::unordered_map<uint64_t, std::weak_ptr<Plan>> by_id;
   PlanCacheStats stats;
   uint64_t tick = 0;
+  std::unordered_map<Hash128, std::weak_ptr<Plan>> by_structure;
   std::unordered_map<Hash128, uint64_t> origin_ids;
   std::vector<std::vector<uint32_t>> origins{{}};
 };
@@ -43,6 +59,7 @@ void evict(Cache& c) {
   uint64_t cut = ages[ages.size() / 2];
   std::erase_if(c.by_key, [&](auto& item) { return item.second.used < cut; });
   std::erase_if(c.by_id, [](auto& item) { return item.second.expired(); });
+  std::erase_if(c.by_structure, [](auto& item) { return item.second.expired(); });
 }
 
 }  // namespace
@@ -60,13 +77,20 @@ std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode
     }
   }
   int64_t t0 = now_ns();
-  std::shared_ptr<Plan> plan = make_plan(order, key, cpu_device());
-  run.outcome = 2;
+  Hash128 structure = structure_of(order);
+  std::shared_ptr<Plan> like;
+  {
+    std::lock_guard lock(c.mutex);
+    if (auto it = c.by_structure.find(structure); it != c.by_structure.end()) like = it->second.lock();
+  }
+  std::shared_ptr<Plan> plan = make_plan(order, key, cpu_device(), like.get());
+  run.outcome = plan->refitted ? 1 : 2;
   if (trace::enabled())
     trace::span(trace::EventKind::plan, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),
                 static_cast<int64_t>(order.size()));
   std::lock_guard lock(c.mutex);
-  ++c.stats.misses;
+  ++(plan->refitted ? c.stats.resized : c.stats.misses);
+  c.by_structure[structure] = plan;
   if (c.by_key.size() >= kMaxPlans) evict(c);
   c.by_key[key] = {plan, ++c.tick};
   c.by_id[plan->id] = plan;

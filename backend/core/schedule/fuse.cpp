@@ -1,99 +1,39 @@
-#include "schedule/fuse.h"
+#include "schedule/reads.h"
 
 #include <algorithm>
 #include <set>
 
-#include "base/error.h"
 
 namespace lamina::schedule {
 
-const std::vector<ReasonText>& reason_texts() {
-  static const std::vector<ReasonText> texts = {
-      {"", "Fused: the value stays in registers or on chip."},
-      {"leaf_input", "The producer is data that was already in memory."},
-      {"kept_for_user", "The program still holds the producer, so its value has to be in memory."},
-      {"several_consumers", "Kernels that cannot become one all read the producer; storing it once is cheaper than computing it again."},
-      {"shape_barrier", "Producer and consumer run over different index spaces."},
-      {"reduction_barrier", "The consumer needs the finished reduction, which this kernel cannot hold on chip."},
-      {"opaque_call", "The producer is a library or structured kernel, which writes its result to memory."},
-      {"input_of_call", "The consumer is a library or structured kernel, which reads its inputs from memory."},
-      {"device_boundary", "Producer and consumer run on different devices."},
-      {"argument_limit", "The fused kernel would have more arguments than the device allows."},
-      {"row_too_long", "The reduced row is too long to stay on chip between its passes."},
-      {"layout_not_expressible", "The view between them cannot be written as strides over the producer's inputs."},
-      {"recompute_too_dear", "The consumer repeats the producer's elements; computing them again costs more than storing them."},
-      {"cycle", "Fusing them would make two kernels wait for each other."},
-      {"index_width", "The fused index range exceeds what the kernel can count."},
-      {"register_pressure", "The fused kernel would be too long to keep its values on chip."},
-  };
-  return texts;
-}
-
 namespace {
-
-// One read of a node by another, through views.
-struct Use {
-  int reader;
-  size_t operand;
-  Layout layout;  // reader's shape -> base's flat index
-  std::vector<int> via;
-};
 
 int flops_of(const IrNode& n) {
   return n.is(Kind::elementwise) ? formulas()[static_cast<size_t>(n.primitive->formula)].info.flops : 0;
 }
 
-bool materialised_kind(const IrNode& n) { return n.role == Role::data || n.role == Role::assemble; }
-// Values every kernel makes for itself.
-bool free_value(const IrNode& n) { return n.role == Role::scalar || n.is(Kind::iota); }
-
 class Fuser {
  public:
   Fuser(const Ir& ir, const FuseOptions& options)
-      : ir_(ir), options_(options), uses_(ir.nodes.size()), why_(ir.nodes.size(), Reason::none),
-        home_(ir.nodes.size(), -1), kept_(ir.nodes.size(), false),
-        members_of_(ir.nodes.size()), assemble_of_(assembles(ir)) {}
+      : ir_(ir), options_(options), reads_(find_reads(ir)), why_(ir.nodes.size(), Reason::none),
+        home_(ir.nodes.size(), -1), members_of_(ir.nodes.size()) {}
 
   Fusion run() {
-    find_uses();
     for (int i = static_cast<int>(ir_.nodes.size()); i-- > 0;) place(i);
     if (options_.enabled) merge_siblings();
     Fusion out;
     out.group_of = home_;
     out.edges = edges();
-    out.groups = ordered(out.group_of);
+    out.groups = ordered(ir_, std::move(groups_), out.group_of);
     return out;
   }
 
  private:
   const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
-  std::vector<Use>& uses(int i) { return uses_[static_cast<size_t>(i)]; }
+  const std::vector<Use>& uses(int i) const { return reads_.uses[static_cast<size_t>(i)]; }
+  bool kept(int i) const { return reads_.kept[static_cast<size_t>(i)]; }
   Group& group(int g) { return groups_[static_cast<size_t>(g)]; }
   int home(int i) const { return home_[static_cast<size_t>(i)]; }
-
-  // The shape a reader's operand is broadcast to.
-  const Shape& operand_space(const IrNode& reader, size_t operand) const {
-    bool spreads = reader.is(Kind::elementwise);
-    return spreads ? reader.shape : node(reader.inputs[operand]).shape;
-  }
-
-  void find_uses() {
-    for (int i = 0; i < static_cast<int>(ir_.nodes.size()); ++i) {
-      const IrNode& n = node(i);
-      if (n.role == Role::view) {
-        if (n.output) kept_[static_cast<size_t>(access(ir_, i)->base)] = true;
-        continue;
-      }
-      if (n.output) kept_[static_cast<size_t>(i)] = true;
-      for (size_t k = 0; k < n.inputs.size(); ++k) {
-        Use use{i, k, {}, {}};
-        auto a = access(ir_, n.inputs[k]);
-        for (int v = n.inputs[k]; node(v).role == Role::view; v = node(v).inputs[0]) use.via.push_back(v);
-        use.layout = broadcast_layout(a->layout, operand_space(n, k));
-        uses(a->base).push_back(std::move(use));
-      }
-    }
-  }
 
   void place(int i) {
     const IrNode& n = node(i);
@@ -127,47 +67,8 @@ class Fuser {
     groups_.push_back(std::move(g));
   }
 
-  static uint32_t axes_mask(const IrNode& reduce) {
-    uint32_t mask = 0;
-    for (int64_t a : reduce.params.read().ints()) mask |= 1u << a;
-    return mask;
-  }
-
-  // domain -> flat index of a keepdims-shaped result.
-  static Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced) {
-    Layout out{domain, row_major_strides(kept), 0};
-    for (size_t d = 0; d < domain.size(); ++d)
-      if (reduced >> d & 1 || domain[d] == 1) out.strides[d] = 0;
-    return out;
-  }
-
-  static Layout canonical(Layout m) {
-    for (size_t d = 0; d < m.shape.size(); ++d)
-      if (m.shape[d] == 1) m.strides[d] = 0;
-    return m;
-  }
-
-  // Index space a member is evaluated over: a reduce reads its source over the whole domain.
-  std::vector<Layout> reader_maps(Group& g, const Use& use) {
-    const IrNode& r = node(use.reader);
-    if (r.is(Kind::reduce)) return {Layout::row_major(g.domain)};
-    return g.maps[use.reader];
-  }
-
-  // All maps under which group g would read node i, or the reason why it cannot.
   Reason maps_in(int g, int i, std::vector<Layout>& out) {
-    for (const Use& use : uses(i)) {
-      Group& gr = group(g);
-      if (!gr.maps.count(use.reader)) continue;
-      if (use.reader == gr.call) return Reason::input_of_call;
-      for (const Layout& at : reader_maps(gr, use)) {
-        auto m = compose(use.layout, at);
-        if (!m) return Reason::layout_not_expressible;
-        Layout c = canonical(*m);
-        if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
-      }
-    }
-    return Reason::none;
+    return schedule::maps_in(ir_, group(g), uses(i), out);
   }
 
   std::set<int> reader_groups(int i) {
@@ -181,7 +82,7 @@ class Fuser {
 
   bool join(int i) {
     std::set<int> readers = reader_groups(i);
-    bool must_store = kept_[static_cast<size_t>(i)];
+    bool must_store = kept(i);
     if (readers.size() > 1 && !must_store && node(i).elementwise() && cheap_to_repeat(i) &&
         readers.size() <= 4) {
       bool all = true;
@@ -224,7 +125,7 @@ class Fuser {
     if (Reason r = can_inline(g, i, maps); r != Reason::none) return r;
     if (store) {
       if (maps.size() != 1 || !storable(group(g), i, maps[0]))
-        return kept_[static_cast<size_t>(i)] ? Reason::kept_for_user : Reason::several_consumers;
+        return kept(i) ? Reason::kept_for_user : Reason::several_consumers;
       if (reaches(i, g)) return Reason::cycle;
     }
     add(g, i, maps, store);
@@ -236,6 +137,8 @@ class Fuser {
     Group& gr = group(g);
     if (Reason r = maps_in(g, i, maps); r != Reason::none) return r;
     if (maps.empty()) return Reason::shape_barrier;
+    for (const Layout& m : maps)
+      if (!inputs_compose(n, m)) return Reason::layout_not_expressible;
     int flops = flops_of(n);
     if (maps.size() > 2 || (maps.size() > 1 && flops > 2)) return Reason::recompute_too_dear;
     for (const Layout& m : maps) {
@@ -249,6 +152,15 @@ class Fuser {
     if (static_cast<int>(gr.nodes.size()) >= options_.max_instructions) return Reason::register_pressure;
     if (arguments(gr, i) > options_.max_arguments) return Reason::argument_limit;
     return Reason::none;
+  }
+
+  // Whether every input of n can be read under map m.
+  bool inputs_compose(const IrNode& n, const Layout& m) const {
+    for (int in : n.inputs) {
+      Layout at = broadcast_layout(access(ir_, in)->layout, n.is(Kind::elementwise) ? n.shape : node(in).shape);
+      if (!compose(at, m)) return false;
+    }
+    return true;
   }
 
   // Memory the group reads or writes once i is a member.
@@ -378,7 +290,7 @@ class Fuser {
     std::set<int> readers = reader_groups(i);
     Reason& why = why_[static_cast<size_t>(i)];
     why = Reason::opaque_call;
-    if (readers.size() != 1 || kept_[static_cast<size_t>(i)] || !node(i).primitive->splits_rows)
+    if (readers.size() != 1 || kept(i) || !node(i).primitive->splits_rows)
       return false;
     int g = *readers.begin();
     Group& gr = group(g);
@@ -432,20 +344,33 @@ class Fuser {
     if (home(i) < 0 || store) home_[static_cast<size_t>(i)] = g;
   }
 
-  // Whether a reader of i outside group g leads back into g.
+  // Whether a reader of i outside group g leads back into g. A reader may be computed in several groups.
   bool reaches(int i, int g) {
     std::vector<int> stack;
-    std::set<int> seen;
-    for (const Use& use : uses(i))
-      if (!group(g).maps.count(use.reader)) stack.push_back(use.reader);
+    std::set<int> seen{g};
+    auto follow = [&](int read, bool first) {
+      for (const Use& use : uses(read)) {
+        if (node(use.reader).role == Role::assemble) {
+          stack.push_back(-1 - use.reader);
+          continue;
+        }
+        for (int h : members_of_[static_cast<size_t>(use.reader)]) {
+          if (h == g && !first) return true;
+          if (seen.insert(h).second) stack.push_back(h);
+        }
+      }
+      return false;
+    };
+    if (follow(i, true)) return true;
     while (!stack.empty()) {
       int at = stack.back();
       stack.pop_back();
-      if (!seen.insert(at).second) continue;
-      if (group(g).maps.count(at)) return true;
-      for (const Use& use : uses(at)) stack.push_back(use.reader);
-      for (int h : members_of_[static_cast<size_t>(at)])
-        for (int s : group(h).stored) stack.push_back(s);
+      if (at < 0) {
+        if (follow(-1 - at, false)) return true;
+        continue;
+      }
+      for (int s : group(at).stored)
+        if (follow(s, false)) return true;
     }
     return false;
   }
@@ -457,37 +382,6 @@ class Fuser {
       for (int in : node(member).inputs) {
         int base = access(ir_, in)->base;
         if (!free_value(node(base)) && (!g.maps.count(base))) out.insert(base);
-      }
-    return out;
-  }
-
-  // Whether later pieces overwrite earlier ones: an update's do, a concatenation's do not.
-  bool overlapping(int assemble) const {
-    const IrNode& a = node(assemble);
-    return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() && node(a.inputs[1]).size() > 0;
-  }
-
-  // Groups whose results g needs.
-  std::set<int> needs(const Group& g) const {
-    std::set<int> out;
-    auto add_base = [&](int base) {
-      for (; node(base).role == Role::assemble; base = node(base).in_place_of) {
-        for (int piece : node(base).inputs) out.insert(home(piece));
-        if (node(base).in_place_of < 0) return;
-      }
-      if (home(base) >= 0) out.insert(home(base));
-    };
-    for (int member : g.nodes)
-      if (int a = assemble_of_[static_cast<size_t>(member)]; a >= 0) {
-        // The pieces of one update are written in order, after the memory they go into.
-        if (node(a).in_place_of >= 0) add_base(node(a).in_place_of);
-        if (overlapping(a) && node(a).inputs[0] != member) out.insert(home(node(a).inputs[0]));
-      }
-    for (int member : g.nodes)
-      for (int in : node(member).inputs) {
-        for (int v = in; node(v).role == Role::view; v = node(v).inputs[0])
-          for (size_t k = 1; k < node(v).inputs.size(); ++k) add_base(access(ir_, node(v).inputs[k])->base);
-        if (int base = access(ir_, in)->base; !g.maps.count(base)) add_base(base);
       }
     return out;
   }
@@ -535,7 +429,7 @@ class Fuser {
       int at = stack.back();
       stack.pop_back();
       if (!seen.insert(at).second) continue;
-      for (int n : needs(group(at))) {
+      for (int n : groups_needed(ir_, group(at), home_)) {
         if (n == other) return true;
         stack.push_back(n);
       }
@@ -565,7 +459,7 @@ class Fuser {
     if (why == Reason::input_of_call) why = Reason::several_consumers;
     if (why != Reason::none) return why;
     if (!options_.enabled) return Reason::shape_barrier;
-    if (kept_[static_cast<size_t>(from)]) return Reason::kept_for_user;
+    if (kept(from)) return Reason::kept_for_user;
     return p.is(Kind::call) ? Reason::opaque_call
            : p.is(Kind::reduce) ? Reason::reduction_barrier : Reason::several_consumers;
   }
@@ -589,73 +483,17 @@ class Fuser {
     return out;
   }
 
-  // Groups so that each comes after what it needs; among the ready ones the first in IR order.
-  std::vector<Group> ordered(std::vector<int>& group_of) {
-    size_t count = groups_.size();
-    std::vector<std::set<int>> waiting(count);
-    std::vector<std::vector<int>> followers(count);
-    std::set<std::pair<int, int>> ready;
-    auto key = [&](size_t g) {
-      return std::pair{*std::max_element(groups_[g].nodes.begin(), groups_[g].nodes.end()),
-                       static_cast<int>(g)};
-    };
-    size_t total = 0;
-    for (size_t g = 0; g < count; ++g) {
-      if (groups_[g].nodes.empty()) continue;
-      ++total;
-      waiting[g] = needs(groups_[g]);
-      waiting[g].erase(static_cast<int>(g));
-      for (int n : waiting[g]) followers[static_cast<size_t>(n)].push_back(static_cast<int>(g));
-      if (waiting[g].empty()) ready.insert(key(g));
-    }
-    std::vector<Group> out;
-    std::vector<int> to(count, -1);
-    while (!ready.empty()) {
-      int g = ready.begin()->second;
-      ready.erase(ready.begin());
-      to[static_cast<size_t>(g)] = static_cast<int>(out.size());
-      std::sort(group(g).nodes.begin(), group(g).nodes.end());
-      out.push_back(std::move(group(g)));
-      for (int f : followers[static_cast<size_t>(g)]) {
-        waiting[static_cast<size_t>(f)].erase(g);
-        if (waiting[static_cast<size_t>(f)].empty()) ready.insert(key(static_cast<size_t>(f)));
-      }
-    }
-    if (out.size() != total) throw InternalError("fusion made kernels that wait for each other");
-    for (int& g : group_of)
-      if (g >= 0) g = to[static_cast<size_t>(g)];
-    return out;
-  }
-
   const Ir& ir_;
   const FuseOptions& options_;
-  std::vector<std::vector<Use>> uses_;
+  Reads reads_;
   std::vector<Reason> why_;
   std::vector<int> home_;
-  std::vector<bool> kept_;
   std::vector<std::vector<int>> members_of_;
-  std::vector<int> assemble_of_;
   std::vector<Group> groups_;
 };
 
 }  // namespace
 
 Fusion fuse(const Ir& ir, const FuseOptions& options) { return Fuser(ir, options).run(); }
-
-void verify(const Ir& ir, const Fusion& fusion) {
-  std::set<std::pair<int, int>> seen;
-  for (const Edge& e : fusion.edges)
-    if (!seen.insert({e.from, e.to}).second)
-      throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) + " stands twice");
-  for (size_t i = 0; i < ir.nodes.size(); ++i) {
-    if (ir.nodes[i].role == Role::view) continue;
-    for (int in : ir.nodes[i].inputs) {
-      int base = access(ir, in)->base;
-      if (ir.nodes[static_cast<size_t>(base)].role != Role::scalar &&
-          !seen.count({base, static_cast<int>(i)}))
-        throw InternalError("edge " + std::to_string(base) + " -> " + std::to_string(i) + " has no decision");
-    }
-  }
-}
 
 }  // namespace lamina::schedule

@@ -54,6 +54,9 @@ struct FuseOptions {
 };
 
 Fusion fuse(const Ir& ir, const FuseOptions& options);
+// The decisions of `old`, made for old_ir, on a graph of the same structure but other sizes; nullopt
+// where they would not hold.
+std::optional<Fusion> refit(const Ir& ir, const Ir& old_ir, const Fusion& old);
 // Throws InternalError if an edge is missing, doubled, or fused across groups.
 void verify(const Ir& ir, const Fusion& fusion);
 

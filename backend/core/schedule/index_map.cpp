@@ -61,6 +61,7 @@ std::optional<Layout> compose(const Layout& inner, const Layout& outer) {
 }
 
 std::optional<Access> access(const Ir& ir, int node) {
+  if (!ir.resolved.empty()) return ir.resolved[static_cast<size_t>(node)];
   std::vector<int> chain;
   int base = node;
   for (; ir.nodes[static_cast<size_t>(base)].role == Role::view;

@@ -124,12 +124,13 @@ int elide_update_copies(Ir& ir) {
   return elided;
 }
 
-std::vector<int> assembles(const Ir& ir) {
-  std::vector<int> out(ir.nodes.size(), -1);
+void finalise(Ir& ir) {
   for (size_t i = 0; i < ir.nodes.size(); ++i)
     if (ir.nodes[i].role == Role::assemble)
-      for (int in : ir.nodes[i].inputs) out[static_cast<size_t>(in)] = static_cast<int>(i);
-  return out;
+      for (int in : ir.nodes[i].inputs) ir.nodes[static_cast<size_t>(in)].into = static_cast<int>(i);
+  std::vector<std::optional<Access>> resolved;
+  for (size_t i = 0; i < ir.nodes.size(); ++i) resolved.push_back(access(ir, static_cast<int>(i)));
+  ir.resolved = std::move(resolved);
 }
 
 int drop_dead(Ir& ir) {

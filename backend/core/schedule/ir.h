@@ -39,6 +39,7 @@ struct IrNode {
   bool output = false;    // the user's node needs memory after the evaluation
   bool donatable = false; // data: nobody else holds it
   Layout layout{};        // data: as it lies in its buffer (offset 0); piece: its place
+  int into = -1;          // piece, once final: its assemble node
   int in_place_of = -1;   // assemble: the node whose memory it takes over, so that nothing is copied
   bool is(Kind k) const { return role == Role::compute && primitive->kind == k; }
   bool elementwise() const {
@@ -50,9 +51,16 @@ struct IrNode {
   int64_t bytes() const { return size() * itemsize(dtype); }
 };
 
+// What a node reads: a base (never a view) through a chain of views.
+struct Access {
+  int base;
+  Layout layout;  // over the reader's operand shape, in units of the base's row-major flat index
+                  // (for data: of its buffer's elements)
+};
 struct Ir {
   std::vector<IrNode> nodes;
   std::vector<int> of_position;  // node standing for each position of the order
+  std::vector<std::optional<Access>> resolved;  // by node, once final
   std::vector<std::vector<int>> users() const;
 };
 
@@ -74,17 +82,11 @@ int insert_copies(Ir& ir);
 int elide_update_copies(Ir& ir);
 // Drops what no output needs and renumbers. Returns how many went.
 int drop_dead(Ir& ir);
-// The assemble node each piece belongs to, -1 for other nodes.
-std::vector<int> assembles(const Ir& ir);
+// No pass follows: notes each piece's assemble node and resolves every access once.
+void finalise(Ir& ir);
 // Throws InternalError naming the first broken invariant.
 void verify(const Ir& ir);
 
-// What a node reads: a base (never a view) through a chain of views.
-struct Access {
-  int base;
-  Layout layout;  // over the reader's operand shape, in units of the base's row-major flat index
-                  // (for data: of its buffer's elements)
-};
 // nullopt cannot happen after insert_copies. REQUIRES: inputs of `node` are final.
 std::optional<Access> access(const Ir& ir, int node);
 

@@ -53,8 +53,8 @@ class Slots {
 // Writes one group's nodes down as a kernel.
 class Emitter {
  public:
-  Emitter(Plan& plan, Slots& slots, const Group& group, const std::vector<int>& assemble_of)
-      : ir_(plan.ir), slots_(slots), group_(group), assemble_of_(assemble_of) {}
+  Emitter(Plan& plan, Slots& slots, const Group& group)
+      : ir_(plan.ir), slots_(slots), group_(group) {}
 
   KernelRun run() {
     Kernel& k = out_.kernel;
@@ -68,8 +68,8 @@ class Emitter {
       if (s == group_.call) continue;
       const Layout& map = group_.maps.at(s)[0];
       int value = emit(s, map);
-      int target = assemble_of_[static_cast<size_t>(s)];
       const IrNode& n = node(s);
+      int target = n.into;
       Layout place = target >= 0 ? *compose(n.layout, map) : map;
       int arg = add_arg({n.dtype, true, place.strides, place.offset}, slots_.of(target >= 0 ? target : s));
       push({.code = Code::store, .dtype = k.instrs[static_cast<size_t>(value)].dtype,
@@ -192,7 +192,6 @@ class Emitter {
   const Ir& ir_;
   Slots& slots_;
   const Group& group_;
-  const std::vector<int>& assemble_of_;
   KernelRun out_;
   std::vector<Known> known_;
 };
@@ -296,12 +295,11 @@ int64_t choose_panel(const IrNode& call) {
   return std::clamp<int64_t>(panel, 1, std::max<int64_t>(1, rows));
 }
 
-void make_epilogue(Plan& plan, Slots& slots, const Group& g, const std::vector<int>& assemble_of,
-                   Device& device, Step& step) {
+void make_epilogue(Plan& plan, Slots& slots, const Group& g, Device& device, Step& step) {
   int64_t rows = g.domain[0];
   CallRun& call = *step.call;
   call.panel_rows = choose_panel(plan.ir.nodes[static_cast<size_t>(g.call)]);
-  KernelRun whole = Emitter(plan, slots, g, assemble_of).run();
+  KernelRun whole = Emitter(plan, slots, g).run();
   count_traffic(plan, whole, step);
   auto panel_of = [&](int64_t n) {
     auto run = std::make_unique<KernelRun>();
@@ -344,7 +342,6 @@ GroupCost group_cost(const Plan& plan, const Step& step, size_t k) {
 
 void lower(Plan& plan, Device& device) {
   Slots slots(plan);
-  std::vector<int> assemble_of = assembles(plan.ir);
   for (size_t g = 0; g < plan.fusion.groups.size(); ++g) {
     const Group& group = plan.fusion.groups[g];
     Step step;
@@ -352,9 +349,9 @@ void lower(Plan& plan, Device& device) {
     step.name = short_name(plan, group);
     if (group.call >= 0) make_call(plan, slots, group, step);
     if (group.call >= 0 && group.nodes.size() > 1) {
-      make_epilogue(plan, slots, group, assemble_of, device, step);
+      make_epilogue(plan, slots, group, device, step);
     } else if (group.call < 0) {
-      step.runs.push_back(Emitter(plan, slots, group, assemble_of).run());
+      step.runs.push_back(Emitter(plan, slots, group).run());
       count_traffic(plan, step.runs.back(), step);
     }
     plan.steps.push_back(std::move(step));

@@ -12,7 +12,7 @@ Options& options() {
 }
 
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
-                                Device& device) {
+                                Device& device, const Plan* like) {
   static std::atomic<uint64_t> next{1};
   auto plan = std::make_unique<Plan>();
   plan->id = next.fetch_add(1, std::memory_order_relaxed);
@@ -33,7 +33,15 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
   timed("elide_update_copies", [&] { return options().donate ? elide_update_copies(ir) : 0; });
   timed("drop_dead", [&] { return drop_dead(ir); });
   if (options().verify) verify(ir);
-  timed("fuse", [&] {
+  finalise(ir);
+  if (like)
+    timed("refit", [&] {
+      auto fusion = refit(ir, like->ir, like->fusion);
+      if (fusion) plan->fusion = std::move(*fusion);
+      plan->refitted = fusion.has_value();
+      return static_cast<int>(plan->refitted);
+    });
+  if (!plan->refitted) timed("fuse", [&] {
     FuseOptions fuse_options;
     fuse_options.enabled = options().fuse;
     fuse_options.max_arguments = device.info().max_kernel_args;

@@ -97,6 +97,7 @@ struct Plan {
   Traffic traffic;
   std::vector<PassTime> passes;
   bool overwrites_leaves = false;  // some leaf was donated
+  bool refitted = false;           // fusion was taken over from a plan of other sizes
 };
 
 // Everything after fusion: kernels, slots, memory. `device` compiles the kernels.
@@ -121,8 +122,9 @@ struct Options {
 };
 Options& options();  // process-wide; changed only under the evaluation lock
 
-// The pipeline: import, the passes, fuse, lower, memory.
+// The pipeline: import, the passes, fuse, lower, memory. With a plan of the same structure given, its
+// fusion is refitted to the new sizes where it holds; plan.refitted tells.
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
-                                Device& device);
+                                Device& device, const Plan* like = nullptr);
 
 }  // namespace lamina::schedule

@@ -1,0 +1,156 @@
+#include "schedule/reads.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace lamina::schedule {
+
+Reads find_reads(const Ir& ir) {
+  Reads out;
+  out.uses.resize(ir.nodes.size());
+  out.kept.resize(ir.nodes.size());
+  for (int i = 0; i < static_cast<int>(ir.nodes.size()); ++i) {
+    const IrNode& n = ir.nodes[static_cast<size_t>(i)];
+    if (n.role == Role::view) {
+      if (n.output) out.kept[static_cast<size_t>(access(ir, i)->base)] = true;
+      continue;
+    }
+    if (n.output) out.kept[static_cast<size_t>(i)] = true;
+    for (size_t k = 0; k < n.inputs.size(); ++k) {
+      Use use{i, k, {}, {}};
+      auto a = access(ir, n.inputs[k]);
+      auto at = [&](int v) -> const IrNode& { return ir.nodes[static_cast<size_t>(v)]; };
+      for (int v = n.inputs[k]; at(v).role == Role::view; v = at(v).inputs[0]) use.via.push_back(v);
+      // Elementwise inputs broadcast to the node's shape; everything else reads them as they are.
+      use.layout = broadcast_layout(a->layout, n.is(Kind::elementwise) ? n.shape : at(n.inputs[k]).shape);
+      out.uses[static_cast<size_t>(a->base)].push_back(std::move(use));
+    }
+  }
+  return out;
+}
+
+uint32_t axes_mask(const IrNode& reduce) {
+  uint32_t mask = 0;
+  for (int64_t a : reduce.params.read().ints()) mask |= 1u << a;
+  return mask;
+}
+
+Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced) {
+  Layout out{domain, row_major_strides(kept), 0};
+  for (size_t d = 0; d < domain.size(); ++d)
+    if (reduced >> d & 1 || domain[d] == 1) out.strides[d] = 0;
+  return out;
+}
+
+Layout canonical(Layout m) {
+  for (size_t d = 0; d < m.shape.size(); ++d)
+    if (m.shape[d] == 1) m.strides[d] = 0;
+  return m;
+}
+
+Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses, std::vector<Layout>& out) {
+  for (const Use& use : uses) {
+    auto found = g.maps.find(use.reader);
+    if (found == g.maps.end()) continue;
+    if (use.reader == g.call) return Reason::input_of_call;
+    bool whole = ir.nodes[static_cast<size_t>(use.reader)].is(Kind::reduce);
+    std::vector<Layout> domain;
+    if (whole) domain.push_back(Layout::row_major(g.domain));
+    for (const Layout& at : whole ? domain : found->second) {
+      auto m = compose(use.layout, at);
+      if (!m) return Reason::layout_not_expressible;
+      Layout c = canonical(*m);
+      if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
+    }
+  }
+  return Reason::none;
+}
+
+// Whether later pieces overwrite earlier ones: an update's do, a concatenation's do not.
+static bool overlapping(const Ir& ir, int assemble) {
+  auto node = [&](int i) -> const IrNode& { return ir.nodes[static_cast<size_t>(i)]; };
+  const IrNode& a = node(assemble);
+  return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() && node(a.inputs[1]).size() > 0;
+}
+
+std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>& homes) {
+  auto node = [&](int i) -> const IrNode& { return ir.nodes[static_cast<size_t>(i)]; };
+  auto home = [&](int i) { return homes[static_cast<size_t>(i)]; };
+  std::set<int> out;
+  auto add_base = [&](int base) {
+    for (; node(base).role == Role::assemble; base = node(base).in_place_of) {
+      for (int piece : node(base).inputs) out.insert(home(piece));
+      if (node(base).in_place_of < 0) return;
+    }
+    if (home(base) >= 0) out.insert(home(base));
+  };
+  for (int member : g.nodes)
+    if (int a = node(member).role == Role::piece ? node(member).into : -1; a >= 0) {
+      // The pieces of one update are written in order, after the memory they go into.
+      if (node(a).in_place_of >= 0) add_base(node(a).in_place_of);
+      if (overlapping(ir, a) && node(a).inputs[0] != member) out.insert(home(node(a).inputs[0]));
+    }
+  for (int member : g.nodes)
+    for (int in : node(member).inputs) {
+      for (int v = in; node(v).role == Role::view; v = node(v).inputs[0])
+        for (size_t k = 1; k < node(v).inputs.size(); ++k) add_base(access(ir, node(v).inputs[k])->base);
+      if (int base = access(ir, in)->base; !g.maps.count(base)) add_base(base);
+    }
+  return out;
+}
+
+std::vector<Group> ordered(const Ir& ir, std::vector<Group> groups, std::vector<int>& group_of) {
+  size_t count = groups.size();
+  std::vector<std::set<int>> waiting(count);
+  std::vector<std::vector<int>> followers(count);
+  std::set<std::pair<int, int>> ready;
+  auto key = [&](size_t g) {
+    return std::pair{*std::max_element(groups[g].nodes.begin(), groups[g].nodes.end()),
+                     static_cast<int>(g)};
+  };
+  size_t total = 0;
+  for (size_t g = 0; g < count; ++g) {
+    if (groups[g].nodes.empty()) continue;
+    ++total;
+    waiting[g] = groups_needed(ir, groups[g], group_of);
+    waiting[g].erase(static_cast<int>(g));
+    for (int n : waiting[g]) followers[static_cast<size_t>(n)].push_back(static_cast<int>(g));
+    if (waiting[g].empty()) ready.insert(key(g));
+  }
+  std::vector<Group> out;
+  std::vector<int> to(count, -1);
+  while (!ready.empty()) {
+    int g = ready.begin()->second;
+    ready.erase(ready.begin());
+    to[static_cast<size_t>(g)] = static_cast<int>(out.size());
+    std::sort(groups[static_cast<size_t>(g)].nodes.begin(), groups[static_cast<size_t>(g)].nodes.end());
+    out.push_back(std::move(groups[static_cast<size_t>(g)]));
+    for (int f : followers[static_cast<size_t>(g)]) {
+      waiting[static_cast<size_t>(f)].erase(g);
+      if (waiting[static_cast<size_t>(f)].empty()) ready.insert(key(static_cast<size_t>(f)));
+    }
+  }
+  if (out.size() != total) throw InternalError("fusion made kernels that wait for each other");
+  for (int& g : group_of)
+    if (g >= 0) g = to[static_cast<size_t>(g)];
+  return out;
+}
+
+void verify(const Ir& ir, const Fusion& fusion) {
+  std::set<std::pair<int, int>> seen;
+  for (const Edge& e : fusion.edges)
+    if (!seen.insert({e.from, e.to}).second)
+      throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) + " stands twice");
+  for (size_t i = 0; i < ir.nodes.size(); ++i) {
+    if (ir.nodes[i].role == Role::view) continue;
+    for (int in : ir.nodes[i].inputs) {
+      int base = access(ir, in)->base;
+      if (ir.nodes[static_cast<size_t>(base)].role != Role::scalar &&
+          !seen.count({base, static_cast<int>(i)}))
+        throw InternalError("edge " + std::to_string(base) + " -> " + std::to_string(i) + " has no decision");
+    }
+  }
+}
+
+}  // namespace lamina::schedule
