@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +132,9 @@ class View(anywidget.AnyWidget):
         when the notebook is opened again.  A view shown while it ran gets its twin when it is
         shown again after ``finish``.
         """
-        from IPython.display import display
+        import IPython.display
 
+        display: Callable[..., None] = IPython.display.display
         twin = self.twin()
         if twin is None or not self._shown_live:
             data, metadata = super()._repr_mimebundle_() or ({}, {})

@@ -44,6 +44,9 @@ def notebook(cells: Sequence[str]) -> dict[str, Any]:
 @contextmanager
 def server(root: Path) -> Iterator[str]:
     """Address of a JupyterLab that serves ``root``; settings are its own."""
+    quiet = root / "settings" / "@jupyterlab" / "apputils-extension"
+    quiet.mkdir(parents=True)
+    (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -136,3 +139,11 @@ class Lab:
     def busy(self) -> bool:
         """Whether a cell waits or runs; the kernel's own status may be that of a subshell."""
         return "[*]:" in self.page.locator(".jp-InputPrompt").all_inner_texts()
+
+    def wait_done(self) -> None:
+        """Wait for all cells to have run."""
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('.jp-InputPrompt')]"
+            ".every((prompt) => !prompt.textContent.includes('*'))",
+            timeout=120_000,
+        )

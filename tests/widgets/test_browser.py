@@ -95,6 +95,7 @@ def shown(lab):
         page.wait_for_selector(".lam-root", state="detached")
     lab.run_all()
     page.wait_for_selector(".lam-root canvas", timeout=90_000)
+    lab.wait_done()
     page.wait_for_timeout(500)
     return page
 
@@ -326,11 +327,12 @@ def test_a_saved_notebook_reads_without_its_kernel(lab, artifacts, trusted):
     lab.open("saved.ipynb", [SHOW])
     lab.run_all()
     page.wait_for_selector(".lam-root canvas", timeout=90_000)
+    lab.wait_done()
     assert not twin_is_visible(page)
     lab.run("docmanager:save")
     page.wait_for_timeout(1500)
     saved = json.loads((lab.root / "saved.ipynb").read_text())
-    view, twin = saved["cells"][0]["outputs"]
+    _, twin = saved["cells"][0]["outputs"]
     assert {"text/plain", "text/html", "image/png"} == set(twin["data"])
     assert len(json.dumps(saved)) < 170_000
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")

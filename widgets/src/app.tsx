@@ -2,7 +2,8 @@
 import type { ComponentChildren } from "preact";
 import { GraphView } from "./graph/view.tsx";
 import { LatencyView } from "./latency/view.tsx";
-import { livePeak, MemoryView } from "./memory/view.tsx";
+import { livePeak } from "./memory/state.ts";
+import { MemoryView } from "./memory/view.tsx";
 import { Announcer, Tabs } from "./shared/a11y.tsx";
 import * as format from "./shared/format.ts";
 import { type Store, type Summary, summarize, type Tab } from "./shared/model.ts";

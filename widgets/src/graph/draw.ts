@@ -85,15 +85,20 @@ function drawLines(input: DrawInput, visible: number[]): void {
   const fine = camera.k > 0.25;
   const fused: Line[] = [];
   const apart: Line[] = [];
+  const given: Line[] = [];
   for (const i of visible) {
     const line = scene.lines[i];
-    (line.unfused ? apart : fused).push(line);
+    (line.given ? given : line.unfused ? apart : fused).push(line);
   }
   context.lineWidth = Math.max(1, 0.8 / camera.k);
   context.strokeStyle = mix(theme.text, theme.background, theme.forced ? 1 : 0.38);
   context.setLineDash([]);
   context.beginPath();
   for (const line of fused) trace(context, line.points);
+  context.stroke();
+  context.setLineDash(fine ? [2, 3] : []);
+  context.beginPath();
+  for (const line of given) trace(context, line.points);
   context.stroke();
   // Memory traffic is dashed and heavier with its bytes: readable without colour.
   const warm = theme.warn;

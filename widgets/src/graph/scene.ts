@@ -22,6 +22,8 @@ export interface Line {
   edges: number[];
   fused: number;
   unfused: number;
+  /** From a leaf: the value was in memory anyway. */
+  given: boolean;
   /** Bytes written and read because its edges are not fused. */
   bytes: number;
 }
@@ -74,7 +76,8 @@ function visibleEdges(tree: Tree, edges: readonly PlanEdge[], rep: Int32Array): 
     const key = `${src}>${dst}`;
     let line = lines.get(key);
     if (!line) {
-      line = { src, dst, points: [], edges: [], fused: 0, unfused: 0, bytes: 0 };
+      const given = tree.items[src].kind === "leaf";
+      line = { src, dst, points: [], edges: [], fused: 0, unfused: 0, given, bytes: 0 };
       lines.set(key, line);
     }
     if (line.edges[line.edges.length - 1] === edge) return;

@@ -29,7 +29,7 @@ function medians(store: Store): Map<string, number> {
   const column = (i: number) => store.launches.column(i);
   const [plan, launch, t0, t1] = [column(L.plan), column(L.launch), column(L.t0), column(L.t1)];
   // The newest rows suffice while the cell runs; the analysis brings the exact figure.
-  for (let i = Math.max(0, length - 50_000); i < length; i++) {
+  for (let i = Math.max(0, length - 10_000); i < length; i++) {
     const key = `${plan[i]}:${launch[i]}`;
     const list = samples.get(key);
     if (!list) samples.set(key, [t1[i] - t0[i]]);

@@ -1,44 +1,13 @@
 // Latency view: timeline above, kernels below.
 import { useRef, useState } from "preact/hooks";
-import { Tooltip, useCanvas } from "../shared/canvas.tsx";
 import * as format from "../shared/format.ts";
 import type { Store } from "../shared/model.ts";
-import { toValue } from "../shared/scale.ts";
 import { type Column, Table } from "../shared/table.tsx";
 import { kKindGlyph } from "../shared/theme.ts";
-import { useTimeZoom } from "../shared/timezoom.ts";
+import type { TimeZoom } from "../shared/timezoom.ts";
+import { Plot } from "./plot.tsx";
 import { type KernelRow, kernelRows, type SortKey, sortRows } from "./rows.ts";
-import { drawTimeline, kLaneHeight, kLaneLabel, kLanes, laneTop, Timeline } from "./timeline.ts";
-
-interface State {
-  timeline: Timeline;
-  zoom: { k: number; x: number };
-  sort: { key: SortKey; down: boolean };
-}
-
-function stateOf(store: Store): State {
-  let state = store.kept.get("latency") as State | undefined;
-  if (!state) {
-    state = {
-      timeline: new Timeline(store),
-      zoom: { k: 1, x: 0 },
-      sort: { key: "total", down: true },
-    };
-    store.kept.set("latency", state);
-  }
-  return state;
-}
-
-/** Launches of the selected kernel. */
-function selectedLaunches(store: Store): { plan: number; launches: ReadonlySet<number> } | null {
-  const selection = store.selection.value;
-  const plan = store.plan.value;
-  const index = store.plans.get(plan);
-  if (!index) return null;
-  let group = selection.what === "group" ? index.groups.get(selection.group) : undefined;
-  if (selection.what === "node") group = index.groupOf(selection.node) ?? undefined;
-  return group ? { plan, launches: new Set([group.launch]) } : null;
-}
+import { type Chosen, latencyState, pickLaunch, selectedLaunches } from "./state.ts";
 
 const kColumns: Column<KernelRow, SortKey>[] = [
   {
@@ -71,154 +40,75 @@ const kColumns: Column<KernelRow, SortKey>[] = [
   },
 ];
 
+function Bar(props: { store: Store; chosen: boolean; control: { current: TimeZoom | null } }) {
+  const { store, chosen, control } = props;
+  const leftOut = store.counters.launchesLeftOut;
+  return (
+    <div class="lam-toolbar">
+      <span class="lam-dim">
+        {leftOut > 0 && `${format.count(leftOut)} slices not drawn (sums are exact) · `}
+        {chosen ? "kernel selected" : "click a slice or a row"}
+      </span>
+      {chosen && (
+        <button
+          type="button"
+          class="lam-button"
+          onClick={() => {
+            store.tab.value = "graph";
+          }}
+        >
+          show in graph
+        </button>
+      )}
+      <span class="lam-grow" />
+      {[
+        ["Zoom in", "+", 1.6],
+        ["Zoom out", "−", 1 / 1.6],
+      ].map(([label, sign, factor]) => (
+        <button
+          key={label}
+          type="button"
+          class="lam-button"
+          aria-label={String(label)}
+          onClick={() => control.current?.by(Number(factor), 0)}
+        >
+          {sign}
+        </button>
+      ))}
+      <button type="button" class="lam-button" onClick={() => control.current?.reset()}>
+        all
+      </button>
+    </div>
+  );
+}
+
+function isChosen(chosen: Chosen | null, row: KernelRow): boolean {
+  return chosen !== null && row.plan === chosen.plan && chosen.launches.has(row.launch);
+}
+
 export function LatencyView(props: { store: Store }) {
   const { store } = props;
   store.tick.value;
-  const state = stateOf(store);
-  const { timeline } = state;
-  timeline.update();
+  const state = latencyState(store);
   const [, rerender] = useState(0);
-  const [hover, setHover] = useState<{ x: number; y: number; lane: number; index: number } | null>(
-    null,
-  );
-  const selected = selectedLaunches(store);
-  const range = timeline.range();
-  const zoomRef = useRef<ReturnType<typeof useTimeZoom> | null>(null);
-  const canvas = useCanvas((surface) => {
-    const axis = zoomRef.current?.axis(range, surface.width - kLaneLabel);
-    if (axis) drawTimeline({ ...surface, timeline, axis, selected, hover });
-  });
-  const zoom = useTimeZoom(canvas.ref, state.zoom, kLaneLabel, canvas.redraw);
-  zoomRef.current = zoom;
-  const pick = (plan: number, launch: number) => {
-    const group = store.plans.get(plan)?.launchGroups(launch)[0];
-    if (group) store.showGroup(plan, group.id);
-  };
-  const at = (event: MouseEvent) => {
-    const bounds = (event.currentTarget as HTMLElement).getBoundingClientRect();
-    const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
-    const lane = kLanes.findIndex((_, i) => y >= laneTop(i) && y <= laneTop(i) + kLaneHeight);
-    if (lane < 0 || x < kLaneLabel) return null;
-    const axis = zoom.axis(range, bounds.width - kLaneLabel);
-    const t = toValue(axis, x - kLaneLabel);
-    const reach = (axis.to - axis.from) / axis.pixels;
-    const hit = timeline
-      .marks(lane, axis)
-      .find((mark) => mark.index >= 0 && mark.t0 - reach <= t && mark.t1 + reach >= t);
-    return hit ? { x, y, lane, index: hit.index } : null;
-  };
-  const rows = sortRows(kernelRows(store), state.sort.key, state.sort.down);
-  const info = hover ? timeline.info(hover.lane, hover.index) : null;
+  const control = useRef<TimeZoom | null>(null);
+  const chosen = selectedLaunches(store);
   return (
     <div class="lam-latency">
-      <div class="lam-stage lam-timeline">
-        <canvas
-          ref={canvas.ref}
-          class="lam-canvas"
-          style={{ height: `${laneTop(kLanes.length)}px` }}
-          tabIndex={0}
-          role="img"
-          aria-label={`Timeline of ${format.count(store.runs.length)} evaluations. Plus and minus zoom, arrow keys move, 0 shows all. The table below has the figures.`}
-          onMouseMove={(event) => setHover(event.buttons ? null : at(event))}
-          onMouseLeave={() => setHover(null)}
-          onClick={(event) => {
-            const hit = at(event);
-            const slice = hit && timeline.info(hit.lane, hit.index);
-            if (slice && slice.launch >= 0) pick(slice.plan, slice.launch);
-            else if (slice && slice.plan >= 0) store.choosePlan(slice.plan);
-            else store.selection.value = { what: "none" };
-          }}
-          onKeyDown={(event) => {
-            const moves: Record<string, [number, number]> = {
-              "+": [1.5, 0],
-              "=": [1.5, 0],
-              "-": [1 / 1.5, 0],
-              ArrowLeft: [1, 80],
-              ArrowRight: [1, -80],
-            };
-            const move = moves[event.key];
-            if (event.key === "0") zoom.reset();
-            else if (move) zoom.by(...move);
-            else return;
-            event.preventDefault();
-            event.stopPropagation();
-          }}
-        />
-        <Tooltip
-          at={hover}
-          width={canvas.ref.current?.clientWidth ?? 600}
-          height={laneTop(kLanes.length)}
-        >
-          {info && (
-            <>
-              <strong>
-                {info.glyph} {info.title}
-              </strong>
-              <div>{format.time(info.t1 - info.t0)}</div>
-              {info.lines.map((line) => (
-                <div key={line}>{line}</div>
-              ))}
-              <div class="lam-dim">
-                {info.launch >= 0
-                  ? "click: show this kernel in the table and the graph"
-                  : "click: show this plan"}
-              </div>
-            </>
-          )}
-        </Tooltip>
-      </div>
-      <div class="lam-toolbar">
-        <span class="lam-dim">
-          {store.counters.launchesLeftOut > 0 &&
-            `${format.count(store.counters.launchesLeftOut)} slices not drawn (sums are exact) · `}
-          {selected ? "kernel selected" : "click a slice or a row"}
-        </span>
-        {selected && (
-          <button
-            type="button"
-            class="lam-button"
-            onClick={() => {
-              store.tab.value = "graph";
-            }}
-          >
-            show in graph
-          </button>
-        )}
-        <span class="lam-grow" />
-        <button
-          type="button"
-          class="lam-button"
-          onClick={() => zoom.by(1.6, 0)}
-          aria-label="Zoom in"
-        >
-          +
-        </button>
-        <button
-          type="button"
-          class="lam-button"
-          onClick={() => zoom.by(1 / 1.6, 0)}
-          aria-label="Zoom out"
-        >
-          −
-        </button>
-        <button type="button" class="lam-button" onClick={zoom.reset}>
-          all
-        </button>
-      </div>
+      <Plot store={store} chosen={chosen} control={control} />
+      <Bar store={store} chosen={chosen !== null} control={control} />
       <Table
         label="Kernels"
         columns={kColumns}
-        rows={rows}
+        rows={sortRows(kernelRows(store), state.sort.key, state.sort.down)}
         rowKey={(row) => row.key}
         sort={state.sort}
         onSort={(key) => {
           state.sort = { key, down: state.sort.key === key ? !state.sort.down : key !== "name" };
           rerender((n) => n + 1);
         }}
-        selected={(row) =>
-          selected !== null && row.plan === selected.plan && selected.launches.has(row.launch)
-        }
-        onPick={(row) => pick(row.plan, row.launch)}
+        selected={(row) => isChosen(chosen, row)}
+        onPick={(row) => pickLaunch(store, row.plan, row.launch)}
       />
     </div>
   );

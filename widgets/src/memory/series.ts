@@ -27,7 +27,8 @@ export interface Series {
   columns: Float64Array[];
   total: Float64Array;
   peak: { t: number; bytes: number };
-  lifetimes: Lifetime[];
+  /** Buffers live at a moment, largest first. */
+  liveAt: (t: number) => Lifetime[];
   /** True when the figures are the analysis' own. */
   exact: boolean;
 }
@@ -52,6 +53,7 @@ export class LiveSeries {
   private marks = 0;
   private epoch = -1;
   private held = 0;
+  private ever = new Array<boolean>(9).fill(false);
   private peak = { t: 0, bytes: 0 };
 
   constructor(private store: Store) {}
@@ -91,14 +93,13 @@ export class LiveSeries {
     }
   }
 
+  get peakBytes(): number {
+    return this.peak.bytes;
+  }
+
   series(): Series {
     const { points, store } = this;
-    const used = Array.from({ length: 9 }, (_, c) => c).filter((c) =>
-      points
-        .column(2 + c)
-        .subarray(0, points.length)
-        .some((v) => v !== 0),
-    );
+    const used = this.ever.flatMap((seen, c) => (seen ? [c] : []));
     return {
       t: points.column(0),
       length: points.length,
@@ -106,41 +107,46 @@ export class LiveSeries {
       columns: used.map((c) => points.column(2 + c)),
       total: points.column(1),
       peak: this.peak,
-      lifetimes: this.lifetimes(),
+      liveAt: (t) => this.liveAt(t),
       exact: false,
     };
   }
 
-  private lifetimes(): Lifetime[] {
+  private liveAt(t: number): Lifetime[] {
+    const forever = Number.POSITIVE_INFINITY;
+    const found = this.closed.filter((entry) => entry.t <= t && t < entry.until);
+    const rows = found.map((entry) => this.named(entry, entry.until));
+    for (const entry of this.open.values()) {
+      if (entry.t <= t) rows.push(this.named(entry, forever));
+    }
+    return sorted(rows);
+  }
+
+  private named(entry: Open, until: number): Lifetime {
     const { store } = this;
-    const named = (entry: Open, until: number): Lifetime => {
-      const plan = planOfRun(store, entry.run);
-      const node = store.plans.get(plan)?.nodes.get(entry.node);
-      const origin = node ? store.originOf(plan, node.id) : null;
-      return {
-        t0: entry.t,
-        t1: until,
-        bytes: entry.bytes,
-        category: store.category(entry.category),
-        op: entry.category === 6 ? "arena" : (node?.op ?? ""),
-        where: origin?.file ? `${origin.file.split("/").pop()}:${origin.line}` : "",
-        module: origin?.module ?? "",
-        phase: origin?.phase ?? "",
-        plan,
-        node: entry.node,
-        run: entry.run,
-      };
+    const plan = planOfRun(store, entry.run);
+    const node = store.plans.get(plan)?.nodes.get(entry.node);
+    const origin = node ? store.originOf(plan, node.id) : null;
+    return {
+      t0: entry.t,
+      t1: until,
+      bytes: entry.bytes,
+      category: store.category(entry.category),
+      op: entry.category === 6 ? "arena" : (node?.op ?? ""),
+      where: origin?.file ? `${origin.file.split("/").pop()}:${origin.line}` : "",
+      module: origin?.module ?? "",
+      phase: origin?.phase ?? "",
+      plan,
+      node: entry.node,
+      run: entry.run,
     };
-    return [
-      ...this.closed.map((entry) => named(entry, entry.until)),
-      ...[...this.open.values()].map((entry) => named(entry, Number.POSITIVE_INFINITY)),
-    ];
   }
 
   private take(op: number, buffer: number, entry: Open): boolean {
     if (op === 4) {
       this.open.set(buffer, entry);
       this.now[entry.category] += entry.bytes;
+      this.ever[entry.category] = true;
       return true;
     }
     if (op !== 5) return false;
@@ -162,6 +168,8 @@ export class LiveSeries {
     this.now.fill(0);
     this.held = this.store.meta.active_bytes;
     this.now[8] = this.held;
+    this.ever.fill(false);
+    this.ever[8] = this.held > 0;
     this.open.clear();
     this.closed = [];
     this.consumed = 0;
@@ -195,6 +203,12 @@ export function exactSeries(store: Store): Series | null {
   const total = Float64Array.from({ length: memory.t.length }, (_, i) =>
     columns.reduce((sum, column) => sum + column[i], 0),
   );
+  const lifetimes: Lifetime[] = memory.buffers.map((buffer) => ({
+    ...buffer,
+    t0: buffer.t0 + shift,
+    t1: buffer.t1 === null ? Number.POSITIVE_INFINITY : buffer.t1 + shift,
+    plan: planOfRun(store, buffer.run),
+  }));
   return {
     t: Float64Array.from(memory.t, (t) => t + shift),
     length: memory.t.length,
@@ -202,19 +216,23 @@ export function exactSeries(store: Store): Series | null {
     columns,
     total,
     peak: { t: memory.peak.t + shift, bytes: memory.peak.bytes },
-    lifetimes: memory.buffers.map((buffer) => ({
-      ...buffer,
-      t0: buffer.t0 + shift,
-      t1: buffer.t1 === null ? Number.POSITIVE_INFINITY : buffer.t1 + shift,
-      plan: planOfRun(store, buffer.run),
-    })),
+    liveAt: (t) => sorted(lifetimes.filter((entry) => entry.t0 <= t && t < entry.t1)),
     exact: true,
   };
 }
 
-/** Buffers live at a moment, largest first. */
-export function liveAt(series: Series, t: number): Lifetime[] {
-  return series.lifetimes
-    .filter((entry) => entry.t0 <= t && t < entry.t1)
-    .sort((a, b) => b.bytes - a.bytes || a.t0 - b.t0);
+function sorted(rows: Lifetime[]): Lifetime[] {
+  return rows.sort((a, b) => b.bytes - a.bytes || a.t0 - b.t0);
+}
+
+/** Row in force at a moment, -1 before the first. */
+export function rowAt(series: Series, t: number): number {
+  let low = 0;
+  let high = series.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (series.t[middle] <= t) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
 }

@@ -14,7 +14,7 @@ export function Table<Row, Key extends string>(props: {
   label: string;
   columns: Column<Row, Key>[];
   rows: Row[];
-  rowKey: (row: Row) => string;
+  rowKey: (row: Row, position: number) => string;
   sort?: { key: Key; down: boolean };
   onSort?: (key: Key) => void;
   selected?: (row: Row) => boolean;
@@ -50,9 +50,9 @@ export function Table<Row, Key extends string>(props: {
           </tr>
         </thead>
         <tbody>
-          {props.rows.slice(0, most).map((row) => (
+          {props.rows.slice(0, most).map((row, i) => (
             <tr
-              key={props.rowKey(row)}
+              key={props.rowKey(row, i)}
               class={`${props.selected?.(row) ? "lam-selected" : ""} ${props.onPick ? "lam-pick" : ""}`}
               tabIndex={props.onPick ? 0 : undefined}
               onClick={() => props.onPick?.(row)}
