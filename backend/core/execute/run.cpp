@@ -107,7 +107,8 @@ class Runner {
   }
 
   void emit_bind(const BufferRef& buffer, int node, int64_t role) {
-    trace::instant(trace::EventKind::bind, run_.id, static_cast<int64_t>(buffer->id()), node, role);
+    trace::instant(trace::EventKind::bind, run_.id, static_cast<int64_t>(buffer->id()), node, role,
+                   static_cast<int64_t>(buffer->category()));
   }
 
   ScalarValue scalar(const ScalarSource& s) {

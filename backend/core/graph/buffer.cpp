@@ -20,7 +20,7 @@ Buffer::~Buffer() {
     cpu_device().release(data_, bytes_);
   }
   if (trace::enabled())
-    trace::instant(trace::EventKind::free_, 0, static_cast<int64_t>(id_), bytes_);
+    trace::instant(trace::EventKind::free_, 0, static_cast<int64_t>(id_), bytes_, adopted());
 }
 
 Ref<Buffer> Buffer::allocate(int64_t bytes, Category category, int64_t node) {

@@ -237,7 +237,7 @@ void write_memory(Json& j, const Plan& plan) {
 std::string describe(const Plan& plan) {
   Json j;
   j.open('{').key("plan").number(static_cast<int64_t>(plan.id)).key("key").string(plan.key.hex());
-  j.key("device").string("cpu");
+  j.key("device").string("cpu").key("outcome").string(plan.refitted ? "polymorphic" : "miss");
   write_nodes(j, plan);
   write_groups(j, plan);
   write_edges(j, plan);

@@ -13,9 +13,12 @@ namespace {
 
 // One producer (its thread), one consumer (drain, under the list's lock).
 struct Ring {
-  explicit Ring(uint32_t thread_, size_t capacity_) : thread(thread_), slots(capacity_) {}
+  // The slots are left uninitialised: pages are touched only as far as events go.
+  explicit Ring(uint32_t thread_, size_t capacity_)
+      : thread(thread_), capacity(capacity_), slots(new Event[capacity_]) {}
   uint32_t thread;
-  std::vector<Event> slots;
+  size_t capacity;
+  std::unique_ptr<Event[]> slots;
   std::atomic<uint64_t> head{0};  // next to write
   std::atomic<uint64_t> tail{0};  // next to read
   std::atomic<int64_t> dropped{0};
@@ -78,11 +81,14 @@ std::vector<Event> drain(int64_t& dropped) {
   Rings& r = rings();
   std::lock_guard lock(r.mutex);
   std::vector<Event> out;
+  size_t waiting = 0;
+  for (auto& ring : r.all) waiting += ring->head.load(std::memory_order_relaxed) - ring->tail.load(std::memory_order_relaxed);
+  out.reserve(waiting);
   dropped = 0;
   for (auto& ring : r.all) {
     uint64_t head = ring->head.load(std::memory_order_acquire);
     uint64_t tail = ring->tail.load(std::memory_order_relaxed);
-    for (; tail != head; ++tail) out.push_back(ring->slots[tail % ring->slots.size()]);
+    for (; tail != head; ++tail) out.push_back(ring->slots[tail % ring->capacity]);
     ring->tail.store(tail, std::memory_order_release);
     dropped += ring->dropped.exchange(0, std::memory_order_relaxed);
   }
@@ -92,11 +98,11 @@ std::vector<Event> drain(int64_t& dropped) {
 void emit(const Event& event) {
   Ring& ring = local_ring();
   uint64_t head = ring.head.load(std::memory_order_relaxed);
-  if (head - ring.tail.load(std::memory_order_acquire) >= ring.slots.size()) {
+  if (head - ring.tail.load(std::memory_order_acquire) >= ring.capacity) {
     ring.dropped.fetch_add(1, std::memory_order_relaxed);
     return;
   }
-  Event& slot = ring.slots[head % ring.slots.size()];
+  Event& slot = ring.slots[head % ring.capacity];
   slot = event;
   slot.thread = ring.thread;
   ring.head.store(head + 1, std::memory_order_release);
