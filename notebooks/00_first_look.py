@@ -24,16 +24,18 @@ from sklearn.model_selection import train_test_split
 # %% [markdown]
 # ## What is in an array before it is computed?
 #
-# An expression. Building one costs microseconds, whatever its size; the work is done when somebody
-# asks for the values. Until then an array knows its shape, its type and the graph behind it.
+# An expression. Building one costs a few microseconds, however large the array; the work is done
+# when somebody asks for the values. Until then an array knows its shape, its type and the graph
+# behind it.
 
 # %%
-a = mx.random.normal((1000, 1000))
+a = mx.random.normal((3, 4))
 b = mx.tanh(a) * 0.5 + a
 b
 
 # %% [markdown]
-# `mx.eval` computes it. The three operations become one kernel, and only `b` is written to memory.
+# `mx.eval` computes it, and so does anything that needs the values, such as `print`. The three
+# operations run as one kernel: what lies between them never reaches memory.
 
 # %%
 mx.eval(b)
@@ -117,12 +119,13 @@ def training_step(x, y):
 
 # %%
 # %%mlx_profile -o training
+shuffle = np.random.default_rng(0)
 losses = []
 for epoch in range(12):
-    order = mx.random.permutation(len(train_x))
-    for start in range(0, len(train_x), 64):
-        batch = order[start : start + 64]
-        losses.append(training_step(train_x[batch], train_y[batch]))
+    order = shuffle.permutation(len(train_x))
+    batches = [mx.array(order[i : i + 64]) for i in range(0, len(order), 64)]
+    steps = [training_step(train_x[batch], train_y[batch]) for batch in batches]
+    losses.append(np.mean([loss.item() for loss in steps]))
 
 # %% [markdown]
 # Did the scheduler work anew in each step? No. The first step is planned (a *miss*), the following
@@ -142,7 +145,7 @@ model.eval()
 guesses = mx.argmax(model(test_x), axis=1)
 accuracy = (guesses == test_y).mean().item()
 model.train()
-print(f"loss {losses[0].item():.2f} -> {losses[-1].item():.3f}")
+print(f"mean loss of an epoch: {losses[0]:.2f} at first, {losses[-1]:.3f} at last")
 print(f"{accuracy:.1%} of {len(test_y)} held-out digits read correctly")
 
 # %% [markdown]
@@ -178,7 +181,8 @@ print(analysis.traffic(step).to_text(limit=4))
 # %%
 fusion = analysis.fusion(step)
 for reason in fusion.reasons:
-    print(f"{reason.edges:4d} edges, {reason.total_bytes / 20e3:8.1f} kB a step: {reason.sentence}")
+    cost = sum(edge.bytes for edge in fusion.unfused if edge.reason == reason.reason)
+    print(f"{reason.edges:3d} edges, {cost / 1000:6.0f} kB a step: {reason.sentence}")
 
 # %% [markdown]
 # The dearest edge of this step, with the module and the line it comes from:
