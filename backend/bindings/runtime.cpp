@@ -5,6 +5,7 @@
 #include "base/thread_pool.h"
 #include "convert.h"
 #include "devices/cpu/blocks.h"
+#include "devices/counting/counting.h"
 #include "devices/device.h"
 #include "devices/pool.h"
 #include "execute/evaluate.h"
@@ -99,6 +100,16 @@ void define_testing(py::module_& m) {
     return d;
   });
   m.def("_clear_plan_cache", clear_plan_cache);
+  m.def("_count_traffic", [](bool on) {
+    clear_plan_cache();
+    take_counts();
+    set_counting(on);
+  }, py::arg("on"), "Switches to the device that counts the bytes each launch touches, or back.");
+  m.def("_counted_traffic", [] {
+    py::list out;
+    for (const CountedLaunch& c : take_counts()) out.append(py::make_tuple(c.reads, c.writes));
+    return out;
+  }, "(bytes read, bytes written) of every launch since the last call.");
   m.def("_describe", [](const Array& a) { return describe(*a.node()); });
   m.def("_is_evaluated", [](const Array& a) { return a.node()->ready(); });
   m.def("_refs", [](const Array& a) { return a.node()->refs.load(); });

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "devices/counting/counting.h"
 #include "execute/evaluate.h"
 #include "trace/trace.h"
 
@@ -83,7 +84,7 @@ std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode
     std::lock_guard lock(c.mutex);
     if (auto it = c.by_structure.find(structure); it != c.by_structure.end()) like = it->second.lock();
   }
-  std::shared_ptr<Plan> plan = make_plan(order, key, cpu_device(), like.get());
+  std::shared_ptr<Plan> plan = make_plan(order, key, active_device(), like.get());
   run.outcome = plan->refitted ? 1 : 2;
   if (trace::enabled())
     trace::span(trace::EventKind::plan, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),
@@ -142,6 +143,7 @@ void clear_plan_cache() {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   c.by_key.clear();
+  c.by_structure.clear();
 }
 
 }  // namespace lamina

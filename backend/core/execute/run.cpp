@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "devices/device.h"
+#include "devices/counting/counting.h"
 #include "execute/evaluate.h"
 #include "trace/trace.h"
 
@@ -52,7 +52,9 @@ class Runner {
         }
       }
       try {
+        if (counting()) counting_step_begin();
         step.call ? run_call(*step.call) : run_kernels(step);
+        if (counting()) counting_step_end();
       } catch (const Interrupted&) {
         throw;
       } catch (...) {
@@ -123,7 +125,7 @@ class Runner {
   void run_kernels(const Step& step) {
     buffers_.clear();
     scalars_.clear();
-    Device& device = cpu_device();
+    Device& device = active_device();
     if (step.runs.size() == 1) {
       fill(step.runs[0], buffers_, scalars_);
       device.launch(*step.runs[0].compiled, buffers_.data(), scalars_.data());
@@ -159,7 +161,7 @@ class Runner {
     if (call.epilogue) return run_panels(call, in);
     ScalarValue unused;
     TensorView out = view(call.output, unused);
-    cpu_device().call(call.primitive->call, {&call.params, in, {&out, 1}});
+    active_device().call(call.primitive->call, {&call.params, in, {&out, 1}});
   }
 
   void run_panels(const CallRun& call, const std::vector<TensorView>& in) {
@@ -195,7 +197,7 @@ class Runner {
       if (run.slots[i] == kPanel) buffers[i] = panel;
       else buffers[i] = static_cast<char*>(buffers[i]) + row * arg.strides[0] * itemsize(arg.dtype);
     }
-    cpu_device().launch(*run.compiled, buffers.data(), scalars.data());
+    active_device().launch(*run.compiled, buffers.data(), scalars.data());
   }
 
   void ask_for_interrupt() {

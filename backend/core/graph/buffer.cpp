@@ -1,6 +1,6 @@
 #include "graph/buffer.h"
 
-#include "devices/device.h"
+#include "devices/counting/counting.h"
 #include "trace/trace.h"
 
 namespace lamina {
@@ -17,14 +17,14 @@ Buffer::~Buffer() {
   if (on_release_) {
     on_release_();
   } else {
-    cpu_device().release(data_, bytes_);
+    active_device().release(data_, bytes_);
   }
   if (trace::enabled())
     trace::instant(trace::EventKind::free_, 0, static_cast<int64_t>(id_), bytes_, adopted());
 }
 
 Ref<Buffer> Buffer::allocate(int64_t bytes, Category category, int64_t node) {
-  void* data = cpu_device().allocate(bytes);
+  void* data = active_device().allocate(bytes);
   Ref<Buffer> out(new Buffer(data, bytes, category));
   if (trace::enabled())
     trace::instant(trace::EventKind::alloc, 0, static_cast<int64_t>(out->id_), bytes,
