@@ -130,7 +130,7 @@ def _pair(
 ) -> tuple[array, list[_Label]]:
     a, la = _alone(a, la, keep | set(lb))
     b, lb = _alone(b, lb, keep | set(la))
-    # A size 1 that stands for a larger size has nothing to be multiplied with: both sides sum alone.
+    # A size 1 that stands for a larger size has no partners: both sides are summed alone.
     for name in [n for n in la if n in lb and n not in keep]:
         if a.shape[la.index(name)] != b.shape[lb.index(name)]:
             a, la = _alone(a, la, set(la) - {name})

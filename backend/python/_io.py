@@ -50,7 +50,7 @@ def _to_numpy(a: array) -> np.ndarray[Any, Any]:
     if not isinstance(a, array):
         a = _c.array(a)
     if a.dtype == _c.bfloat16:
-        return np.ascontiguousarray(_c.view(a, _c.uint16)._numpy()).view("V2")
+        return np.asarray(_c.view(a, _c.uint16)._numpy(), order="C").view("V2")
     out: np.ndarray[Any, Any] = np.asarray(a._numpy())
     return out
 
@@ -140,7 +140,7 @@ def save_safetensors(
     blocks, offset = [], 0
     # Larger items first, so that each is aligned to its size.
     for name, a in sorted(arrays.items(), key=lambda item: -item[1].dtype.size):
-        x = np.ascontiguousarray(_to_numpy(a))
+        x = np.asarray(_to_numpy(a), order="C")
         header[name] = {
             "dtype": _TAGS[_c._dtype_name(a.dtype)],
             "shape": list(a.shape),
@@ -241,11 +241,11 @@ def _opened(file: _File) -> Iterator[IO[bytes]]:
     if not isinstance(file, (str, os.PathLike)):
         yield file
         return
-    try:
-        stream = open(file, "rb")
-    except OSError as e:
-        raise ValueError(f"load: cannot open {file}: {e.strerror}") from e
-    with stream:
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(open(file, "rb"))
+        except OSError as e:
+            raise ValueError(f"load: cannot open {file}: {e.strerror}") from e
         yield stream
 
 

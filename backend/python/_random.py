@@ -1,6 +1,7 @@
-"""Random numbers from keys: counter-based bits, turned into distributions as `mlx.core.random` does.
+"""Random numbers from keys: counter-based bits, made into distributions as by `mlx.core.random`.
 
-Equal keys give equal numbers, bit for bit those of `mlx.core`. Without a key a call takes one from the
+Equal keys give equal numbers: bit for bit those of `mlx.core`, or where a logarithm or erfinv is in
+play the same to a few units in the last place. Without a key a call takes one from the
 global state, which `seed` sets; threads may share it.
 """
 
@@ -86,6 +87,26 @@ def _sizes(op: str, shape: int | _Shape) -> list[int]:
     return [shape] if isinstance(shape, int) else list(shape)
 
 
+class _Steps:
+    """Arithmetic that rounds to a dtype after every operation, as unfused kernels do.
+
+    Fused kernels keep 16-bit floats in 32 bits between operations, so here every step is converted
+    there and back.
+    """
+
+    def __init__(self, dtype: Dtype) -> None:
+        self.dtype = dtype
+        self.wide = dtype if dtype in (_c.float64, _c.complex64) else _c.float32
+
+    def __call__(self, value: Any) -> array:
+        x = value if isinstance(value, array) else _c.array(value, dtype=self.wide)
+        return x.astype(self.dtype).astype(self.wide)
+
+    def done(self, x: array) -> array:
+        """`x` in the dtype itself."""
+        return x.astype(self.dtype)
+
+
 def _unit(shape: _Shape, dtype: Dtype, key: array) -> array:
     """Uniform in [0, 1): never 1, also after rounding to dtype."""
     cap = _CAP.get(_c._dtype_name(dtype), _CAP["float32"])
@@ -93,9 +114,10 @@ def _unit(shape: _Shape, dtype: Dtype, key: array) -> array:
     return _c.minimum(bits * 2.0**-32, cap).astype(dtype)
 
 
-def _between(low: array, high: array, shape: _Shape, dtype: Dtype, key: array) -> array:
+def _between(low: array, high: array, shape: _Shape, step: _Steps, key: array) -> array:
     spread = _broadcast("uniform", shape, low, high)
-    return _unit(spread, dtype, key) * (high - low) + low
+    unit = step(_unit(spread, step.dtype, key))
+    return step(step(unit * step(high - low)) + low)
 
 
 def _broadcast(op: str, shape: _Shape, *arrays: array) -> _Shape:
@@ -125,8 +147,9 @@ def uniform(
 ) -> array:
     """Uniform in [low, high), of `shape`, to which low and high broadcast."""
     kind = _float_dtype("uniform", dtype)
-    sizes = _sizes("uniform", shape)
-    return _between(_as(low, kind), _as(high, kind), sizes, kind, _next_key(key))
+    step = _Steps(kind)
+    drawn = _between(step(low), step(high), _sizes("uniform", shape), step, _next_key(key))
+    return step.done(drawn)
 
 
 def normal(
@@ -137,23 +160,24 @@ def normal(
     key: array | None = None,
     stream: Any = None,
 ) -> array:
-    """Normal with mean `loc` (0) and standard deviation `scale` (1), which broadcast with `shape`."""
+    """Normal with mean `loc` (0) and deviation `scale` (1), which broadcast with `shape`."""
     kind = _c.float32 if dtype is None else dtype
     sizes = _sizes("normal", shape)
+    step = _Steps(kind)
     if kind == _c.complex64:
         # The parts have half the variance each: its root cancels the root of 2 of erfinv.
         parts = _c.erfinv(_symmetric([*sizes, 2], _next_key(key)))
         out = _c.reshape(_c.view(parts, _c.complex64), sizes)
-        factor = None if scale is None else _as(scale, kind)
+        factor = None if scale is None else step(scale)
     else:
-        kind = _float_dtype("normal", kind)
-        out = _c.erfinv(_symmetric(sizes, _next_key(key))).astype(kind)
-        factor = _as(math.sqrt(2), kind)
+        _float_dtype("normal", kind)
+        out = step(_c.erfinv(_symmetric(sizes, _next_key(key))))
+        factor = step(math.sqrt(2))
         if scale is not None:
-            factor = factor * _as(scale, kind)
+            factor = step(factor * step(scale))
     if factor is not None:
-        out = out * factor
-    return out if loc is None else out + _as(loc, kind)
+        out = step(out * factor)
+    return step.done(out if loc is None else out + step(loc))
 
 
 def bernoulli(
@@ -185,7 +209,7 @@ def randint(
     sizes = _sizes("randint", shape)
     ends = [v if isinstance(v, array) else _c.array(v) for v in (low, high)]
     first, last = (e.astype(_c.float32) for e in ends)
-    drawn = _c.floor(_between(first, last, sizes, _c.float32, _next_key(key))).astype(kind)
+    drawn = _c.floor(_between(first, last, sizes, _Steps(_c.float32), _next_key(key))).astype(kind)
     top = ends[1].astype(kind) - _as(1, kind)
     return _c.maximum(_c.minimum(drawn, top), ends[0].astype(kind))
 
@@ -198,7 +222,9 @@ def gumbel(
 ) -> array:
     """The standard Gumbel distribution."""
     kind = _float_dtype("gumbel", dtype)
-    return -_c.log(-_c.log(_unit(_sizes("gumbel", shape), kind, _next_key(key))))
+    step = _Steps(kind)
+    u = step(_unit(_sizes("gumbel", shape), kind, _next_key(key)))
+    return step.done(-_c.log(step(-_c.log(u))))
 
 
 def laplace(
@@ -211,11 +237,12 @@ def laplace(
 ) -> array:
     """The Laplace distribution with mean `loc` and scale `scale`."""
     kind = _float_dtype("laplace", dtype)
+    step = _Steps(kind)
     u = _symmetric(_sizes("laplace", shape), _next_key(key))
-    out = (_c.sign(u) * _c.log1p(-_c.abs(u))).astype(kind)
+    out = step(_c.sign(u) * _c.log1p(-_c.abs(u)))
     if scale != 1:
-        out = out * _as(scale, kind)
-    return out if loc == 0 else out + _as(loc, kind)
+        out = step(out * step(scale))
+    return step.done(out if loc == 0 else out + step(loc))
 
 
 def truncated_normal(
@@ -228,15 +255,17 @@ def truncated_normal(
 ) -> array:
     """The standard normal distribution cut to [lower, upper], which broadcast to `shape`."""
     kind = _float_dtype("truncated_normal", dtype)
-    low, high = _as(lower, kind), _as(upper, kind)
+    step = _Steps(kind)
+    low, high = step(lower), step(upper)
     if shape is None:
-        sizes = list((low + high).shape)
+        sizes: _Shape = list((low + high).shape)
     else:
-        sizes = list(_broadcast("truncated_normal", _sizes("truncated_normal", shape), low, high))
-    root = _as(math.sqrt(2), kind)
-    a, b = _c.erf(low / root), _c.erf(high / root)
-    u = _unit(sizes, kind, _next_key(key)) * (b - a) + a
-    return _c.minimum(_c.maximum(_c.erfinv(u) * root, low), high)
+        sizes = _broadcast("truncated_normal", _sizes("truncated_normal", shape), low, high)
+    root = step(math.sqrt(2))
+    a, b = (step(_c.erf(step(end / root))) for end in (low, high))
+    unit = step(_unit(sizes, kind, _next_key(key)))
+    x = step(_c.erfinv(step(step(unit * step(b - a)) + a)))
+    return step.done(_c.minimum(_c.maximum(step(x * root), low), high))
 
 
 def permutation(

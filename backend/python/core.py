@@ -11,9 +11,8 @@ import os
 from typing import Any
 
 import numpy as np
-
-from lamina import _core
-from lamina import _random as random
+from lamina import _composite, _core
+from lamina import _random as random  # noqa: F401
 from lamina import fast as fast
 from lamina import linalg as linalg
 from lamina._composite import *  # noqa: F403
@@ -32,10 +31,16 @@ from lamina._core import (
 )
 from lamina._core import array as array
 from lamina._creation import *  # noqa: F403
+from lamina._display import mimebundle as _mimebundle
 from lamina._dtypes import *  # noqa: F403
+from lamina._einsum import *  # noqa: F403
 from lamina._io import *  # noqa: F403
 from lamina._linear import *  # noqa: F403
 from lamina._runtime import *  # noqa: F403
+from lamina._shaping import *  # noqa: F403
+
+# The row of the same name knows no decimals.
+round = _composite.round
 
 pi = math.pi
 e = math.e
@@ -45,17 +50,26 @@ euler_gamma = 0.5772156649015329
 newaxis = None
 
 _ALIASES = {
-    "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
-    "atan2": "arctan2", "atanh": "arctanh", "pow": "power", "conj": "conjugate",
-    "bitwise_left_shift": "left_shift", "bitwise_right_shift": "right_shift",
-    "cumulative_sum": "cumsum", "cumulative_prod": "cumprod",
+    "acos": "arccos",
+    "acosh": "arccosh",
+    "asin": "arcsin",
+    "asinh": "arcsinh",
+    "atan": "arctan",
+    "atan2": "arctan2",
+    "atanh": "arctanh",
+    "pow": "power",
+    "conj": "conjugate",
+    "bitwise_left_shift": "left_shift",
+    "bitwise_right_shift": "right_shift",
+    "cumulative_sum": "cumsum",
+    "cumulative_prod": "cumprod",
 }
 for _alias, _name in _ALIASES.items():
     globals()[_alias] = globals()[_name]
 
 
 def positive(a: array, /, *, stream: Any = None) -> array:
-    """a itself."""
+    """A itself."""
     return a
 
 
@@ -102,19 +116,19 @@ class ArrayAt:
         return ArrayAt(self._x, indices)
 
     def add(self, value: Any) -> array:
-        """x with value added; repeated indices add up."""
+        """X with value added; repeated indices add up."""
         return self._x._scatter_item(self._index, value, "add")
 
     def subtract(self, value: Any) -> array:
-        """x with value subtracted."""
+        """X with value subtracted."""
         return self._x._scatter_item(self._index, value, "subtract")
 
     def multiply(self, value: Any) -> array:
-        """x multiplied by value."""
+        """X multiplied by value."""
         return self._x._scatter_item(self._index, value, "multiply")
 
     def divide(self, value: Any) -> array:
-        """x divided by value."""
+        """X divided by value."""
         return self._x._scatter_item(self._index, value, "divide")
 
     def maximum(self, value: Any) -> array:
@@ -128,11 +142,47 @@ class ArrayAt:
 
 def _bind_methods() -> None:
     """Functions that are also methods: `x.sum(axis=0)` is `sum(x, axis=0)`."""
-    plain = (
-        "abs all any argmax argmin cos cummax cummin cumprod cumsum diag diagonal exp flatten log "
-        "log10 log1p log2 logcumsumexp logsumexp max mean min moveaxis prod reciprocal round rsqrt "
-        "sin split sqrt square squeeze std sum swapaxes var view unflatten"
-    ).split()
+    plain = [
+        "abs",
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "cos",
+        "cummax",
+        "cummin",
+        "cumprod",
+        "cumsum",
+        "diag",
+        "diagonal",
+        "exp",
+        "flatten",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "logcumsumexp",
+        "logsumexp",
+        "max",
+        "mean",
+        "min",
+        "moveaxis",
+        "prod",
+        "reciprocal",
+        "round",
+        "rsqrt",
+        "sin",
+        "split",
+        "sqrt",
+        "square",
+        "squeeze",
+        "std",
+        "sum",
+        "swapaxes",
+        "var",
+        "view",
+        "unflatten",
+    ]
     for name in plain:
         function = globals()[name]
 
@@ -185,6 +235,7 @@ def _bind_methods() -> None:
     array.__format__ = format_
     array.__complex__ = lambda self: complex(self.item())
     array.__bytes__ = lambda self: to_numpy(self).tobytes()
+    array._repr_mimebundle_ = _mimebundle
     array.__array_priority__ = 100
     array.__module__ = "lamina.core"
 

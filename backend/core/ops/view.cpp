@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "ops/copy/copy_cpu.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -426,15 +427,13 @@ Array as_strided(const Array& x, const Shape& shape, const Strides& strides, int
 }
 
 static const Primitive& bitcast_row = define({
-    .name = "view", .kind = Kind::view, .doc = "The same bytes as another dtype.",
-    .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
-      int64_t from = itemsize(n.inputs[0].dtype()), to = itemsize(n.dtype);
-      if (from == to) return in;
-      if (!in.contiguous() || in.offset * from % to != 0) return std::nullopt;
-      Layout out = Layout::row_major(n.shape);
-      out.offset = in.offset * from / to;
-      return out;
+    // A call, not a view: kernels load an element in the dtype of the buffer it lies in.
+    .name = "view", .kind = Kind::call, .doc = "The same bytes as another dtype.",
+    .call = [](const CallArgs& c) {
+      const TensorView& in = c.in[0];
+      cpu::copy(in, {c.out[0].data, in.dtype, in.shape, row_major_strides(in.shape)});
     },
+    .flops = [](const Node&) { return int64_t{0}; },
     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
       return bitcast(in[0], n.dtype);
     },
@@ -450,7 +449,7 @@ Array bitcast(const Array& x, Dtype dtype) {
                        name_of(x.dtype()) + " does not divide into " + name_of(dtype));
     shape.back() = shape.back() * from / to;
   }
-  return make_node(bitcast_row, {}, {from == to ? x : contiguous(x)}, shape, dtype);
+  return make_node(bitcast_row, {}, {x}, shape, dtype);
 }
 
 Array diagonal(const Array& x, int64_t offset, int64_t axis1, int64_t axis2) {
