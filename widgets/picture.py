@@ -93,7 +93,7 @@ def _figure(recording: Recording, view: str) -> Figure:
     if graph is not None:
         width = 0.44 if charts else 0.98
         _draw_graph(figure.add_axes((0.01, 0.01, width, 0.98 - 0.45 / tall)), *graph)
-    left = 0.58 if graph is not None else 0.12
+    left = 0.6 if graph is not None else 0.12
     for i, part in enumerate(charts):
         share = 1 / len(charts)
         bottom = 1 - (i + 1) * share + (0.16 if part == "latency" else 0.14) * share
@@ -103,12 +103,10 @@ def _figure(recording: Recording, view: str) -> Figure:
 
 
 def busiest_plan(recording: Recording) -> Plan | None:
-    """The plan that most time went into."""
-    time: dict[int, int] = {}
-    for run in recording.runs:
-        time[run.plan] = time.get(run.plan, 0) + run.t1 - run.t0
-    plans = [recording.plans[i] for i in time if i in recording.plans]
-    return max(plans, key=lambda plan: (len(plan.groups) > 1, time[plan.id]), default=None)
+    """The plan to begin with: a training step runs often, setting up runs once."""
+    counts = recording.run_count
+    plans = [recording.plans[i] for i in counts if i in recording.plans]
+    return max(plans, key=lambda p: len(p.groups) * min(10, counts[p.id]), default=None)
 
 
 def _graph_of(recording: Recording) -> tuple[Any, ...] | None:
@@ -128,10 +126,14 @@ def _graph_of(recording: Recording) -> tuple[Any, ...] | None:
         pair = (number[a], number[b])
         cost[pair] = cost.get(pair, 0) + edge.bytes
     shown = [boxes[name] for name in names]
-    sizes = [(max(0.9, 0.075 * max(len(box.label), len(box.detail)) + 0.2), 0.42) for box in shown]
+    sizes = [(max(0.9, 0.088 * max(len(box.label), len(box.detail)) + 0.2), 0.42) for box in shown]
     layout = lay_out(sizes, list(cost))
     title = f"plan {plan.id}: {len(plan.nodes)} operations in {len(plan.launches)} launches"
     return shown, layout, sizes, cost, title
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _kernel_boxes(plan: Plan) -> tuple[dict[Any, Box], dict[int, Any]]:
@@ -140,7 +142,7 @@ def _kernel_boxes(plan: Plan) -> tuple[dict[Any, Box], dict[int, Any]]:
     boxes = {}
     for group in plan.groups:
         label = group.label if len(group.label) <= 24 else group.label[:23] + "…"
-        detail = f"{len(group.nodes)} ops, {format_bytes(group.reads + group.writes)}"
+        detail = f"{_counted(len(group.nodes), 'op')}, {format_bytes(group.reads + group.writes)}"
         boxes[group.id] = Box(label, detail, KIND_COLOR.get(group.kind, "#999999"))
     return boxes, {node.id: node.group for node in plan.nodes if node.group is not None}
 
@@ -166,7 +168,7 @@ def _module_boxes(recording: Recording, plan: Plan) -> tuple[dict[Any, Box], dic
         phase, path = key
         mark = "∂ " if phase == "backward" else ""
         color = "#E69F00" if phase == "backward" else "#56B4E9"
-        boxes[key] = Box(f"{mark}{path or 'other'}"[:26], f"{len(groups)} kernels", color)
+        boxes[key] = Box(f"{mark}{path or 'other'}"[:26], _counted(len(groups), "kernel"), color)
     return boxes, key_of
 
 
@@ -177,7 +179,7 @@ def _draw_graph(
     axis.set_title(f"What is not fused costs memory traffic\n{title}", color=INK, fontsize=9)
     axis.set_xlim(-0.1, layout.width + 0.1)
     axis.set_ylim(layout.height + 0.1, -0.1)
-    axis.set_aspect("equal")
+    axis.set_aspect("equal", anchor="N")
     # Text shrinks with the drawing, or labels run over.
     scale = min(1.0, 4.6 / max(layout.width, 0.1), 8.4 / max(layout.height, 0.1))
     for pair, route in zip(cost, layout.routes, strict=True):
@@ -271,7 +273,7 @@ def _draw_latency(axis: Any, recording: Recording) -> None:
         share = f", {100 * row.gbs / ceilings.bandwidth_gbs:.0f}% of peak" if ceilings else ""
         note = f" {row.count} x, {row.gbs:.1f} GB/s{share}"
         axis.text(row.total_ns / 1e6, at, note, va="center", fontsize=6.5, color=DIM)
-    names = [row.name if len(row.name) <= 28 else row.name[:27] + "…" for row in top]
+    names = [row.name if len(row.name) <= 22 else row.name[:21] + "…" for row in top]
     axis.set_yticks(y, names)
     axis.invert_yaxis()
     axis.set_xlim(0, max(row.total_ns for row in top) / 1e6 * 1.6)

@@ -256,8 +256,9 @@ function detailOf(box: Box, index: PlanIndex): string {
     return `${format.shape(node.shape)} ${node.dtype}`;
   }
   const group = index.groups.get(item.group);
-  if (group) return `${group.nodes.length} ops · ${format.bytes(group.reads + group.writes)} moved`;
-  return `${item.size} ops · ${format.bytes(item.bytes)}`;
+  if (group)
+    return `${format.counted(group.nodes.length, "op")} · ${format.bytes(group.reads + group.writes)} moved`;
+  return `${format.counted(item.size, "op")} · ${format.bytes(item.bytes)}`;
 }
 
 function roundRect(
@@ -307,6 +308,17 @@ function drawPairs(input: DrawInput): void {
   context.setLineDash([]);
 }
 
+/** Lines in sight, without those that only matter to whoever points at one of their ends. */
+function linesInSight(input: DrawInput, view: readonly [number, number, number, number]): number[] {
+  const { scene, marks } = input;
+  const pointed = (item: number) =>
+    marks.selected.has(item) || marks.hoverItem === item || marks.focus === item;
+  return input.picks.linesIn(...view).filter((i) => {
+    const line = scene.lines[i];
+    return !line.quiet || pointed(line.src) || pointed(line.dst);
+  });
+}
+
 export function drawScene(input: DrawInput): void {
   const { context, camera, scene, marks, theme } = input;
   const left = -camera.x / camera.k;
@@ -317,7 +329,7 @@ export function drawScene(input: DrawInput): void {
   context.scale(camera.k, camera.k);
   const boxes = input.picks.boxesIn(...view).map((i) => scene.boxes[i]);
   for (const box of boxes) if (box.open) drawGroup(input, box);
-  drawLines(input, input.picks.linesIn(...view));
+  drawLines(input, linesInSight(input, view));
   for (const box of boxes) if (!box.open) drawBox(input, box);
   for (const box of boxes) {
     const id = box.item.id;

@@ -7,6 +7,8 @@ export interface LayoutInput {
   heights: ArrayLike<number>;
   /** Pairs of node positions; self loops and repeats are allowed. */
   edges: ReadonlyArray<readonly [number, number]>;
+  /** Per edge: true keeps it pointing down but reserves it no way around boxes. */
+  weak?: ReadonlyArray<boolean>;
   gapX?: number;
   gapY?: number;
 }
@@ -120,9 +122,12 @@ function longestChain(
   count: number,
   edges: ReadonlyArray<readonly [number, number]>,
   layer: number[],
+  weak: LayoutInput["weak"],
 ): number {
   const reach = new Int32Array(count);
-  for (const [a, b] of edges) reach[a] = Math.max(reach[a], layer[b] - layer[a]);
+  edges.forEach(([a, b], i) => {
+    if (!weak?.[i]) reach[a] = Math.max(reach[a], layer[b] - layer[a]);
+  });
   const budget = 3 * count + 500;
   let longest = Number.POSITIVE_INFINITY;
   for (;;) {
@@ -148,17 +153,17 @@ function withDummies(
     up: Array.from({ length: count }, () => []),
     down: Array.from({ length: count }, () => []),
   };
-  const longest = longestChain(count, edges, layer);
+  const longest = longestChain(count, edges, layer, input.weak);
   const trunks: number[][] = Array.from({ length: count }, () => []);
   const link = (a: number, b: number) => {
     work.down[a].push(b);
     work.up[b].push(a);
   };
   const seen = new Set<number>();
-  const chains = edges.map(([a, b]) => {
+  const chains = edges.map(([a, b], i) => {
     if (a === b) return [];
     const span = layer[b] - layer[a];
-    if (span > longest) return [];
+    if (span > (input.weak?.[i] ? 1 : longest)) return [];
     const trunk = trunks[a];
     while (trunk.length < span - 1) {
       const dummy = work.count++;

@@ -52,6 +52,7 @@ export class SceneIndex {
     let best = -1;
     let nearest = reach * reach;
     for (const i of this.linesIn(x - reach, y - reach, x + reach, y + reach)) {
+      if (this.scene.lines[i].quiet) continue;
       const distance = distanceTo(this.scene.lines[i].points, x, y);
       if (distance < nearest) [best, nearest] = [i, distance];
     }

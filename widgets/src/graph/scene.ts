@@ -24,6 +24,8 @@ export interface Line {
   unfused: number;
   /** From a leaf: the value was in memory anyway. */
   given: boolean;
+  /** Drawn only when one of its ends is pointed at: a value from far above. */
+  quiet: boolean;
   /** Bytes written and read because its edges are not fused. */
   bytes: number;
 }
@@ -39,6 +41,7 @@ export interface Scene {
 
 const kPad = 14;
 const kTitle = 24;
+const kFar = 130;
 
 /** Deterministic stand-in for text measuring, so that a layout depends on no font. */
 function textWidth(text: string, perChar: number): number {
@@ -56,6 +59,8 @@ export function sizeOf(item: Item): [number, number] {
 
 interface Local {
   pairs: Array<[number, number]>;
+  /** Only values from leaves go this way. */
+  weak: boolean[];
   index: Map<string, number>;
   routes: number[][];
 }
@@ -77,7 +82,17 @@ function visibleEdges(tree: Tree, edges: readonly PlanEdge[], rep: Int32Array): 
     let line = lines.get(key);
     if (!line) {
       const given = tree.items[src].kind === "leaf";
-      line = { src, dst, points: [], edges: [], fused: 0, unfused: 0, given, bytes: 0 };
+      line = {
+        src,
+        dst,
+        points: [],
+        edges: [],
+        fused: 0,
+        unfused: 0,
+        given,
+        quiet: false,
+        bytes: 0,
+      };
       lines.set(key, line);
     }
     if (line.edges[line.edges.length - 1] === edge) return;
@@ -131,17 +146,20 @@ export function buildScene(
   const rep = representatives(items, open);
   const lifted = [...visibleEdges(tree, edges, rep).values()].map((line) => lift(items, line));
   const locals = new Map<number, Local>();
-  for (const { container, from, to } of lifted) {
+  for (const { container, from, to, line } of lifted) {
     let local = locals.get(container);
     if (!local) {
-      local = { pairs: [], index: new Map(), routes: [] };
+      local = { pairs: [], weak: [], index: new Map(), routes: [] };
       locals.set(container, local);
     }
     const key = `${from}>${to}`;
-    if (from !== to && !local.index.has(key)) {
-      local.index.set(key, local.pairs.length);
+    const at = local.index.get(key) ?? local.pairs.length;
+    if (at === local.pairs.length) {
+      local.index.set(key, at);
       local.pairs.push([from, to]);
+      local.weak.push(true);
     }
+    if (!line.given) local.weak[at] = false;
   }
   const boxes = new Map<number, Box>();
   const [width, height] = arrange(tree, open, locals, boxes);
@@ -189,7 +207,7 @@ function arrange(
   const pairs = (local?.pairs ?? []).map(
     ([a, b]) => [position.get(a) as number, position.get(b) as number] as const,
   );
-  const result = layered({ widths, heights, edges: pairs });
+  const result = layered({ widths, heights, edges: pairs, weak: local?.weak ?? [] });
   children.forEach((child, i) => {
     const box = boxes.get(child) as Box;
     box.x = result.x[i] - box.w / 2;
@@ -240,4 +258,5 @@ function route(entry: Lifted, boxes: Map<number, Box>, locals: Map<number, Local
   const start = [src.x + src.w / 2, down ? src.y + src.h : src.y];
   const end = [dst.x + dst.w / 2, down ? dst.y : dst.y + dst.h];
   entry.line.points = [...start, ...way, ...end];
+  entry.line.quiet = entry.line.given && Math.abs(end[1] - start[1]) > kFar;
 }

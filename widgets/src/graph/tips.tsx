@@ -12,7 +12,7 @@ export function BoxTip(props: { state: GraphState; built: Built; item: number })
     return (
       <>
         <strong>{item.title}</strong>
-        <div>{item.size} operations</div>
+        <div>{format.counted(item.size, "operation")}</div>
         {group ? (
           <div>
             {group.kind} kernel · reads {format.bytes(group.reads)} · writes{" "}

@@ -1,4 +1,5 @@
 // Toolbar of the graph view.
+import * as format from "../shared/format.ts";
 import type { Store } from "../shared/model.ts";
 import type { GraphState } from "./state.ts";
 
@@ -10,7 +11,7 @@ function PlanPicker(props: { store: Store }) {
     const runs = store.runsOfPlan.get(plan.plan);
     return {
       id: plan.plan,
-      text: `plan ${plan.plan}: ${plan.nodes.length} ops, ${runs?.count ?? 0} runs`,
+      text: `plan ${plan.plan}: ${plan.nodes.length} ops, ${format.counted(runs?.count ?? 0, "run")}`,
       ns: runs?.ns ?? 0,
     };
   });

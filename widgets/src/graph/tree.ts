@@ -1,4 +1,5 @@
 // Nesting of a plan's nodes: by nn.Module path (forward and backward apart) or by fused kernel.
+import * as format from "../shared/format.ts";
 import type { Origin, PlanIndex, PlanNode } from "../shared/plan.ts";
 
 export type Nesting = "kernel" | "module";
@@ -77,7 +78,9 @@ class Builder {
   }
 
   leaf(node: PlanNode, parent: number, phase: string): void {
-    const item = this.add(`n${node.id}`, node.op, parent, node.kind);
+    // All leaves are called alike: their shape tells them apart.
+    const title = node.kind === "leaf" ? `${node.op} ${format.shape(node.shape)}` : node.op;
+    const item = this.add(`n${node.id}`, title, parent, node.kind);
     item.node = node.id;
     item.phase = phase;
     this.itemOfNode.set(node.id, item.id);

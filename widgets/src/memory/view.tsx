@@ -27,7 +27,15 @@ const kColumns: Column<Lifetime, Key>[] = [
       </>
     ),
   },
-  { key: "op", title: "buffer of", cell: (row) => row.op || "-" },
+  {
+    key: "op",
+    title: "buffer of",
+    cell: (row) => (
+      <>
+        {row.op || "-"} {row.note && <span class="lam-dim">{row.note}</span>}
+      </>
+    ),
+  },
   { key: "where", title: "line", cell: (row) => row.where || "-" },
   {
     key: "module",
@@ -50,7 +58,7 @@ function Legend(props: {
 }) {
   const { series, predictedPeak } = props;
   return (
-    <div class="lam-toolbar">
+    <div class="lam-toolbar lam-small">
       <Bands series={series} at={props.at} />
       <span class="lam-grow" />
       <span>
@@ -93,7 +101,7 @@ export function MemoryView(props: { store: Store }) {
       <div class="lam-lower">
         <h4 aria-live="polite">
           {at === null ? "The peak" : `Live at ${format.time(at)}`}: {format.bytes(sum)} in{" "}
-          {rows.length} buffers{" "}
+          {format.counted(rows.length, "buffer")}{" "}
           {at !== null && (
             <button
               type="button"

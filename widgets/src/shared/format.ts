@@ -59,3 +59,8 @@ export function shortFile(file: string): string {
 export function elide(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, Math.max(1, length - 1))}…`;
 }
+
+/** `1 run`, `2 runs`. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}

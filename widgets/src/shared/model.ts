@@ -203,7 +203,7 @@ export class Store {
     return this.meta.reasons[code] ?? code.replaceAll("_", " ");
   }
 
-  category(code: number): string {
+  category(code = 0): string {
     return this.meta.categories[code] ?? `category ${code}`;
   }
 
@@ -220,16 +220,15 @@ export class Store {
 
   private followBusiestPlan(): void {
     if (this.planChosen || this.plans.size === 0) return;
-    const current = this.plans.get(this.plan.value);
+    // A training step runs often; setting up runs once. Beyond ten runs nothing new is learnt.
+    const weightOf = (id: number) =>
+      (this.plans.get(id)?.plan.groups.length ?? -1) *
+      Math.min(10, this.runsOfPlan.get(id)?.count ?? 1);
     let best = -1;
-    let most = -1;
-    for (const [id, index] of this.plans) {
-      const weight = index.plan.groups.length;
-      if (weight > most) [best, most] = [id, weight];
-    }
-    // While the cell runs, switch only to a much larger plan, or the graph would keep jumping.
-    const size = current?.plan.groups.length ?? -1;
-    if (!current || most > size * 1.5) this.plan.value = best;
+    for (const id of this.plans.keys()) if (best < 0 || weightOf(id) > weightOf(best)) best = id;
+    // Switch only to a much weightier plan, or the graph would keep jumping while the cell runs.
+    const known = this.plans.has(this.plan.value);
+    if (!known || weightOf(best) > weightOf(this.plan.value) * 1.5) this.plan.value = best;
   }
 
   private document(doc: Record<string, unknown>): void {

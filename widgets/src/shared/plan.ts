@@ -12,7 +12,7 @@ export interface PlanNode {
   flops: number;
   group: number | null;
   role: string;
-  category: number;
+  category?: number;
 }
 
 export interface PlanGroup {
