@@ -53,12 +53,14 @@ def arange(
     The dtype is int32 (int64 if a number needs it) or, if a number is a float, float32. Integer
     dtypes count in steps of ``dtype(start + step) - dtype(start)``, as in NumPy.
     """
+    first: _Number = 0
+    last: _Number
     if start is _MISSING:
         if stop is None:
             raise TypeError("arange: needs at least one number")
-        first, last = 0, stop
+        last = stop
     elif stop is None:
-        first, last = 0, start
+        last = start
     else:
         first, last = start, stop
     by = 1 if step is None else step

@@ -47,8 +47,6 @@ _HEADER_LIMIT = 100_000_000
 
 def _to_numpy(a: array) -> np.ndarray[Any, Any]:
     """The elements in NumPy; bfloat16 as its 16 bits, in the type "V2"."""
-    if not isinstance(a, array):
-        a = _c.array(a)
     if a.dtype == _c.bfloat16:
         return np.asarray(_c.view(a, _c.uint16)._numpy(), order="C").view("V2")
     out: np.ndarray[Any, Any] = np.asarray(a._numpy())
@@ -97,16 +95,16 @@ def _umask() -> int:
 
 def save(file: _File, arr: array) -> None:
     """Save one array to a .npy file; the ending is added to a path that lacks it."""
-    x = _to_numpy(arr)
+    x = _to_numpy(_c.array(arr))
     _replace(file, ".npy", lambda out: np.save(out, x))
 
 
 def _save_archive(file: _File, args: Any, kwargs: dict[str, Any], pack: Any) -> None:
-    arrays = {name: _to_numpy(a) for name, a in kwargs.items()}
+    arrays = {name: _to_numpy(_c.array(a)) for name, a in kwargs.items()}
     for i, a in enumerate(args):
         if f"arr_{i}" in arrays:
             raise ValueError(f"savez: arr_{i} is the name of the array at position {i}")
-        arrays[f"arr_{i}"] = _to_numpy(a)
+        arrays[f"arr_{i}"] = _to_numpy(_c.array(a))
 
     def write(out: IO[bytes]) -> None:
         with zipfile.ZipFile(out, "w", compression=pack, allowZip64=True) as archive:

@@ -272,10 +272,9 @@ def permutation(
     x: int | array, axis: int = 0, key: array | None = None, stream: Any = None
 ) -> array:
     """The numbers 0 .. x - 1 (uint32) or the slices of the array `x` along `axis`, shuffled."""
-    whole = not isinstance(x, array)
-    n = x if whole else x.shape[axis]
+    n = x.shape[axis] if isinstance(x, array) else x
     order = _c.argsort(_c.random_bits([n], 4, _next_key(key)))
-    return order if whole else _c.take(x, order, axis)
+    return _c.take(x, order, axis) if isinstance(x, array) else order
 
 
 def categorical(
