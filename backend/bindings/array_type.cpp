@@ -231,6 +231,8 @@ PyType_Slot slots[] = {
     {Py_nb_int, reinterpret_cast<void*>(as_int)},
     {Py_nb_index, reinterpret_cast<void*>(as_index)},
     {Py_nb_bool, reinterpret_cast<void*>(as_bool)},
+    {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
+    {Py_bf_releasebuffer, reinterpret_cast<void*>(release_buffer)},
     {Py_mp_length, reinterpret_cast<void*>(length)},
     {Py_mp_subscript, reinterpret_cast<void*>(item_at)},
     {Py_mp_ass_subscript, reinterpret_cast<void*>(assign_item)},

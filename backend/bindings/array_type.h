@@ -38,6 +38,10 @@ PyObject* guarded(F&& f) noexcept {
   }
 }
 
+// The buffer protocol's slots: read-only, in place.
+int get_buffer(PyObject* self, Py_buffer* view, int flags);
+void release_buffer(PyObject* self, Py_buffer* view);
+
 // Evaluates without the interpreter lock.
 void evaluate_unlocked(std::span<const Array> roots);
 

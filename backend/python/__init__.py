@@ -1,4 +1,4 @@
-"""lamina: lazy, differentiable arrays after `mlx.core`, whose every evaluation can be looked into."""
+"""Lazy, differentiable arrays after `mlx.core`, whose every evaluation can be looked into."""
 
 from __future__ import annotations
 

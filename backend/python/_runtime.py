@@ -80,7 +80,10 @@ class Stream:
         return f"Stream({self.device}, {self.index})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and (self.device, self.index) == (other.device, other.index)
+        return isinstance(other, Stream) and (self.device, self.index) == (
+            other.device,
+            other.index,
+        )
 
     def __hash__(self) -> int:
         return hash((self.device, self.index))
@@ -94,7 +97,9 @@ def _device_of(device: Any, op: str) -> Device:
     d = device.device if isinstance(device, Stream) else device
     d = Device(d) if isinstance(d, DeviceType) else d
     if not isinstance(d, Device):
-        raise TypeError(f"{op}: expected a Device, DeviceType or Stream, got {type(device).__name__}")
+        raise TypeError(
+            f"{op}: expected a Device, DeviceType or Stream, got {type(device).__name__}"
+        )
     if d.type is not cpu or d.index != 0:
         raise ValueError(f"{op}: {d} is not available; this build runs on Device(cpu, 0)")
     return d

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 import numpy as np
-from lamina import _composite, _core
+from lamina import _composite, _core, _methods
 from lamina import _random as random  # noqa: F401
 from lamina import fast as fast
 from lamina import linalg as linalg
@@ -31,7 +31,6 @@ from lamina._core import (
 )
 from lamina._core import array as array
 from lamina._creation import *  # noqa: F403
-from lamina._display import mimebundle as _mimebundle
 from lamina._dtypes import *  # noqa: F403
 from lamina._einsum import *  # noqa: F403
 from lamina._io import *  # noqa: F403
@@ -140,110 +139,5 @@ class ArrayAt:
         return self._x._scatter_item(self._index, value, "minimum")
 
 
-def _bind_methods() -> None:
-    """Functions that are also methods: `x.sum(axis=0)` is `sum(x, axis=0)`."""
-    plain = [
-        "abs",
-        "all",
-        "any",
-        "argmax",
-        "argmin",
-        "cos",
-        "cummax",
-        "cummin",
-        "cumprod",
-        "cumsum",
-        "diag",
-        "diagonal",
-        "exp",
-        "flatten",
-        "log",
-        "log10",
-        "log1p",
-        "log2",
-        "logcumsumexp",
-        "logsumexp",
-        "max",
-        "mean",
-        "min",
-        "moveaxis",
-        "prod",
-        "reciprocal",
-        "round",
-        "rsqrt",
-        "sin",
-        "split",
-        "sqrt",
-        "square",
-        "squeeze",
-        "std",
-        "sum",
-        "swapaxes",
-        "var",
-        "view",
-        "unflatten",
-    ]
-    for name in plain:
-        function = globals()[name]
-
-        def method(self: array, *args: Any, _f: Any = function, **kwargs: Any) -> Any:
-            return _f(self, *args, **kwargs)
-
-        method.__name__ = name
-        method.__doc__ = function.__doc__
-        setattr(array, name, method)
-
-    def reshape(self: array, *shape: Any, stream: Any = None) -> array:
-        """The same elements under another shape."""
-        sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
-        return _core.reshape(self, sizes)
-
-    def transpose(self: array, *axes: Any, stream: Any = None) -> array:
-        """Axes in another order; reversed if none are given."""
-        if not axes:
-            return _core.transpose(self)
-        return _core.transpose(self, axes[0] if isinstance(axes[0], (list, tuple)) else axes)
-
-    def conj(self: array, *, stream: Any = None) -> array:
-        """Complex conjugate."""
-        return _core.conjugate(self)
-
-    def to_numpy(self: array, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        out = self._numpy()
-        if dtype is not None and out.dtype != dtype:
-            return out.astype(dtype)
-        return out.copy() if copy or copy is None else out
-
-    def iterate(self: array) -> Any:
-        if self.ndim == 0:
-            raise TypeError("iteration over an array with no axes")
-        return (self[i] for i in range(self.shape[0]))
-
-    def reduce(self: array) -> tuple[Any, ...]:
-        raw = self.view(uint16)._numpy().copy() if self.dtype == bfloat16 else to_numpy(self)  # noqa: F405
-        return _unpickle, (raw, _core._dtype_name(self.dtype))
-
-    def format_(self: array, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
-
-    array.reshape = reshape
-    array.transpose = transpose
-    array.conj = conj
-    array.__array__ = to_numpy
-    array.__iter__ = iterate
-    array.__reduce__ = reduce
-    array.__format__ = format_
-    array.__complex__ = lambda self: complex(self.item())
-    array.__bytes__ = lambda self: to_numpy(self).tobytes()
-    array._repr_mimebundle_ = _mimebundle
-    array.__array_priority__ = 100
-    array.__module__ = "lamina.core"
-
-
-def _unpickle(raw: np.ndarray, dtype: str) -> array:
-    x = array(raw, _core._dtype_named(dtype if dtype != "bfloat16" else "uint16"))
-    return x.view(bfloat16) if dtype == "bfloat16" else x  # noqa: F405
-
-
-_bind_methods()
+_methods.bind(globals())
 _core._set_package(os.path.dirname(os.path.abspath(__file__)))

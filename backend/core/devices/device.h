@@ -58,8 +58,13 @@ class Device {
   virtual void call(CallFn fn, const CallArgs& args) = 0;
   virtual void copy(void* dst, const void* src, int64_t bytes) = 0;
   virtual void synchronize() = 0;
+  // Around the calls of one step of a plan; for devices that measure.
+  virtual void begin_step() {}
+  virtual void end_step() {}
 };
 
 Device& cpu_device();
+// The device evaluations use: the CPU, or one that measures it.
+Device& active_device();
 
 }  // namespace lamina

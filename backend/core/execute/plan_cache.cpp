@@ -3,7 +3,7 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "devices/counting/counting.h"
+#include "devices/device.h"
 #include "execute/evaluate.h"
 #include "trace/trace.h"
 

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "devices/counting/counting.h"
+#include "devices/device.h"
 #include "execute/evaluate.h"
 #include "trace/trace.h"
 
@@ -52,9 +52,9 @@ class Runner {
         }
       }
       try {
-        if (counting()) counting_step_begin();
+        active_device().begin_step();
         step.call ? run_call(*step.call) : run_kernels(step);
-        if (counting()) counting_step_end();
+        active_device().end_step();
       } catch (const Interrupted&) {
         throw;
       } catch (...) {

@@ -1,6 +1,6 @@
 #include "graph/buffer.h"
 
-#include "devices/counting/counting.h"
+#include "devices/device.h"
 #include "trace/trace.h"
 
 namespace lamina {

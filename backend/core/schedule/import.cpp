@@ -3,7 +3,6 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "ops/ops.h"
 #include "schedule/ir.h"
 
 namespace lamina::schedule {

@@ -61,11 +61,11 @@ class CountingDevice : public Device {
     std::lock_guard lock(mutex_);
     live_.clear();
   }
-  void begin() {
+  void begin_step() override {
     std::lock_guard lock(mutex_);
     touched_.clear();
   }
-  void end() {
+  void end_step() override {
     std::lock_guard lock(mutex_);
     CountedLaunch out;
     for (auto& [base, t] : touched_) {
@@ -131,9 +131,6 @@ void set_counting(bool value) {
   on = value;
   counting_device().restart();
 }
-bool counting() { return on; }
-void counting_step_begin() { counting_device().begin(); }
-void counting_step_end() { counting_device().end(); }
 std::vector<CountedLaunch> take_counts() { return counting_device().take(); }
 
 }  // namespace lamina

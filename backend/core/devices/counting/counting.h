@@ -15,15 +15,10 @@ struct CountedLaunch {
   int64_t reads = 0, writes = 0;
 };
 
-// The device evaluations use: the CPU, or the counting device while counting is on. Switching is done
-// under no evaluation; plans compiled for the other device must be dropped first.
-Device& active_device();
+// Makes the counting device the active one, or the CPU again. Plans compiled for the other device must be
+// dropped first; memory allocated before is not counted.
 void set_counting(bool on);
-// Marks between which touches are one launch; called by execute/ around each step.
-void counting_step_begin();
-void counting_step_end();
 // Everything counted since the last call, in launch order.
 std::vector<CountedLaunch> take_counts();
-bool counting();
 
 }  // namespace lamina
