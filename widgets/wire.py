@@ -243,7 +243,9 @@ def recording_meta(recording: Recording) -> dict[str, Any]:
 def finish(stream: Stream, recording: Recording) -> None:
     """Queue what only a whole recording has: the analysis, the failure, the end."""
     stream.document("meta", **recording_meta(recording))
-    stream.document("source", files={cell.file: cell.text for cell in recording.cells})
+    cells = recording.cells
+    names = {cell.file: cell.name for cell in cells}
+    stream.document("source", files={cell.file: cell.text for cell in cells}, names=names)
     stream.document("analysis", **analysis_document(recording))
     if recording.failure is not None:
         stream.document("error", text=f"{recording.failure.type}: {recording.failure.message}")

@@ -21,8 +21,7 @@ function Facts(props: { rows: [string, ComponentChildren][] }) {
 }
 
 function where(store: Store, node: number): string {
-  const origin = store.originOf(store.plan.value, node);
-  return origin?.file ? `${format.shortFile(origin.file)}:${origin.line}` : "";
+  return store.where(store.plan.value, node);
 }
 
 function nameOf(index: PlanIndex, node: number): string {

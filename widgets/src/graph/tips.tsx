@@ -44,7 +44,7 @@ export function BoxTip(props: { state: GraphState; built: Built; item: number })
       </div>
       {origin?.file && (
         <div>
-          {format.shortFile(origin.file)}:{origin.line} in {origin.function || "?"}
+          {store.where(store.plan.value, node.id)} in {origin.function || "?"}
         </div>
       )}
       {origin?.module && (

@@ -104,7 +104,7 @@ export function ArenaView(props: { store: Store; plan: number }) {
               </div>
               {origin?.file && (
                 <div>
-                  {format.shortFile(origin.file)}:{origin.line} {origin.module}
+                  {store.where(props.plan, node.id)} {origin.module}
                 </div>
               )}
             </>

@@ -133,7 +133,7 @@ export class LiveSeries {
       bytes: entry.bytes,
       category: store.category(entry.category),
       op: entry.category === 6 ? "arena" : (node?.op ?? ""),
-      where: origin?.file ? `${origin.file.split("/").pop()}:${origin.line}` : "",
+      where: node ? store.where(plan, node.id) : "",
       module: origin?.module ?? "",
       phase: origin?.phase ?? "",
       plan,

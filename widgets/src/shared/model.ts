@@ -2,6 +2,7 @@
 // One store a widget model; every view of the model draws from it, so a second view starts where the first is.
 import { signal } from "@preact/signals";
 import { Columns } from "./columns.ts";
+import * as format from "./format.ts";
 import { kCategories, type Origin, type Plan, PlanIndex } from "./plan.ts";
 import { type Frame, Kind } from "./wire.ts";
 
@@ -115,6 +116,7 @@ export class Store {
   nodeOrigins = new Map<number, number[]>();
   originTable = new Map<number, Origin>();
   planOrigins = new Map<number, number>();
+  fileNames = new Map<string, string>();
   runs = new Columns(7);
   launches = new Columns(7);
   spans = new Columns(6);
@@ -199,6 +201,14 @@ export class Store {
     return this.originTable.get(ids?.[node] ?? 0) ?? null;
   }
 
+  /** `train.py:12`, or `In[3]:12` for a cell; empty where unknown. */
+  where(plan: number, node: number): string {
+    const origin = this.originOf(plan, node);
+    if (!origin?.file) return "";
+    const name = this.fileNames.get(origin.file)?.replace(/^Cell /, "");
+    return `${name ?? format.shortFile(origin.file)}:${origin.line}`;
+  }
+
   reason(code: string): string {
     return this.meta.reasons[code] ?? code.replaceAll("_", " ");
   }
@@ -246,6 +256,9 @@ export class Store {
         for (const [id, origin] of Object.entries(doc.table as Record<string, Origin>)) {
           this.originTable.set(Number(id), origin);
         }
+        break;
+      case "source":
+        this.fileNames = new Map(Object.entries((doc.names ?? {}) as Record<string, string>));
         break;
       case "analysis":
         this.analysis = doc as Analysis;
