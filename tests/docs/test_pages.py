@@ -1,0 +1,47 @@
+"""Pages say what is true: snippets give what they show, generated pages are fresh, links lead on."""
+
+from __future__ import annotations
+
+import doctest
+import re
+
+import pytest
+import tables
+
+ROOT = tables.PAGE.parents[1]
+BLOCK = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)|src(?:set)?=\"(?!https?:)([^\"]+)\"")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+SNIPPETS = [page for page in PAGES if BLOCK.search(page.read_text())]
+FLAGS = doctest.NORMALIZE_WHITESPACE
+
+
+def named(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", SNIPPETS, ids=named)
+def test_snippets_give_what_they_show(page):
+    namespace: dict[str, object] = {}
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    report: list[str] = []
+    for number, block in enumerate(BLOCK.findall(page.read_text())):
+        test = doctest.DocTestParser().get_doctest(block, namespace, f"block {number}", None, 0)
+        assert test.examples
+        test.globs = namespace
+        runner.run(test, out=report.append, clear_globs=False)
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("page", tables.GENERATED, ids=lambda page: page.name)
+def test_generated_pages_are_fresh(page):
+    text = tables.GENERATED[page]()
+    if text is None:
+        pytest.skip("not applicable: MLX is not installed here")
+    assert page.read_text() == text, f"run: python tests/tools/tables.py --write ({page.name})"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_to_files(page):
+    links = [a or b for a, b in LINK.findall(page.read_text())]
+    assert not [link for link in links if not (page.parent / link).exists()]
