@@ -121,7 +121,7 @@ def training_step(x, y):
 # %%mlx_profile -o training
 shuffle = np.random.default_rng(0)
 losses = []
-for epoch in range(20):
+for _ in range(20):
     order = shuffle.permutation(len(train_x))
     batches = [mx.array(order[i : i + 64]) for i in range(0, len(order), 64)]
     steps = [training_step(train_x[batch], train_y[batch]) for batch in batches]
@@ -162,7 +162,7 @@ mx.eval(x, y)
 
 # %%
 # %%mlx_profile -o step -n 20
-training_step(x, y);
+loss = training_step(x, y)
 
 # %% [markdown]
 # What did fusion gain? Three sums of bytes: every operation for itself, as it ran, and the least
