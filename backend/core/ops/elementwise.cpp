@@ -34,6 +34,46 @@ std::vector<const Primitive*>& by_formula() {
   return *rows;
 }
 
+// Of complex numbers these rows are linear over the reals only: no single factor is their derivative.
+// `forward` maps a tangent, `reverse` is its adjoint under Re(conj(a) b). x is complex.
+struct RealLinear {
+  const char* name;
+  Array (*forward)(const Array& x, const Array& y, const Array& t);
+  Array (*reverse)(const Array& x, const Array& y, const Array& ct);
+};
+
+// The part of t across the direction y, over the length of x: how x / |x| turns.
+Array turning(const Array& x, const Array& y, const Array& t) {
+  Array length = abs(x);
+  Array across = t - y * real(conjugate(y) * t);
+  return select(equal(length, scalar_like(0, length)), zeros_like(t), across / length);
+}
+
+constexpr RealLinear kRealLinear[] = {
+    {"abs", [](const Array& x, const Array&, const Array& t) { return real(conjugate(sign(x)) * t); },
+     [](const Array& x, const Array&, const Array& ct) { return sign(x) * ct; }},
+    {"sign", turning, turning},
+    {"real", [](const Array&, const Array&, const Array& t) { return real(t); },
+     [](const Array&, const Array&, const Array& ct) { return astype(ct, Dtype::complex64); }},
+    {"imag", [](const Array&, const Array&, const Array& t) { return imag(t); },
+     [](const Array&, const Array&, const Array& ct) { return ct * make_scalar_complex({0, 1}); }},
+    {"conjugate", [](const Array&, const Array&, const Array& t) { return conjugate(t); },
+     [](const Array&, const Array&, const Array& ct) { return conjugate(ct); }},
+};
+
+template <size_t I = 0>
+void define_real_linear(Primitive& p) {
+  if constexpr (I < std::size(kRealLinear)) {
+    if (p.name != kRealLinear[I].name) return define_real_linear<I + 1>(p);
+    p.vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
+      return {kRealLinear[I].reverse(n.inputs[0], y, ct)};
+    };
+    p.jvp = [](const Node& n, const Array& y, const Arrays& t) {
+      return kRealLinear[I].forward(n.inputs[0], y, t[0]);
+    };
+  }
+}
+
 struct Definer {
   template <class F, class... Partials>
   void row(const RowInfo& info, F, Partials...) {
@@ -56,6 +96,7 @@ struct Definer {
         return broadcast_to(select(n.inputs[0], t[1] ? t[1] : none, t[2] ? t[2] : none), n.shape);
       };
     }
+    define_real_linear(p);
     by_formula().push_back(&define(std::move(p)));
   }
 };
@@ -82,7 +123,8 @@ Dtype computed_in(const Formula& f, Dtype common) {
   if (f.info.accepts == Accepts::integral && !is_integer(d) && d != Dtype::bool_)
     throw DtypeError(std::string(f.info.name) + ": needs integers or booleans, got " + name_of(d));
   if (!accepts(f.info.types, d)) {
-    if (d == Dtype::bool_ && accepts(f.info.types, Dtype::int32)) return Dtype::int32;
+    if (d == Dtype::bool_ && accepts(f.info.types, Dtype::int32))
+      return f.info.accepts == Accepts::integral ? Dtype::uint8 : Dtype::int32;
     if (accepts(f.info.types, at_least_float(d))) return at_least_float(d);
     throw DtypeError(std::string(f.info.name) + ": dtype " + name_of(d) + " is not supported");
   }

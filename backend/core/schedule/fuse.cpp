@@ -32,6 +32,7 @@ class Fuser {
   const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
   const std::vector<Use>& uses(int i) const { return reads_.uses[static_cast<size_t>(i)]; }
   bool kept(int i) const { return reads_.kept[static_cast<size_t>(i)]; }
+  const std::vector<int>& waiting(int i) const { return reads_.waiting[static_cast<size_t>(i)]; }
   Group& group(int g) { return groups_[static_cast<size_t>(g)]; }
   int home(int i) const { return home_[static_cast<size_t>(i)]; }
 
@@ -84,7 +85,7 @@ class Fuser {
     std::set<int> readers = reader_groups(i);
     bool must_store = kept(i);
     if (readers.size() > 1 && !must_store && node(i).elementwise() && cheap_to_repeat(i) &&
-        readers.size() <= 4) {
+        readers.size() <= 4 && waiting(i).empty()) {
       bool all = true;
       std::vector<std::vector<Layout>> maps(readers.size());
       size_t k = 0;
@@ -126,8 +127,8 @@ class Fuser {
     if (store) {
       if (maps.size() != 1 || !storable(group(g), i, maps[0]))
         return kept(i) ? Reason::kept_for_user : Reason::several_consumers;
-      if (reaches(i, g)) return Reason::cycle;
     }
+    if ((store || !waiting(i).empty()) && reaches(i, g)) return Reason::cycle;
     add(g, i, maps, store);
     return Reason::none;
   }
@@ -204,7 +205,7 @@ class Fuser {
     if (maps.size() != 1) return Reason::reduction_barrier;
     if (gr.call >= 0) return Reason::reduction_barrier;
     if (arguments(gr, i) > options_.max_arguments) return Reason::argument_limit;
-    if (store && reaches(i, g)) return Reason::cycle;
+    if ((store || !waiting(i).empty()) && reaches(i, g)) return Reason::cycle;
     if (gr.kind == GroupKind::map && !(gr.domain == domain && spans_more(gr, maps[0], n)))
       return absorb_epilogue(g, i, maps[0], domain, axes, store);
     if (!(gr.domain == domain) || (gr.reduced && gr.reduced != axes)) return Reason::shape_barrier;
@@ -290,7 +291,7 @@ class Fuser {
     std::set<int> readers = reader_groups(i);
     Reason& why = why_[static_cast<size_t>(i)];
     why = Reason::opaque_call;
-    if (readers.size() != 1 || kept(i) || !node(i).primitive->splits_rows)
+    if (readers.size() != 1 || kept(i) || !node(i).primitive->splits_rows || !waiting(i).empty())
       return false;
     int g = *readers.begin();
     Group& gr = group(g);
@@ -306,9 +307,12 @@ class Fuser {
           node(s).role == Role::piece)
         return false;
     if (gr.domain.empty() || gr.domain[0] != n.shape[0]) return false;
-    for (int member : gr.nodes)
+    for (int member : gr.nodes) {
       for (int in : node(member).inputs)
         if (depends_on(access(ir_, in)->base, i)) return false;
+      for (int before : reads_.awaited[static_cast<size_t>(member)])
+        if (depends_on(before, i)) return false;
+    }
     gr.kind = GroupKind::call;
     gr.call = i;
     why = Reason::none;
@@ -349,6 +353,11 @@ class Fuser {
     std::vector<int> stack;
     std::set<int> seen{g};
     auto follow = [&](int read, bool first) {
+      for (int w : waiting(read))
+        for (int h : members_of_[static_cast<size_t>(w)]) {
+          if (h == g) return true;
+          if (seen.insert(h).second) stack.push_back(h);
+        }
       for (const Use& use : uses(read)) {
         if (node(use.reader).role == Role::assemble) {
           stack.push_back(-1 - use.reader);

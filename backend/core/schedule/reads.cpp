@@ -10,6 +10,8 @@ Reads find_reads(const Ir& ir) {
   Reads out;
   out.uses.resize(ir.nodes.size());
   out.kept.resize(ir.nodes.size());
+  out.awaited.resize(ir.nodes.size());
+  out.waiting.resize(ir.nodes.size());
   for (int i = 0; i < static_cast<int>(ir.nodes.size()); ++i) {
     const IrNode& n = ir.nodes[static_cast<size_t>(i)];
     if (n.role == Role::view) {
@@ -21,7 +23,14 @@ Reads find_reads(const Ir& ir) {
       Use use{i, k, {}, {}};
       auto a = access(ir, n.inputs[k]);
       auto at = [&](int v) -> const IrNode& { return ir.nodes[static_cast<size_t>(v)]; };
-      for (int v = n.inputs[k]; at(v).role == Role::view; v = at(v).inputs[0]) use.via.push_back(v);
+      for (int v = n.inputs[k]; at(v).role == Role::view; v = at(v).inputs[0]) {
+        use.via.push_back(v);
+        for (size_t extra = 1; extra < at(v).inputs.size(); ++extra) {
+          int base = access(ir, at(v).inputs[extra])->base;
+          out.awaited[static_cast<size_t>(i)].push_back(base);
+          out.waiting[static_cast<size_t>(base)].push_back(i);
+        }
+      }
       // Elementwise inputs broadcast to the node's shape; everything else reads them as they are.
       use.layout = broadcast_layout(a->layout, n.is(Kind::elementwise) ? n.shape : at(n.inputs[k]).shape);
       out.uses[static_cast<size_t>(a->base)].push_back(std::move(use));

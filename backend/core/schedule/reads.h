@@ -18,6 +18,8 @@ struct Use {
 struct Reads {
   std::vector<std::vector<Use>> uses;  // by the node that is read
   std::vector<bool> kept;              // an output needs the node's memory
+  // Order without reading (depends): what must be computed before a node, and the reverse.
+  std::vector<std::vector<int>> awaited, waiting;
 };
 Reads find_reads(const Ir& ir);
 

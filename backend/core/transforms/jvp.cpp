@@ -78,7 +78,7 @@ std::pair<Arrays, Arrays> jvp(const Function& f, const Arrays& primals, const Ar
       bool any = false;
       for (const Array& x : n->inputs) any |= static_cast<bool>(in.emplace_back(tangent_of(t, x)));
       if (!any) continue;
-      if (!n->primitive->partials.empty()) out = elementwise_tangent(n, in);
+      if (by_partials(*n)) out = elementwise_tangent(n, in);
       else if (n->primitive->jvp) out = n->primitive->jvp(*n, Array(n), in);
       else throw TraceError("jvp: " + n->primitive->name + " has no forward derivative");
     }

@@ -68,7 +68,7 @@ class Reverse {
     const Primitive& p = *n->primitive;
     std::vector<bool> wanted;
     for (const Array& in : n->inputs) wanted.push_back(wanted_.count(in.node()) > 0);
-    if (!p.vjp && !p.partials.empty()) {
+    if (by_partials(*n)) {
       for (size_t i = 0; i < n->inputs.size(); ++i) {
         if (!wanted[i] || !p.partials[i]) continue;
         Array partial = p.partials[i](n->inputs, Array(n));

@@ -88,6 +88,11 @@ Arrays make_tracers(const Arrays& primals) {
   return out;
 }
 
+bool by_partials(const Node& n) {
+  const Primitive& p = *n.primitive;
+  return !p.partials.empty() && !(p.vjp && is_complex(n.inputs[0].dtype()));
+}
+
 Array scaled(const Array& ct, const Array& partial) {
   if (auto c = constant_of(partial)) {
     if (*c == 0) return Array();

@@ -22,5 +22,8 @@ Arrays make_tracers(const Arrays& primals);
 
 // ct * partial, skipping the product where the partial is the constant 0 (empty result), 1 or -1.
 Array scaled(const Array& ct, const Array& partial);
+// Whether n's derivative is its partials. A row that has rules besides uses those for complex numbers,
+// where its derivative is no factor (abs, conjugate).
+bool by_partials(const Node& n);
 
 }  // namespace lamina

@@ -1,6 +1,9 @@
+#include <tuple>
+
 #include "base/error.h"
 #include "ops/copy/copy_cpu.h"
 #include "ops/index/index_cpu.h"
+#include "ops/index/join_rules.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -97,11 +100,61 @@ const Primitive& gather_row = define({
 
 Array scatter_node(const Array& x, const Arrays& indices, const Array& updates, const Axes& axes, ScatterMode mode);
 
-// Derivative rules for joins other than set and add would need which update won.
-void only_linear(const Node& n, int64_t mode) {
-  if (mode > static_cast<int64_t>(ScatterMode::add))
-    throw TraceError("vjp: " + n.primitive->name + " with multiply, maximum or minimum has no derivative\n"
-                     "Gather the elements, combine them, and write them back with an index assignment");
+ScatterMode scatter_mode(const Node& n) {
+  Params::Reader r = n.params.read();
+  r.ints();
+  return static_cast<ScatterMode>(r.integer());
+}
+ScatterMode along_mode(const Node& n) {
+  Params::Reader r = n.params.read();
+  r.integer();
+  return static_cast<ScatterMode>(r.integer());
+}
+
+// The slices a scatter's updates address.
+Array scatter_pick(const Node& n, const Array& x) {
+  Arrays indices(n.inputs.begin() + 2, n.inputs.end());
+  const Shape& updates = n.inputs[1].shape();
+  size_t lead = indices.empty() ? 0 : indices[0].shape().size();
+  Shape sizes(updates.begin() + static_cast<int64_t>(lead), updates.end());
+  return gather(x, indices, n.params.read().ints(), sizes);
+}
+Addressing scatter_addressing(const Node& n) {
+  auto join = [&n](const Array& x, const Array& u, ScatterMode mode) {
+    return scatter_node(x, Arrays(n.inputs.begin() + 2, n.inputs.end()), u, n.params.read().ints(), mode);
+  };
+  return {[&n](const Array& x) { return scatter_pick(n, x); }, join};
+}
+Addressing along_addressing(const Node& n) {
+  int64_t axis = n.params.read().integer();
+  auto pick = [&n, axis](const Array& x) { return take_along_axis(x, n.inputs[1], axis); };
+  auto join = [&n, axis](const Array& x, const Array& u, ScatterMode mode) {
+    return put_along_axis(x, n.inputs[1], u, axis, mode);
+  };
+  return {pick, join};
+}
+
+// Cotangents of the array and the updates, for any mode.
+std::pair<Array, Array> joined_vjp(const Addressing& a, const Array& x, const Array& u, const Array& y,
+                                   const Array& ct, ScatterMode mode, bool want_x, bool want_u) {
+  Array dx, du;
+  if (mode <= ScatterMode::add) {
+    if (want_x) dx = mode == ScatterMode::add ? ct : a.join(ct, zeros_like(u), ScatterMode::set);
+    if (want_u) du = a.pick(ct);
+    return {dx, du};
+  }
+  JoinWeights w = join_weights(a, x, u, y, mode);
+  if (want_x) dx = ct * w.at_source;
+  if (want_u) du = a.pick(ct) * w.at_updates;
+  return {dx, du};
+}
+
+Array joined_jvp(const Addressing& a, const Array& x, const Array& u, const Array& y, const Array& tx,
+                 const Array& tu, ScatterMode mode) {
+  Array dx = tx ? tx : zeros_like(x), du = tu ? tu : zeros_like(u);
+  if (mode <= ScatterMode::add) return a.join(dx, du, mode);
+  JoinWeights w = join_weights(a, x, u, y, mode);
+  return a.join(dx * w.at_source, du * w.at_updates, ScatterMode::add);
 }
 
 const Primitive& scatter_row = define({
@@ -114,27 +167,14 @@ const Primitive& scatter_row = define({
       cpu::scatter("scatter", c.out[0], c.in.subspan(2), c.in[1], axes, device_mode(r.integer()));
     },
     .flops = [](const Node& n) { return n.inputs[1].size(); },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
-      Params::Reader r = n.params.read();
-      Axes axes = r.ints();
-      int64_t mode = r.integer();
-      only_linear(n, mode);
-      Arrays indices(n.inputs.begin() + 2, n.inputs.end()), out(n.inputs.size());
-      const Array& updates = n.inputs[1];
-      size_t lead = indices.empty() ? 0 : indices[0].shape().size();
-      Shape sizes(updates.shape().begin() + static_cast<int64_t>(lead), updates.shape().end());
-      if (wanted[0])
-        out[0] = mode == 1 ? ct : scatter_node(ct, indices, zeros_like(updates), axes, ScatterMode::set);
-      if (wanted[1]) out[1] = gather(ct, indices, axes, sizes);
+    .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
+      Arrays out(n.inputs.size());
+      std::tie(out[0], out[1]) = joined_vjp(scatter_addressing(n), n.inputs[0], n.inputs[1], y, ct,
+                                            scatter_mode(n), wanted[0], wanted[1]);
       return out;
     },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) {
-      Params::Reader r = n.params.read();
-      Axes axes = r.ints();
-      int64_t mode = r.integer();
-      only_linear(n, mode);
-      return scatter_node(t[0] ? t[0] : zeros_like(n.inputs[0]), Arrays(n.inputs.begin() + 2, n.inputs.end()),
-                          t[1] ? t[1] : zeros_like(n.inputs[1]), axes, static_cast<ScatterMode>(mode));
+    .jvp = [](const Node& n, const Array& y, const Arrays& t) {
+      return joined_jvp(scatter_addressing(n), n.inputs[0], n.inputs[1], y, t[0], t[1], scatter_mode(n));
     },
     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
       Params::Reader r = n.params.read();
@@ -193,22 +233,14 @@ const Primitive& put_along_row = define({
       cpu::scatter_along_axis("put_along_axis", c.out[0], c.in[1], c.in[2], axis, device_mode(r.integer()));
     },
     .flops = [](const Node& n) { return n.inputs[1].size(); },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
-      Params::Reader r = n.params.read();
-      int64_t axis = r.integer(), mode = r.integer();
-      only_linear(n, mode);
+    .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
       Arrays out(3);
-      if (wanted[0])
-        out[0] = mode == 1 ? ct : put_along_axis(ct, n.inputs[1], zeros_like(n.inputs[2]), axis, ScatterMode::set);
-      if (wanted[2]) out[2] = take_along_axis(ct, n.inputs[1], axis);
+      std::tie(out[0], out[2]) = joined_vjp(along_addressing(n), n.inputs[0], n.inputs[2], y, ct,
+                                            along_mode(n), wanted[0], wanted[2]);
       return out;
     },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) {
-      Params::Reader r = n.params.read();
-      int64_t axis = r.integer(), mode = r.integer();
-      only_linear(n, mode);
-      return put_along_axis(t[0] ? t[0] : zeros_like(n.inputs[0]), n.inputs[1],
-                            t[2] ? t[2] : zeros_like(n.inputs[2]), axis, static_cast<ScatterMode>(mode));
+    .jvp = [](const Node& n, const Array& y, const Arrays& t) {
+      return joined_jvp(along_addressing(n), n.inputs[0], n.inputs[2], y, t[0], t[2], along_mode(n));
     },
     .vmap = along_vmap});
 

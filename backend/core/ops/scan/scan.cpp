@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "base/error.h"
 #include "ops/rules.h"
 #include "ops/scan/scan_cpu.h"
@@ -42,7 +44,6 @@ Array forth(const Node& n, const Array& t) {
 // For every output the one input it equals: the first that reached the running extreme.
 Array attained(const Node& n) {
   ScanParams p(n.params);
-  if (!p.inclusive) throw TraceError("vjp: " + n.primitive->name + " has a derivative only with inclusive=True");
   const Array& x = n.inputs[0];
   Shape along(x.shape().size(), 1);
   along[static_cast<size_t>(p.axis)] = x.shape(p.axis);
@@ -54,13 +55,40 @@ Array attained(const Node& n) {
   return scan(p.reverse ? ScanOp::min : ScanOp::max, seed, p.axis, p.reverse, true);
 }
 
-template <ScanOp Op>
-Arrays extreme_vjp(const Node& n, const Array&, const Array& ct, const std::vector<bool>&) {
-  return {put_along_axis(zeros_like(ct), attained(n), ct, ScanParams(n.params).axis, ScatterMode::add)};
+// Elements moved one place along the axis, zero where none comes from.
+Array shifted(const Array& x, int64_t axis, bool forward) {
+  int64_t size = x.shape(axis);
+  if (size == 0) return x;
+  Array parts = forward ? split(x, {size - 1}, axis)[0] : split(x, {1}, axis)[1];
+  return pad(parts, {axis}, {forward ? 1 : 0}, {forward ? 0 : 1}, make_scalar(0, x.dtype()));
 }
-template <ScanOp Op>
+
+// An exclusive scan is the inclusive one, shifted.
+Arrays extreme_vjp(const Node& n, const Array&, const Array& ct, const std::vector<bool>&) {
+  ScanParams p(n.params);
+  Array c = p.inclusive ? ct : shifted(ct, p.axis, p.reverse);
+  return {put_along_axis(zeros_like(ct), attained(n), c, p.axis, ScatterMode::add)};
+}
 Array extreme_jvp(const Node& n, const Array&, const Arrays& t) {
-  return take_along_axis(t[0], attained(n), ScanParams(n.params).axis);
+  ScanParams p(n.params);
+  Array out = take_along_axis(t[0], attained(n), p.axis);
+  return p.inclusive ? out : shifted(out, p.axis, !p.reverse);
+}
+
+// Whether output j of the scan depends on input i.
+Array reached(const ScanParams& p, const Array& i, const Array& j) {
+  if (p.reverse) return p.inclusive ? greater_equal(i, j) : greater(i, j);
+  return p.inclusive ? less_equal(i, j) : less(i, j);
+}
+
+// The cotangents and tangents that a matrix of weights [..., input, output] gives.
+Array weighted_back(const Array& weights, const Array& ct, int64_t axis) {
+  Array row = expand_dims(moveaxis(ct, axis, -1), {ct.ndim() - 1});
+  return moveaxis(sum(weights * row, {weights.ndim() - 1}, false), -1, axis);
+}
+Array weighted_forth(const Array& weights, const Array& t, int64_t axis) {
+  Array column = expand_dims(moveaxis(t, axis, -1), {t.ndim()});
+  return moveaxis(sum(weights * column, {weights.ndim() - 2}, false), -1, axis);
 }
 
 // d y_i / d x_j of a running product, as a matrix along the axis: the product of the others. Quadratic,
@@ -76,9 +104,20 @@ Array product_weights(const Node& n) {
   Array i = reshape(iota(size, Dtype::int32), {size, 1}), j = iota(size, Dtype::int32);
   Array others = select(equal(i, j), ones_like(repeated), repeated);
   Array products = scan(ScanOp::prod, others, others.ndim() - 1, p.reverse, p.inclusive);  // [..., j, i]
-  Array reach = p.reverse ? (p.inclusive ? greater_equal(i, j) : greater(i, j))
-                          : (p.inclusive ? less_equal(i, j) : less(i, j));
-  return select(reach, products, zeros_like(products));
+  return select(reached(p, i, j), products, zeros_like(products));
+}
+
+// d y_i / d x_j of a running logsumexp: e^(x_j - y_i), as a matrix along the axis. Quadratic work but,
+// fused into the sum over it, no memory; a running sum would overflow where y grows.
+Array exponential_weights(const Node& n, const Array& y) {
+  ScanParams p(n.params);
+  int64_t size = y.shape(p.axis);
+  Array xs = expand_dims(moveaxis(n.inputs[0], p.axis, -1), {y.ndim()});
+  Array ys = expand_dims(moveaxis(y, p.axis, -1), {y.ndim() - 1});
+  Array i = reshape(iota(size, Dtype::int32), {size, 1}), j = iota(size, Dtype::int32);
+  Array low = make_scalar(-INFINITY, y.dtype());
+  Array some = logical_and(reached(p, i, j), not_equal(ys, low));
+  return exp(select(some, xs - ys, low));
 }
 
 const std::vector<Field> kFields = {
@@ -95,45 +134,25 @@ const Primitive* const rows[5] = {
     &define({.name = "cumprod", .kind = Kind::call, .doc = "Running product along an axis.", .fields = kFields,
              .call = run<ScanOp::prod>, .flops = one_each,
              .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-               int64_t axis = ScanParams(n.params).axis;
-               Array last = expand_dims(moveaxis(ct, axis, -1), {ct.ndim() - 1});
-               Array w = product_weights(n);
-               return {moveaxis(sum(w * last, {w.ndim() - 1}, false), -1, axis)};
+               return {weighted_back(product_weights(n), ct, ScanParams(n.params).axis)};
              },
              .jvp = [](const Node& n, const Array&, const Arrays& t) {
-               int64_t axis = ScanParams(n.params).axis;
-               Array last = expand_dims(moveaxis(t[0], axis, -1), {t[0].ndim()});
-               Array w = product_weights(n);
-               return moveaxis(sum(w * last, {w.ndim() - 2}, false), -1, axis);
+               return weighted_forth(product_weights(n), t[0], ScanParams(n.params).axis);
              },
              .vmap = scan_vmap<ScanOp::prod>}),
     &define({.name = "cummax", .kind = Kind::call, .doc = "Running maximum along an axis.", .fields = kFields,
-             .call = run<ScanOp::max>, .flops = one_each, .vjp = extreme_vjp<ScanOp::max>,
-             .jvp = extreme_jvp<ScanOp::max>, .vmap = scan_vmap<ScanOp::max>}),
+             .call = run<ScanOp::max>, .flops = one_each, .vjp = extreme_vjp,
+             .jvp = extreme_jvp, .vmap = scan_vmap<ScanOp::max>}),
     &define({.name = "cummin", .kind = Kind::call, .doc = "Running minimum along an axis.", .fields = kFields,
-             .call = run<ScanOp::min>, .flops = one_each, .vjp = extreme_vjp<ScanOp::min>,
-             .jvp = extreme_jvp<ScanOp::min>, .vmap = scan_vmap<ScanOp::min>}),
+             .call = run<ScanOp::min>, .flops = one_each, .vjp = extreme_vjp,
+             .jvp = extreme_jvp, .vmap = scan_vmap<ScanOp::min>}),
     &define({.name = "logcumsumexp", .kind = Kind::call, .doc = "Running log of the sum of exponentials.",
              .fields = kFields, .call = run<ScanOp::logaddexp>, .flops = one_each,
-             // y_i = log sum_j e^(x_j): the weight of x_j in y_i is e^(x_j - y_i), summed stably as
-             // e^(x_j + log sum_i ct_i e^(-y_i)) for each sign of ct.
              .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
-               ScanParams p(n.params);
-               auto part = [&](const Array& positive) {
-                 Array s = scan(ScanOp::logaddexp, log(positive) - y, p.axis, !p.reverse, p.inclusive);
-                 return exp(s + n.inputs[0]);
-               };
-               Array none = zeros_like(ct);
-               return {part(maximum(ct, none)) - part(maximum(negative(ct), none))};
+               return {weighted_back(exponential_weights(n, y), ct, ScanParams(n.params).axis)};
              },
              .jvp = [](const Node& n, const Array& y, const Arrays& t) {
-               ScanParams p(n.params);
-               auto part = [&](const Array& positive) {
-                 Array s = scan(ScanOp::logaddexp, log(positive) + n.inputs[0], p.axis, p.reverse, p.inclusive);
-                 return exp(s - y);
-               };
-               Array none = zeros_like(t[0]);
-               return part(maximum(t[0], none)) - part(maximum(negative(t[0]), none));
+               return weighted_forth(exponential_weights(n, y), t[0], ScanParams(n.params).axis);
              },
              .vmap = scan_vmap<ScanOp::logaddexp>}),
 };
