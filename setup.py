@@ -124,6 +124,8 @@ def build_core(version: str, inplace: Path | None, target: str = "all") -> Path:
         defines = [f"-D{name}={value}" for name, value in options.items()]
         cmake = [tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", "--log-level=WARNING"]
         subprocess.check_call([*cmake, *defines], stdout=subprocess.DEVNULL)
+        # Relative paths in its keys: a second clone finds what the first one compiled.
+        os.environ.setdefault("CCACHE_BASEDIR", str(ROOT))
         jobs = ["-j", os.environ["LAMINA_JOBS"]] if "LAMINA_JOBS" in os.environ else []
         subprocess.check_call([tool("ninja"), "-C", folder, *jobs, target])
     return folder
