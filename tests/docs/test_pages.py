@@ -1,4 +1,4 @@
-"""Pages say what is true: snippets give what they show, generated pages are fresh, links lead on."""
+"""Pages say what is true: snippets run, generated pages are fresh, links lead on."""
 
 from __future__ import annotations
 
