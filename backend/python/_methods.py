@@ -9,7 +9,47 @@ from lamina import _core
 from lamina._core import array, bfloat16, uint16
 from lamina._display import mimebundle
 
-_FUNCTIONS = ["abs", "all", "any", "argmax", "argmin", "cos", "cummax", "cummin", "cumprod", "cumsum", "diag", "diagonal", "exp", "flatten", "log", "log10", "log1p", "log2", "logcumsumexp", "logsumexp", "max", "mean", "min", "moveaxis", "prod", "reciprocal", "round", "rsqrt", "sin", "split", "sqrt", "square", "squeeze", "std", "sum", "swapaxes", "var", "view", "unflatten"]
+_FUNCTIONS = [
+    "abs",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "cos",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "diag",
+    "diagonal",
+    "exp",
+    "flatten",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logcumsumexp",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "moveaxis",
+    "prod",
+    "reciprocal",
+    "round",
+    "rsqrt",
+    "sin",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "std",
+    "sum",
+    "swapaxes",
+    "var",
+    "view",
+    "unflatten",
+]
 
 
 def reshape(self: array, *shape: Any, stream: Any = None) -> array:

@@ -1,4 +1,4 @@
-"""Norms and vector products. Decompositions are not part of lamina."""
+"""Norms, vector products and the QR factorisation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lamina import _core as _c
 from lamina._core import array
 from lamina._dtypes import inexact, issubdtype
 
-__all__ = ["cross", "norm"]
+__all__ = ["cross", "norm", "qr"]
 
 
 def _vector_norm(a: array, order: float, axes: list[int], keepdims: bool) -> array:
@@ -85,3 +85,11 @@ def _components(v: array, axis: int) -> list[array]:
     size = v.shape[axis]
     parts = [_c.squeeze(p, axis) for p in _c._split(v, list(range(1, size)), axis)]
     return parts if size == 3 else [*parts, _c.zeros_like(parts[0])]
+
+
+def qr(a: array, *, stream: Any = None) -> tuple[array, array]:
+    """Q of shape (..., M, K) with orthonormal columns and upper triangular R of shape (..., K, N).
+
+    K = min(M, N) and Q @ R is a. DtypeError unless float32 or float64.
+    """
+    return _c.qr(a)

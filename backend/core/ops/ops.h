@@ -111,6 +111,8 @@ Array layer_norm(const Array& x, const Array& weight, const Array& bias, double 
 
 // --- linear algebra, convolution ---------------------------------------------------------------
 Array matmul(const Array& a, const Array& b);
+// Q (..., M, K) and R (..., K, N) with K = min(M, N).
+std::pair<Array, Array> qr(const Array& x);
 struct ConvOptions {
   Shape stride, pad_low, pad_high, kernel_dilation, input_dilation;  // one entry per spatial axis
   int64_t groups = 1;
