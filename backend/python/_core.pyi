@@ -41,6 +41,10 @@ def _clear_plan_cache() -> None: ...
 def _concatenate(arg0: collections.abc.Sequence[array], arg1: typing.SupportsInt | typing.SupportsIndex) -> array: ...
 def _conv_general(arg0: array, arg1: array, arg2: object, arg3: object, arg4: object, arg5: object, arg6: object, arg7: typing.SupportsInt | typing.SupportsIndex, arg8: bool) -> array: ...
 def _copy(arg0: array) -> array: ...
+def _count_traffic(on: bool) -> None:
+    """Switches to the device that counts the bytes each launch touches, or back."""
+def _counted_traffic() -> list:
+    """(bytes read, bytes written) of every launch since the last call."""
 def _describe(arg0: array) -> str: ...
 def _dtype_name(arg0: Dtype) -> str: ...
 def _dtype_named(arg0: str) -> Any: ...
@@ -265,6 +269,11 @@ class array:
         """A NumPy array over the same memory."""
     def _repr_html_(self: array) -> str:
         """Shape, dtype, bytes and state, without evaluating."""
+    def _repr_mimebundle_(self: Any, include: Any = None, exclude: Any = None) -> array:
+        """Text and HTML of an array. In a notebook a lazy one is described and stays lazy.
+
+        A terminal has no second way to show an array, so there it is evaluated, as by `print`.
+        """
     def _scatter_item(self: array, arg0: object, arg1: object, arg2: str) -> array:
         """x.at[index].op(value)"""
     def abs(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
@@ -344,7 +353,7 @@ class array:
     def reshape(self: array, *shape: Any, stream: Any = None) -> array:
         """The same elements under another shape."""
     def round(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
-        """Nearest integer to each element, ties to even."""
+        """Rounded to `decimals` places, ties to even; negative ones round tens, hundreds, ..."""
     def rsqrt(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
         """Reciprocal square root of each element."""
     @property
@@ -563,6 +572,8 @@ def prod(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object
     """Product over axes."""
 def put_along_axis(a: array, /, indices: array, values: object, axis: object=None, *, stream: object=None) -> array:
     """A copy with elements at an index array of the same rank replaced."""
+def qr(a: array, *, stream: object=None) -> tuple[array, array]:
+    """Orthonormal columns and an upper triangle whose product is a."""
 def radians(a: Operand, /, *, stream: Any = None) -> array:
     """Degrees converted to radians."""
 def random_bits(shape: object, width: typing.SupportsInt | typing.SupportsIndex, key: array) -> array:
