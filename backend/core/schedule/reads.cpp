@@ -1,6 +1,7 @@
 #include "schedule/reads.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 
@@ -109,15 +110,87 @@ std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>
   return out;
 }
 
+namespace {
+
+// Which of the groups that may run goes next. Program order, except that a group which sets memory
+// free, or makes much less of it than it reads, goes first: the product that gives a weight's
+// gradient, say, which is the last but one to need two activations.
+class Queue {
+ public:
+  Queue(const Ir& ir, const std::vector<Group>& groups)
+      : ir_(ir), made_(groups.size()), read_(groups.size()), freed_(groups.size()),
+        bases_(groups.size()), rank_(groups.size()), state_(groups.size(), State::waiting) {
+    for (size_t g = 0; g < groups.size(); ++g) {
+      for (int s : groups[g].stored) made_[g] += temporary_bytes(s);
+      for (int member : groups[g].nodes) {
+        rank_[g] = std::max(rank_[g], member);
+        for (int in : node(member).inputs)
+          if (int base = access(ir_, in)->base; !groups[g].maps.count(base) && temporary_bytes(base) > 0)
+            bases_[g].insert(base);
+      }
+      for (int base : bases_[g]) {
+        read_[g] += temporary_bytes(base);
+        readers_[base].insert(g);
+      }
+    }
+    for (const auto& [base, readers] : readers_) last_reader(base);
+  }
+
+  void add(size_t g) {
+    state_[g] = State::ready;
+    (eager(g) ? eager_ : later_).insert({rank_[g], g});
+  }
+
+  bool empty() const { return eager_.empty() && later_.empty(); }
+
+  size_t take() {
+    auto& from = eager_.empty() ? later_ : eager_;
+    size_t g = from.begin()->second;
+    from.erase(from.begin());
+    state_[g] = State::done;
+    for (int base : bases_[g]) {
+      readers_[base].erase(g);
+      last_reader(base);
+    }
+    return g;
+  }
+
+ private:
+  enum class State : uint8_t { waiting, ready, done };
+
+  const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
+
+  int64_t temporary_bytes(int i) const {
+    const IrNode& n = node(i);
+    return n.output || n.role == Role::data || free_value(n) ? 0 : n.bytes();
+  }
+
+  bool eager(size_t g) const { return made_[g] <= freed_[g] || made_[g] <= read_[g] / 4; }
+
+  void last_reader(int base) {
+    const std::set<size_t>& readers = readers_[base];
+    if (readers.size() != 1) return;
+    size_t g = *readers.begin();
+    freed_[g] += temporary_bytes(base);
+    if (state_[g] == State::ready && eager(g) && later_.erase({rank_[g], g})) eager_.insert({rank_[g], g});
+  }
+
+  const Ir& ir_;
+  std::vector<int64_t> made_, read_, freed_;  // bytes
+  std::vector<std::set<int>> bases_;
+  std::vector<int> rank_;
+  std::vector<State> state_;
+  std::map<int, std::set<size_t>> readers_;
+  std::set<std::pair<int, size_t>> eager_, later_;
+};
+
+}  // namespace
+
 std::vector<Group> ordered(const Ir& ir, std::vector<Group> groups, std::vector<int>& group_of) {
   size_t count = groups.size();
   std::vector<std::set<int>> waiting(count);
   std::vector<std::vector<int>> followers(count);
-  std::set<std::pair<int, int>> ready;
-  auto key = [&](size_t g) {
-    return std::pair{*std::max_element(groups[g].nodes.begin(), groups[g].nodes.end()),
-                     static_cast<int>(g)};
-  };
+  Queue ready(ir, groups);
   size_t total = 0;
   for (size_t g = 0; g < count; ++g) {
     if (groups[g].nodes.empty()) continue;
@@ -125,19 +198,18 @@ std::vector<Group> ordered(const Ir& ir, std::vector<Group> groups, std::vector<
     waiting[g] = groups_needed(ir, groups[g], group_of);
     waiting[g].erase(static_cast<int>(g));
     for (int n : waiting[g]) followers[static_cast<size_t>(n)].push_back(static_cast<int>(g));
-    if (waiting[g].empty()) ready.insert(key(g));
+    if (waiting[g].empty()) ready.add(g);
   }
   std::vector<Group> out;
   std::vector<int> to(count, -1);
   while (!ready.empty()) {
-    int g = ready.begin()->second;
-    ready.erase(ready.begin());
-    to[static_cast<size_t>(g)] = static_cast<int>(out.size());
-    std::sort(groups[static_cast<size_t>(g)].nodes.begin(), groups[static_cast<size_t>(g)].nodes.end());
-    out.push_back(std::move(groups[static_cast<size_t>(g)]));
-    for (int f : followers[static_cast<size_t>(g)]) {
-      waiting[static_cast<size_t>(f)].erase(g);
-      if (waiting[static_cast<size_t>(f)].empty()) ready.insert(key(static_cast<size_t>(f)));
+    size_t g = ready.take();
+    to[g] = static_cast<int>(out.size());
+    std::sort(groups[g].nodes.begin(), groups[g].nodes.end());
+    out.push_back(std::move(groups[g]));
+    for (int f : followers[g]) {
+      waiting[static_cast<size_t>(f)].erase(static_cast<int>(g));
+      if (waiting[static_cast<size_t>(f)].empty()) ready.add(static_cast<size_t>(f));
     }
   }
   if (out.size() != total) throw InternalError("fusion made kernels that wait for each other");
