@@ -55,6 +55,14 @@ def note(report: pytest.TestReport | pytest.CollectReport) -> None:
         left_out.append(f"{report.nodeid}: {reason}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def grammars() -> None:
+    """Every graph and plan of the tests is checked against its grammar."""
+    from lamina import _core
+
+    _core._options(verify=True)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     note(report)
 
