@@ -112,15 +112,19 @@ def bind(face: dict[str, Any]) -> None:
         method.__name__ = name
         method.__doc__ = function.__doc__
         setattr(array, name, method)
-    array.reshape = reshape
-    array.transpose = transpose
-    array.conj = conj
-    array.__array__ = to_numpy
-    array.__iter__ = iterate
-    array.__reduce__ = reduce
-    array.__format__ = format_
-    array.__complex__ = lambda self: complex(self.item())
-    array.__bytes__ = lambda self: to_numpy(self).tobytes()
-    array._repr_mimebundle_ = mimebundle
-    array.__array_priority__ = 100
-    array.__module__ = "lamina.core"
+    own: dict[str, Any] = {
+        "reshape": reshape,
+        "transpose": transpose,
+        "conj": conj,
+        "__array__": to_numpy,
+        "__iter__": iterate,
+        "__reduce__": reduce,
+        "__format__": format_,
+        "__complex__": lambda self: complex(self.item()),
+        "__bytes__": lambda self: to_numpy(self).tobytes(),
+        "_repr_mimebundle_": mimebundle,
+        "__array_priority__": 100,
+        "__module__": "lamina.core",
+    }
+    for name, value in own.items():
+        setattr(array, name, value)

@@ -117,7 +117,9 @@ class Conv2d(_Conv):
 
     def __call__(self, x: mx.array) -> mx.array:
         self._check(x, self.groups)
-        y = mx.conv2d(x, self["weight"], self.stride, self.padding, self.dilation, self.groups)
+        # Sizes are checked to have as many entries as there are axes.
+        sizes: tuple[Any, ...] = (self.stride, self.padding, self.dilation)
+        y = mx.conv2d(x, self["weight"], *sizes, self.groups)
         return self._add_bias(y)
 
 
@@ -145,7 +147,8 @@ class Conv3d(_Conv):
 
     def __call__(self, x: mx.array) -> mx.array:
         self._check(x)
-        y = mx.conv3d(x, self["weight"], self.stride, self.padding, self.dilation)
+        sizes: tuple[Any, ...] = (self.stride, self.padding, self.dilation)
+        y = mx.conv3d(x, self["weight"], *sizes)
         return self._add_bias(y)
 
 

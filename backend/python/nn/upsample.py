@@ -83,11 +83,12 @@ def _resize(x: mx.array, axis: int, taps: Taps) -> mx.array:
     dtype = x.dtype if mx.issubdtype(x.dtype, mx.inexact) else mx.float32
     shape = [1] * x.ndim
     shape[axis] = -1
-    total = None
+    total: mx.array | None = None
     for index, weight in zip(indices, weights, strict=True):
         part = mx.take(x, mx.array(index.astype(np.int32)), axis=axis)
         part = part * mx.array(weight).astype(dtype).reshape(shape)
         total = part if total is None else total + part
+    assert total is not None, "every output has at least one tap"
     return total
 
 
