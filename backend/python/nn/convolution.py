@@ -118,7 +118,7 @@ class Conv2d(_Conv):
     def __call__(self, x: mx.array) -> mx.array:
         self._check(x, self.groups)
         # Sizes are checked to have as many entries as there are axes.
-        sizes: tuple[Any, ...] = (self.stride, self.padding, self.dilation)
+        sizes: tuple[Any, Any, Any] = (self.stride, self.padding, self.dilation)
         y = mx.conv2d(x, self["weight"], *sizes, self.groups)
         return self._add_bias(y)
 
@@ -147,7 +147,7 @@ class Conv3d(_Conv):
 
     def __call__(self, x: mx.array) -> mx.array:
         self._check(x)
-        sizes: tuple[Any, ...] = (self.stride, self.padding, self.dilation)
+        sizes: tuple[Any, Any, Any] = (self.stride, self.padding, self.dilation)
         y = mx.conv3d(x, self["weight"], *sizes)
         return self._add_bias(y)
 
