@@ -274,4 +274,5 @@ def encode_recording(recording: Recording, max_rows: int = 100_000) -> list[Fram
 
 def origin_row(origin: Any) -> dict[str, Any]:
     """One origin as the ``origins`` document wants it."""
-    return {name: getattr(origin, name) for name in ("file", "line", "function", "module", "phase")}
+    names = ("file", "line", "function", "module", "phase", "label")
+    return {name: getattr(origin, name) for name in names}

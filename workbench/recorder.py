@@ -207,6 +207,7 @@ class Recorder:
             text = linecache.getline(row["file"], row["line"]).strip() if row["file"] else ""
             label = _cell_label(row["file"])
             self._origins[i] = Origin(id=i, text=text, label=label, **row)
+            table[i] = {**row, "label": label}
         self._to_sink(lambda sink: sink.origins(list_id, ids, table))
 
 

@@ -67,8 +67,8 @@ function Header(props: { store: Store }) {
         <Figure name="kernels run">{format.count(summary.kernels)}</Figure>
         <Figure name="peak memory">{format.bytes(summary.peak)}</Figure>
         <Figure name="recording cost" hint="time spent recording, share of the time in evaluations">
-          {format.time(summary.overhead_ns)}{" "}
-          <small>{Number.isFinite(share) ? format.percent(share) : ""}</small>
+          {store.ended ? format.time(summary.overhead_ns) : "…"}{" "}
+          <small>{store.ended && Number.isFinite(share) ? format.percent(share) : ""}</small>
         </Figure>
         {summary.dropped > 0 && (
           <Figure name="events lost" hint="the ring had no room: sums are too low">

@@ -205,8 +205,8 @@ export class Store {
   where(plan: number, node: number): string {
     const origin = this.originOf(plan, node);
     if (!origin?.file) return "";
-    const name = this.fileNames.get(origin.file)?.replace(/^Cell /, "");
-    return `${name ?? format.shortFile(origin.file)}:${origin.line}`;
+    const name = origin.label || this.fileNames.get(origin.file)?.replace(/^Cell /, "");
+    return `${name || format.shortFile(origin.file)}:${origin.line}`;
   }
 
   reason(code: string): string {

@@ -85,6 +85,8 @@ export interface Origin {
   function: string;
   module: string;
   phase: string;
+  /** What a reader calls the file where that is not its name: a notebook's cell. */
+  label?: string;
 }
 
 export const kCategories = [
