@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import tables
@@ -45,3 +48,20 @@ def test_generated_pages_are_fresh(page):
 def test_links_lead_to_files(page):
     links = [a or b for a, b in LINK.findall(page.read_text())]
     assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_readme_shows_real_output(tmp_path):
+    """The example runs as a file of its own, since lines of the output name it."""
+    page = (ROOT / "README.md").read_text()
+    blocks = r"^```python\n(.*?)^```$.*?^```text\n(.*?)^```$"
+    code, shown = re.search(blocks, page, re.MULTILINE | re.DOTALL).groups()
+    example = tmp_path / "example.py"
+    example.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(example)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert strip(done.stdout) == strip(shown)
+
+
+def strip(text):
+    return [line.rstrip() for line in text.strip().splitlines()]
