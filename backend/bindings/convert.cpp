@@ -117,7 +117,9 @@ void walk(PyObject* o, size_t depth, Nested& out) {
     return;
   }
   Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-  if (depth == out.shape.size()) out.shape.push_back(n);
+  if (depth == out.shape.size() && (out.leaves.empty() || out.arrays)) out.shape.push_back(n);
+  else if (depth == out.shape.size())
+    throw ValueError("array: the nested sequence is ragged at depth " + std::to_string(depth));
   else if (out.shape[depth] != n)
     throw ValueError("array: the nested sequence is ragged: lengths " + std::to_string(out.shape[depth]) +
                      " and " + std::to_string(n) + " at depth " + std::to_string(depth));

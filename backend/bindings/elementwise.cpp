@@ -23,7 +23,8 @@ const Function& function_of(PyObject* self) {
 // Positional inputs named a, b, c may also come by keyword; `stream` is accepted everywhere.
 int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* names, PyObject** in) {
   if (count > f.arity + 1) {
-    PyErr_Format(PyExc_TypeError, "%s: takes %d arrays, got %zd arguments", f.name.c_str(), f.arity, count);
+    PyErr_Format(PyExc_TypeError, "%s: takes %d array%s, got %zd arguments", f.name.c_str(), f.arity,
+                 f.arity == 1 ? "" : "s", count);
     return -1;
   }
   for (int i = 0; i < f.arity; ++i) in[i] = i < count ? args[i] : nullptr;
@@ -45,7 +46,7 @@ int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* 
   }
   for (int i = 0; i < f.arity; ++i)
     if (!in[i]) {
-      PyErr_Format(PyExc_TypeError, "%s: needs %d arrays", f.name.c_str(), f.arity);
+      PyErr_Format(PyExc_TypeError, "%s: needs %d array%s", f.name.c_str(), f.arity, f.arity == 1 ? "" : "s");
       return -1;
     }
   return 0;

@@ -120,9 +120,13 @@ void define_memory(py::module_& m) {
   m.def("get_peak_memory", [] { return cpu_pool().peak(); }, "Most bytes of live buffers so far.");
   m.def("get_cache_memory", [] { return cpu_pool().cache(); }, "Bytes kept for reuse.");
   m.def("get_memory_limit", [] { return cpu_pool().limit(); }, "Bytes lamina may use.");
-  m.def("set_memory_limit", [](int64_t n) { return cpu_pool().set_limit(n); }, py::arg("limit"),
+  auto not_negative = [](const char* op, int64_t n) {
+    if (n < 0) throw ValueError(std::string(op) + ": the limit must not be negative, got " + std::to_string(n));
+    return n;
+  };
+  m.def("set_memory_limit", [not_negative](int64_t n) { return cpu_pool().set_limit(not_negative("set_memory_limit", n)); }, py::arg("limit"),
         "Sets the limit in bytes; returns the one before.");
-  m.def("set_cache_limit", [](int64_t n) { return cpu_pool().set_cache_limit(n); }, py::arg("limit"),
+  m.def("set_cache_limit", [not_negative](int64_t n) { return cpu_pool().set_cache_limit(not_negative("set_cache_limit", n)); }, py::arg("limit"),
         "Sets the cache's limit in bytes; returns the one before.");
   m.def("reset_peak_memory", [] { cpu_pool().reset_peak(); }, "Peak memory counts from now.");
   m.def("clear_cache", [] { cpu_pool().clear_cache(); }, "Gives cached memory back to the system.");

@@ -4,6 +4,9 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include <set>
+#include <utility>
+
 #include "base/error.h"
 #include "convert.h"
 #include "module.h"
@@ -122,6 +125,8 @@ Wanted wanted_from(const char* op, py::object argnums, py::object argnames) {
   }
   for (int64_t p : w.positions)
     if (p < 0) throw ValueError(std::string(op) + ": argnums must not be negative, got " + std::to_string(p));
+  std::set<int64_t> unique(w.positions.begin(), w.positions.end());
+  if (unique.size() < w.positions.size()) throw ValueError(std::string(op) + ": argnums name an argument twice");
   return w;
 }
 
@@ -254,11 +259,15 @@ py::object run_checkpoint(const py::function& f, py::args args, py::kwargs kwarg
       [fun, held, returned](const Arrays& leaves) -> Arrays {
         py::gil_scoped_acquire gil;
         py::object inside = rebuild(*held, leaves);
-        *returned = (*fun)(*inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
-        return leaves_of(*returned);
+        py::object now = (*fun)(*inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
+        if (!*returned) *returned = now;
+        return leaves_of(now);
       },
       leaves_of(trees));
-  return rebuild(*returned, out);
+  // The function outlives this call: arrays it held would count as the user's and be kept.
+  py::object shape = std::exchange(*returned, py::none());
+  *held = rebuild(trees, Arrays(leaves_of(trees).size(), make_scalar(0, Dtype::bool_)));
+  return rebuild(shape, out);
 }
 
 class CustomFunction {

@@ -125,8 +125,8 @@ def directional(
     f: Callable[..., mx.array], xs: list[mx.array], ts: list[mx.array], h: float
 ) -> np.ndarray:
     """Central difference of f along the tangents."""
-    ahead = to_numpy(f(*[x + t * h for x, t in zip(xs, ts)]))
-    behind = to_numpy(f(*[x - t * h for x, t in zip(xs, ts)]))
+    ahead = to_numpy(f(*[x + t * h for x, t in zip(xs, ts, strict=False)]))
+    behind = to_numpy(f(*[x - t * h for x, t in zip(xs, ts, strict=False)]))
     return (ahead - behind) / (2 * h)
 
 
@@ -148,9 +148,9 @@ def check_derivatives(
     outs, cts = mx.vjp(f, inputs, [ct])
     check(outs[0], f(*inputs), 1e-10, "primal of vjp")
     left = float(np.sum(to_numpy(ct) * to_numpy(tangents[0])))
-    right = sum(float(np.sum(to_numpy(c) * to_numpy(t))) for c, t in zip(cts, ts))
+    right = sum(float(np.sum(to_numpy(c) * to_numpy(t))) for c, t in zip(cts, ts, strict=False))
     assert abs(left - right) <= 1e-9 * (1 + abs(left)), f"<ct, J t> = {left}, <J' ct, t> = {right}"
-    for c, x in zip(cts, inputs):
+    for c, x in zip(cts, inputs, strict=False):
         assert c.shape == x.shape
         assert c.dtype == x.dtype
     if not second:
@@ -158,14 +158,14 @@ def check_derivatives(
 
     def slope(*at: mx.array) -> mx.array:
         grads = mx.vjp(f, list(at), [ct])[1]
-        return sum(mx.sum(g * t) for g, t in zip(grads, ts))
+        return sum(mx.sum(g * t) for g, t in zip(grads, ts, strict=False))
 
     us = [normal64(x.shape, seed + 90 + i) for i, x in enumerate(inputs)]
     by_difference = directional(slope, inputs, us, h)
     forward = mx.jvp(slope, inputs, us)[1][0]
     check(forward, by_difference, 20 * tolerance, "forward over reverse against differences")
     back = mx.vjp(slope, inputs, [mx.array(1.0, dtype=mx.float64)])[1]
-    reverse = sum(float(np.sum(to_numpy(b) * to_numpy(u))) for b, u in zip(back, us))
+    reverse = sum(float(np.sum(to_numpy(b) * to_numpy(u))) for b, u in zip(back, us, strict=False))
     assert abs(reverse - float(to_numpy(forward))) <= 1e-8 * (1 + abs(reverse)), (
         "reverse over reverse"
     )
@@ -175,12 +175,12 @@ def check_vmap(
     f: Callable[..., mx.array], *xs: mx.array, axes: tuple[Any, ...], tolerance: float | None = None
 ) -> None:
     """vmap against a loop of slices; output axes 0 and last."""
-    n = next(x.shape[a] for x, a in zip(xs, axes) if a is not None)
+    n = next(x.shape[a] for x, a in zip(xs, axes, strict=False) if a is not None)
 
     def cut(x: mx.array, axis: int | None, i: int) -> mx.array:
         return x if axis is None else mx.take(x, i, axis)
 
-    rows = [to_numpy(f(*[cut(x, a, i) for x, a in zip(xs, axes)])) for i in range(n)]
+    rows = [to_numpy(f(*[cut(x, a, i) for x, a in zip(xs, axes, strict=False)])) for i in range(n)]
     check(mx.vmap(f, in_axes=axes)(*xs), np.stack(rows), tolerance, f"vmap {axes}")
     check(
         mx.vmap(f, in_axes=axes, out_axes=-1)(*xs),

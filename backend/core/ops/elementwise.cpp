@@ -154,7 +154,7 @@ Array elementwise(uint16_t formula, Arrays in) {
       if (!both) {
         std::string text;
         for (size_t k = 0; k < in.size(); ++k) text += (k ? " and " : "") + to_string(in[k].shape());
-        throw ShapeError(std::string(f.info.name) + ": shapes do not broadcast: " + text);
+        throw ShapeError((selection ? "where" : std::string(f.info.name)) + ": shapes do not broadcast: " + text);
       }
       shape = *both;
     }

@@ -414,9 +414,10 @@ Array as_strided(const Array& x, const Shape& shape, const Strides& strides, int
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0) throw ShapeError("as_strided: bad shape " + to_string(shape));
     int64_t reach;
-    if (__builtin_mul_overflow(shape[i] - 1, strides[i], &reach))
+    bool overflow = __builtin_mul_overflow(shape[i] - 1, strides[i], &reach);
+    int64_t& end = reach < 0 ? low : high;
+    if (overflow || __builtin_add_overflow(end, reach, &end))
       throw ShapeError("as_strided: strides " + to_string(strides) + " reach past 2^63");
-    (reach < 0 ? low : high) += reach;
   }
   if (element_count(shape) > 0 && (low < 0 || high >= x.size()))
     throw ValueError("as_strided: shape " + to_string(shape) + " with strides " +
