@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 5), (4, 4), (2, 3, 6, 4), (0, 3, 3), (40, 30)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (5, 3), (3, 5), (4, 4), (2, 3, 6, 4), (0, 3, 3), (40, 30)]
+)
 def test_qr(shape: tuple[int, ...]) -> None:
     a = np.random.default_rng(0).normal(size=shape).astype("f")
     q, r = (np.array(x) for x in mx.linalg.qr(mx.array(a)))
