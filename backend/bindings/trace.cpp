@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <mutex>
 #include <unordered_map>
 
@@ -27,7 +28,8 @@ struct Origins {
   std::vector<Origin> all{{nullptr, 0, {}}};
   std::unordered_map<PyObject*, bool> internal;  // code objects of lamina's own files
   std::string package;
-  int64_t nanoseconds = 0;
+  int64_t nanoseconds = 0;  // spent in current_origin, estimated from samples
+  uint32_t calls = 0;
   uint32_t scope = 0;
   std::vector<std::string> scopes{""};
   std::unordered_map<std::string, uint32_t> scope_ids{{"", 0}};
@@ -40,45 +42,55 @@ thread_local std::vector<uint32_t> module_stack;
 
 bool internal_code(PyCodeObject* code) {
   Origins& o = origins();
-  auto [it, fresh] = o.internal.emplace(reinterpret_cast<PyObject*>(code), false);
-  if (fresh) {
-    Py_INCREF(code);  // a kept key must not be reused by another code object
-    const char* file = PyUnicode_AsUTF8(code->co_filename);
-    it->second = file && !o.package.empty() && std::string(file).rfind(o.package, 0) == 0;
-  }
-  return it->second;
+  auto known = o.internal.find(reinterpret_cast<PyObject*>(code));
+  if (known != o.internal.end()) return known->second;
+  Py_INCREF(code);  // a kept key must not be reused by another code object
+  const char* file = PyUnicode_AsUTF8(code->co_filename);
+  bool internal = file && !o.package.empty() && std::string(file).rfind(o.package, 0) == 0;
+  o.internal.emplace(reinterpret_cast<PyObject*>(code), internal);
+  return internal;
+}
+
+// One call in so many is timed: the clock would cost about as much as the rest.
+constexpr uint32_t kTimedEvery = 16;
+// What a sample may count for; longer ones saw the thread lose its processor.
+constexpr int64_t kLongestSample = 20'000;
+
+uint32_t origin_of(PyCodeObject* code, PyFrameObject* frame) {
+  Origins& o = origins();
+  int at = PyFrame_GetLasti(frame);
+  uint32_t scope = module_stack.empty() ? 0 : module_stack.back();
+  Hash128 h;
+  h.add(reinterpret_cast<uintptr_t>(code));
+  h.add(static_cast<uint64_t>(static_cast<uint32_t>(at)) << 32 | scope);
+  auto known = o.ids.find(h.lo);
+  if (known != o.ids.end()) return known->second;
+  auto id = static_cast<uint32_t>(o.all.size());
+  Py_INCREF(code);
+  o.all.push_back({reinterpret_cast<PyObject*>(code), at, o.scopes[scope]});
+  o.ids.emplace(h.lo, id);
+  return id;
 }
 
 // The innermost frame outside lamina's package. Called with the interpreter lock held.
 uint32_t current_origin() {
-  int64_t t0 = now_ns();
   Origins& o = origins();
+  const bool timed = o.calls++ % kTimedEvery == 0;
+  int64_t t0 = timed ? now_ns() : 0;
   PyThreadState* state = PyThreadState_Get();
   uint32_t id = 0;
   if (state) {
     PyFrameObject* frame = PyThreadState_GetFrame(state);
     while (frame) {
       PyCodeObject* code = PyFrame_GetCode(frame);
-      if (!internal_code(code)) {
-        int at = PyFrame_GetLasti(frame);
-        uint32_t scope = module_stack.empty() ? 0 : module_stack.back();
-        Hash128 h;
-        h.add(reinterpret_cast<uintptr_t>(code));
-        h.add(static_cast<uint64_t>(static_cast<uint32_t>(at)) << 32 | scope);
-        auto [it, fresh] = o.ids.emplace(h.lo, static_cast<uint32_t>(o.all.size()));
-        if (fresh) {
-          Py_INCREF(code);
-          o.all.push_back({reinterpret_cast<PyObject*>(code), at, o.scopes[scope]});
-        }
-        id = it->second;
-      }
+      if (!internal_code(code)) id = origin_of(code, frame);
       Py_DECREF(code);
       PyFrameObject* back = id ? nullptr : PyFrame_GetBack(frame);
       Py_DECREF(frame);
       frame = back;
     }
   }
-  o.nanoseconds += now_ns() - t0;
+  if (timed) o.nanoseconds += std::min(now_ns() - t0, kLongestSample) * kTimedEvery;
   return id;
 }
 
