@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import tables
@@ -61,6 +63,35 @@ def test_readme_shows_real_output(tmp_path):
     command = [sys.executable, str(example)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert strip(done.stdout) == strip(shown)
+
+
+def keys(value, path=""):
+    """Paths of all fields of nested JSON, lists seen through."""
+    if isinstance(value, list):
+        return {key for item in value for key in keys(item, path)}
+    if not isinstance(value, dict):
+        return set()
+    inner = {key for name, item in value.items() for key in keys(item, f"{path}{name}.")}
+    return inner | {f"{path}{name}" for name in value}
+
+
+def test_recording_format_names_every_field(tmp_path):
+    import lamina
+    import lamina.core as mx
+
+    x = mx.random.normal((64, 64))
+    with lamina.profile(ceilings=False) as p:
+        mx.eval(mx.softmax(mx.tanh(x) @ x, axis=-1))
+    p.recording.save(tmp_path / "r.lamina")
+    page = (ROOT / "docs" / "recording-format.md").read_text()
+    with zipfile.ZipFile(tmp_path / "r.lamina") as archive:
+        fields = keys(json.loads(archive.read("manifest.json")))
+        for name in archive.namelist():
+            if name.startswith("plans/"):
+                fields |= keys(json.loads(archive.read(name)))
+    open_ended = ("reasons.", "schema.fields.", "nodes.params.")
+    named = [field for field in fields if not field.startswith(open_ended)]
+    assert not sorted(field for field in named if f"`{field.split('.')[-1]}`" not in page)
 
 
 def strip(text):
