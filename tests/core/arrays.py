@@ -98,6 +98,19 @@ def bits(x: mx.array) -> np.ndarray:
     return np.where(np.isnan(a), a.dtype.type(7.25), a).view(np.uint8) if a.dtype.kind == "f" else a
 
 
+def reduced(name: str, a: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
+    """The reduction of that name in NumPy."""
+    if name == "logsumexp":
+        a = a if a.dtype.kind == "c" else a.astype(np.float64)
+        top = np.max(a.real, axis=axis, keepdims=True, initial=-np.inf)
+        top = np.where(np.isfinite(top), top, 0)
+        with np.errstate(all="ignore"):
+            return np.log(np.sum(np.exp(a - top), axis=axis, keepdims=keepdims)) + (
+                top if keepdims else top.reshape(np.sum(a, axis=axis).shape)
+            )
+    return getattr(np, name)(a, axis=axis, keepdims=keepdims)
+
+
 @contextlib.contextmanager
 def options(**switches: bool) -> Iterator[None]:
     before = dict(_core._options())
@@ -125,8 +138,8 @@ def directional(
     f: Callable[..., mx.array], xs: list[mx.array], ts: list[mx.array], h: float
 ) -> np.ndarray:
     """Central difference of f along the tangents."""
-    ahead = to_numpy(f(*[x + t * h for x, t in zip(xs, ts, strict=False)]))
-    behind = to_numpy(f(*[x - t * h for x, t in zip(xs, ts, strict=False)]))
+    ahead = to_numpy(f(*[x + t * h for x, t in zip(xs, ts, strict=True)]))
+    behind = to_numpy(f(*[x - t * h for x, t in zip(xs, ts, strict=True)]))
     return (ahead - behind) / (2 * h)
 
 
@@ -148,9 +161,9 @@ def check_derivatives(
     outs, cts = mx.vjp(f, inputs, [ct])
     check(outs[0], f(*inputs), 1e-10, "primal of vjp")
     left = float(np.sum(to_numpy(ct) * to_numpy(tangents[0])))
-    right = sum(float(np.sum(to_numpy(c) * to_numpy(t))) for c, t in zip(cts, ts, strict=False))
+    right = sum(float(np.sum(to_numpy(c) * to_numpy(t))) for c, t in zip(cts, ts, strict=True))
     assert abs(left - right) <= 1e-9 * (1 + abs(left)), f"<ct, J t> = {left}, <J' ct, t> = {right}"
-    for c, x in zip(cts, inputs, strict=False):
+    for c, x in zip(cts, inputs, strict=True):
         assert c.shape == x.shape
         assert c.dtype == x.dtype
     if not second:
@@ -158,14 +171,14 @@ def check_derivatives(
 
     def slope(*at: mx.array) -> mx.array:
         grads = mx.vjp(f, list(at), [ct])[1]
-        return sum(mx.sum(g * t) for g, t in zip(grads, ts, strict=False))
+        return sum(mx.sum(g * t) for g, t in zip(grads, ts, strict=True))
 
     us = [normal64(x.shape, seed + 90 + i) for i, x in enumerate(inputs)]
     by_difference = directional(slope, inputs, us, h)
     forward = mx.jvp(slope, inputs, us)[1][0]
     check(forward, by_difference, 20 * tolerance, "forward over reverse against differences")
     back = mx.vjp(slope, inputs, [mx.array(1.0, dtype=mx.float64)])[1]
-    reverse = sum(float(np.sum(to_numpy(b) * to_numpy(u))) for b, u in zip(back, us, strict=False))
+    reverse = sum(float(np.sum(to_numpy(b) * to_numpy(u))) for b, u in zip(back, us, strict=True))
     assert abs(reverse - float(to_numpy(forward))) <= 1e-8 * (1 + abs(reverse)), (
         "reverse over reverse"
     )
@@ -175,12 +188,12 @@ def check_vmap(
     f: Callable[..., mx.array], *xs: mx.array, axes: tuple[Any, ...], tolerance: float | None = None
 ) -> None:
     """vmap against a loop of slices; output axes 0 and last."""
-    n = next(x.shape[a] for x, a in zip(xs, axes, strict=False) if a is not None)
+    n = next(x.shape[a] for x, a in zip(xs, axes, strict=True) if a is not None)
 
     def cut(x: mx.array, axis: int | None, i: int) -> mx.array:
         return x if axis is None else mx.take(x, i, axis)
 
-    rows = [to_numpy(f(*[cut(x, a, i) for x, a in zip(xs, axes, strict=False)])) for i in range(n)]
+    rows = [to_numpy(f(*[cut(x, a, i) for x, a in zip(xs, axes, strict=True)])) for i in range(n)]
     check(mx.vmap(f, in_axes=axes)(*xs), np.stack(rows), tolerance, f"vmap {axes}")
     check(
         mx.vmap(f, in_axes=axes, out_axes=-1)(*xs),

@@ -363,12 +363,12 @@ def test_memory_limit() -> None:
 # --- exceptions of user code --------------------------------------------------------------------
 
 
-class Mine(Exception):
+class MineError(Exception):
     pass
 
 
 def raising(*_: Any) -> Any:
-    raise Mine("my own")
+    raise MineError("my own")
 
 
 def test_exception_inside_transforms() -> None:
@@ -379,10 +379,10 @@ def test_exception_inside_transforms() -> None:
         mx.vmap(raising),
         mx.checkpoint(raising),
     ):
-        with pytest.raises(Mine, match="my own"):
+        with pytest.raises(MineError, match="my own"):
             f(x)
     for f in (mx.vjp, mx.jvp):
-        with pytest.raises(Mine, match="my own"):
+        with pytest.raises(MineError, match="my own"):
             f(raising, [x], [x])
     # No trace is left open.
     check(mx.grad(lambda x: mx.sum(x * x))(x), [2, 4])
@@ -401,7 +401,7 @@ def test_exception_in_rule(rule: str) -> None:
         "vmap": lambda: mx.vmap(f)(mx.ones((2, 3))),
     }[rule]
     for _ in range(2):
-        with pytest.raises(Mine, match="my own"):
+        with pytest.raises(MineError, match="my own"):
             act()
     check(f(x) + 1, 4.0)
 
@@ -425,10 +425,10 @@ def test_exception_in_checkpoint_recomputation() -> None:
     def f(x: mx.array) -> mx.array:
         calls.append(1)
         if len(calls) > 1:
-            raise Mine("second call")
+            raise MineError("second call")
         return mx.sum(mx.sin(x))
 
-    with pytest.raises(Mine, match="second call"):
+    with pytest.raises(MineError, match="second call"):
         mx.grad(f)(mx.ones((3,)))
     check(mx.grad(lambda x: mx.sum(mx.sin(x)))(mx.zeros((2,))), [1, 1])
 
@@ -501,7 +501,7 @@ def test_threads() -> None:
 def test_traces_do_not_leak() -> None:
     """After a raising gradient, evaluated arrays drop their graphs again."""
     x = mx.ones((10,))
-    with pytest.raises(Mine):
+    with pytest.raises(MineError):
         mx.grad(lambda x: raising(x * 2))(x)
     y = x * 2
     before = _core._refs(x)

@@ -1,4 +1,4 @@
-"""Memory: what a failing allocation leaves behind, donation, and the peak that the plan predicts."""
+"""What a failing allocation leaves behind, donation, and the peak that the plan predicts."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_cycles_and_closures_are_freed() -> None:
         f = mx.custom_function(lambda x: mx.sum(x * x))
         f.vjp(lambda primals, cotangent, output: 2 * primals * cotangent)
         x = mx.ones((1000,))
-        mx.eval(mx.grad(lambda x: f(x) + mx.checkpoint(mx.sum)(x))(x))
+        mx.eval(mx.grad(lambda x, f=f: f(x) + mx.checkpoint(mx.sum)(x))(x))
         mx.eval(mx.vmap(lambda r: r * 2)(x))
     del f, x
     assert live() == before

@@ -1,4 +1,4 @@
-"""Random graphs of all families: against NumPy and MLX, fused and not, donated and not; their plans."""
+"""Random graphs against NumPy and MLX, fused and not, donated and not; their plans."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ class Graph:
         elif kind == 3:
             at = g.integers(0, shape[axis], 3)
             f = lambda m, x: m.take(x, at if m is REFERENCE else m.array(at), axis)
-            self.push(f, [i], (*shape[:axis], 3, *shape[axis + 1:]))
+            self.push(f, [i], (*shape[:axis], 3, *shape[axis + 1 :]))
         elif kind == 4 and not self.whole:
             self.push(lambda m, x: m.softmax(x, axis=axis), [i], shape)
         elif kind == 5 and not self.whole and d >= 2:
@@ -350,7 +350,7 @@ def test_random_graph(seed: int, whole: bool) -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_random_gradient(seed: int) -> None:
-    """The gradient of a random graph: fused, unfused, and along a direction by differences in float64."""
+    """The gradient of a random graph: fused, unfused, and by differences in float64."""
     graph = Graph(seed + 5000, False)
 
     def f(*leaves: mx.array) -> mx.array:

@@ -158,7 +158,7 @@ def test_special_values(name: str, dtype: str) -> None:
     if refuses(name, dtype):
         return
     arity = ROWS[name]["arity"]
-    grid = [np.array(c) for c in zip(*itertools.product(SPECIAL, repeat=min(arity, 2)), strict=False)]
+    grid = list(np.array(list(itertools.product(SPECIAL, repeat=min(arity, 2)))).T)
     if arity == 3:
         grid = [grid[0] > 0, *grid]
     arrays = [a if a.dtype == bool else a.astype(dtype) for a in grid]
@@ -190,7 +190,7 @@ def test_integer_extremes(name: str, dtype: str) -> None:
     info = np.iinfo(dtype)
     ends = [info.min, info.max, 0, 1, info.max - 1, info.min + 1]
     arity = ROWS[name]["arity"]
-    grid = [np.array(c, dtype) for c in zip(*itertools.product(ends, repeat=min(arity, 2)), strict=False)]
+    grid = list(np.array(list(itertools.product(ends, repeat=min(arity, 2))), dtype).T)
     if name in WHOLE_DIVISION:
         keep = (grid[1] != 0) & ~((grid[0] == info.min) & (grid[1] == np.array(-1).astype(dtype)))
         grid = [a[keep] for a in grid]
@@ -240,13 +240,16 @@ def test_complex_derivatives(name: str) -> None:
     h = 1e-6
     arrays, steps = [wide(x) for x in xs], [wide(t) for t in ts]
     ahead, behind = (
-        reference(name, [a + s * h * t for a, t in zip(arrays, steps, strict=False)]) for s in (1, -1)
+        reference(name, [a + s * h * t for a, t in zip(arrays, steps, strict=True)])
+        for s in (1, -1)
     )
     got = to_numpy(mx.jvp(function(name), xs, ts)[1][0])
     np.testing.assert_allclose(got, (ahead - behind) / (2 * h), rtol=2e-4, atol=2e-4)
     cts = mx.vjp(function(name), xs, [ct])[1]
     left = np.sum(np.conj(to_numpy(ct)) * got).real
-    right = sum(np.sum(np.conj(to_numpy(c)) * to_numpy(t)).real for c, t in zip(cts, ts, strict=False))
+    right = sum(
+        np.sum(np.conj(to_numpy(c)) * to_numpy(t)).real for c, t in zip(cts, ts, strict=True)
+    )
     assert abs(left - right) < 1e-3 * (1 + abs(left))
 
 

@@ -1,4 +1,4 @@
-"""Transforms nested in each other, checkpoint, functions with rules of their own, argument forms."""
+"""Transforms nested in each other, checkpoint, custom functions, argument forms."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_checkpoint() -> None:
     assert products[0] == 12
     # The last block's recomputation may share nothing with its forward pass.
     assert products[1] >= 15, products
-    for a, b in zip(*results, strict=False):
+    for a, b in zip(*results, strict=True):
         check(b, to_numpy(a), 1e-5)
 
 
@@ -447,7 +447,7 @@ def test_training_follows_mlx() -> None:
             p = {k: p[k] - 0.1 * grads[k] for k in p}
             core.eval(p, value)
         ends.append([np.array(p["w"]), np.array(p["v"]), np.array(value)])
-    for a, b in zip(*ends, strict=False):
+    for a, b in zip(*ends, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
