@@ -47,6 +47,10 @@ STACK = (
     "gradient", "output", "activation", "arena", "temporary",
 )  # fmt: skip
 MAX_BOXES = 40
+# Inches for a graph beside the charts and above them, and the scale below which labels blur.
+BESIDE = (4.6, 8.4)
+ABOVE = (9.6, 16.0)
+LEGIBLE = 0.8
 
 
 @dataclass(frozen=True)
@@ -87,18 +91,44 @@ def _figure(recording: Recording, view: str) -> Figure:
     graph = _graph_of(recording) if "graph" in parts else None
     charts = [part for part in parts if part != "graph"]
     tall = 3.0 * max(1, len(charts)) if charts else 4.0
+    if graph is not None and charts and _room(graph[1], BESIDE) < LEGIBLE:
+        return _stacked(recording, graph, charts)
     if graph is not None:
         tall = min(9.0, max(tall, graph[1].height * 0.8 + 0.6))
     figure = Figure(figsize=(10, tall), facecolor=GROUND)
     if graph is not None:
         width = 0.44 if charts else 0.98
-        _draw_graph(figure.add_axes((0.01, 0.01, width, 0.98 - 0.45 / tall)), *graph)
+        axis = figure.add_axes((0.01, 0.01, width, 0.98 - 0.45 / tall))
+        _draw_graph(axis, *graph, _room(graph[1], BESIDE))
     left = 0.6 if graph is not None else 0.12
     for i, part in enumerate(charts):
         share = 1 / len(charts)
         bottom = 1 - (i + 1) * share + (0.16 if part == "latency" else 0.14) * share
         draw_part = _draw_memory if part == "memory" else _draw_latency
         draw_part(figure.add_axes((left, bottom, 0.98 - left, share * 0.75)), recording)
+    return figure
+
+
+def _room(layout: Any, room: tuple[float, float]) -> float:
+    """How far a layout has to shrink to fit a width and a height in inches."""
+    width, height = room
+    return min(1.0, width / max(layout.width, 0.1), height / max(layout.height, 0.1))
+
+
+def _stacked(recording: Recording, graph: tuple[Any, ...], charts: Sequence[str]) -> Figure:
+    """A graph too large for half the picture stands above the charts, over the whole width."""
+    scale = _room(graph[1], ABOVE)
+    graph_tall, chart_tall = graph[1].height * scale + 0.6, 3.2
+    tall = graph_tall + chart_tall
+    figure = Figure(figsize=(10, tall), facecolor=GROUND)
+    axis = figure.add_axes((0.01, chart_tall / tall, 0.98, (graph_tall - 0.5) / tall))
+    _draw_graph(axis, *graph, scale)
+    for i, part in enumerate(charts):
+        share = 1 / len(charts)
+        margin = 0.05 if part == "memory" else 0.17
+        place = (i * share + margin, 0.55 / tall, share - margin - 0.02, 2.2 / tall)
+        draw_part = _draw_memory if part == "memory" else _draw_latency
+        draw_part(figure.add_axes(place), recording)
     return figure
 
 
@@ -173,15 +203,14 @@ def _module_boxes(recording: Recording, plan: Plan) -> tuple[dict[Any, Box], dic
 
 
 def _draw_graph(
-    axis: Any, boxes: Sequence[Box], layout: Any, sizes: Any, cost: Any, title: str
+    axis: Any, boxes: Sequence[Box], layout: Any, sizes: Any, cost: Any, title: str, scale: float
 ) -> None:
+    """Text shrinks with the drawing, or labels run over."""
     axis.set_axis_off()
     axis.set_title(f"What is not fused costs memory traffic\n{title}", color=INK, fontsize=9)
     axis.set_xlim(-0.1, layout.width + 0.1)
     axis.set_ylim(layout.height + 0.1, -0.1)
     axis.set_aspect("equal", anchor="N")
-    # Text shrinks with the drawing, or labels run over.
-    scale = min(1.0, 4.6 / max(layout.width, 0.1), 8.4 / max(layout.height, 0.1))
     for pair, route in zip(cost, layout.routes, strict=True):
         _draw_edge(axis, route, cost[pair], scale)
     for box, (x, y), (w, h) in zip(boxes, layout.points, sizes, strict=True):
@@ -250,9 +279,8 @@ def _draw_memory(axis: Any, recording: Recording) -> None:
     axis.set_xlabel("ms", color=DIM)
     axis.set_ylabel("MB", color=DIM)
     if names:
-        axis.legend(
-            fontsize=6.5, facecolor=GROUND, framealpha=0.9, edgecolor="none", ncols=3, loc="best"
-        )
+        axis.set_ylim(top=1.35 * peak.bytes / 1e6)  # the legend stands above the curve
+        axis.legend(fontsize=6.5, frameon=False, ncols=4, loc="upper left")
 
 
 def _draw_latency(axis: Any, recording: Recording) -> None:

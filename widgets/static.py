@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lamina.workbench.recording import Recording
 
 # Text, HTML (with the picture inside) and the picture again must fit a saved notebook.
-MAX_BYTES = 150_000
+MAX_BYTES = 220_000
 
 
 @dataclass(frozen=True, eq=False)
