@@ -56,15 +56,28 @@ void fold(const Kernel& kernel, Domain& domain) {
   domain.iota_strides.assign(out.begin() + static_cast<ptrdiff_t>(args), out.end());
 }
 
+// Reduced rows of at least this length are read along the row even where the result would be written
+// along it: what a row costs apart from its elements is then little.
+constexpr int64_t kLongRow = 256;
+
+bool reduces_long_rows(const Domain& domain) {
+  int last = static_cast<int>(domain.dims.size()) - 1;
+  return last >= 0 && domain.is_reduced(last) && domain.dims[last] >= kLongRow;
+}
+
 // How much traffic is contiguous along an axis: bytes of the arguments with stride 1, outputs
 // twice.
 int64_t contiguity(const Kernel& kernel, const Domain& domain, int axis) {
+  const bool long_rows = reduces_long_rows(domain);
   int64_t score = 0;
   for (size_t a = 0; a < kernel.args.size(); ++a) {
-    if (std::abs(domain.arg_strides[a][axis]) != 1) continue;
+    const Strides& strides = domain.arg_strides[a];
+    if (std::abs(strides[axis]) != 1) continue;
     int64_t weight = itemsize(kernel.args[a].dtype) * (kernel.args[a].output ? 2 : 1);
     // What varies along more axes is read more often.
-    weight *= 1 + __builtin_popcount(mask_of(domain.arg_strides[a]));
+    if (!long_rows) weight *= 1 + __builtin_popcount(mask_of(strides));
+    for (size_t d = 0; long_rows && d < domain.dims.size(); ++d)
+      if (strides[d] != 0) weight *= domain.dims[d];
     score += weight;
   }
   return score;
