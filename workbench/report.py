@@ -170,7 +170,7 @@ def _section(title: str, content: str) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         aligned = (
-            f"<{tag} align='{'left' if i in left else 'right'}'>{escape(cell)}</{tag}>"
+            f"<{tag} style='text-align:{'left' if i in left else 'right'}'>{escape(cell)}</{tag}>"
             for i, cell in enumerate(cells)
         )
         return f"<tr style='background:none'>{''.join(aligned)}</tr>"
@@ -187,7 +187,7 @@ def _bars(rows: Sequence[tuple[str, float, str]]) -> str:
     most = max((value for _, value, _ in rows), default=0) or 1
     lines = "".join(
         f"<div style='display:flex;gap:8px'><span style='width:10em'>{escape(name)}</span>"
-        f"<span style='flex:1'><span style='{BAR.format(100 * value / most, COLORS[i % 3])}'>"
+        f"<span style='flex:1'><span style='{BAR.format(70 * value / most, COLORS[i % 3])}'>"
         f"</span> {escape(label)}</span></div>"
         for i, (name, value, label) in enumerate(rows)
     )
