@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 import time
@@ -77,9 +78,8 @@ def main() -> None:
         if name not in wanted:
             continue
         start = time.perf_counter()
-        part = (
-            f"## {name}\n\n{cases[name].__doc__}\n\n{report.table(cases[name](arguments.rounds))}"
-        )
+        about = inspect.cleandoc(cases[name].__doc__ or "")
+        part = f"## {name}\n\n{about}\n\n{report.table(cases[name](arguments.rounds))}"
         print(part, "\n", flush=True)
         print(f"({name}: {time.perf_counter() - start:.0f} s)", file=sys.stderr)
         text += "\n\n" + part

@@ -142,9 +142,10 @@ def plan_hits(rounds: int) -> list[Row]:
 def importing(rounds: int) -> list[Row]:
     """Time from a bare interpreter to a usable module, in processes of their own."""
     statements = {
-        "lamina": "import lamina.core, lamina.nn, lamina.optimizers",
+        "lamina": "import lamina.core",
+        "with nn, optimizers": "import lamina.core, lamina.nn, lamina.optimizers",
         "numpy": "import numpy",
-        "mlx": "import mlx.core, mlx.nn, mlx.optimizers" if mlx is not None else "",
+        "mlx": "import mlx.core" if mlx is not None else "",
         "torch": "import torch" if torch is not None else "",
         "jax": "import jax.numpy" if jax is not None else "",
     }
