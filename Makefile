@@ -84,8 +84,11 @@ widgets: node
 widgets-test: node
 	@$(PY) setup.py --quiet build_widgets --test
 
+# Jupyter refuses to run as root, as in a container, unless told.
+LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: build widgets $(LAB)
-	$(PY) -m jupyterlab $(NOTEBOOK)
+	$(PY) -m jupyterlab $(LAB_FLAGS) $(NOTEBOOK)
 
 provide:
 	@$(or $(PYTHON),python3) tests/tools/machine.py provide
