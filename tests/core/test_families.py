@@ -215,3 +215,39 @@ def test_families_fused_is_unfused(name: str) -> None:
     mx.eval(fused)
     with options(fuse=False, donate=False, verify=True):
         check(f(), to_numpy(fused), 1e-5)
+
+
+def stale(value: float) -> None:
+    """Leaves a value in the memory that kernels get next: what they fail to write will show it."""
+    mx.eval([mx.full((int(2 ** (k / 4)),), value) + 0 for k in range(16, 72)])
+
+
+def test_row_repeated_before_it_is_read() -> None:
+    """A vector repeated over a tile that is cut along other axes."""
+    a, d, b = mx.full((6, 1, 8), 2.0) + 0, mx.full((8,), 3.0) + 0, mx.full((6, 1, 16, 1), 5.0) + 0
+    mx.eval(a, b, d)
+    for value in (7.0, np.nan, 11.0):
+        stale(value)
+        check(mx.maximum(a, d) * b, np.full((6, 6, 16, 8), 15.0))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_repeated_values_in_tiles(seed: int) -> None:
+    """Values that vary along some axes of a tile only are computed before what reads them."""
+    g = rng(seed)
+    shape = tuple(int(d) for d in g.choice([1, 2, 3, 6, 8, 16, 33], g.integers(3, 6)))
+    if np.prod(shape) > 200_000:
+        shape = shape[:3]
+
+    def part(k: int) -> mx.array:
+        kept = g.integers(0, 2, len(shape))
+        return sample("float32", tuple(d if s else 1 for d, s in zip(shape, kept, strict=True)), k)
+
+    xs = [part(k) for k in range(5)]
+    mx.eval(xs)
+    a = [to_numpy(x).astype(np.float64) for x in xs]
+    for fill in (np.nan, 7.0):
+        stale(fill)
+        y = mx.maximum(xs[0], xs[1]) * mx.tanh(xs[2] - xs[3]) + xs[4]
+        check(y, np.maximum(a[0], a[1]) * np.tanh(a[2] - a[3]) + a[4], 1e-5)
+        check(mx.sum(y * xs[0], axis=0), (to_numpy(y) * a[0]).sum(0), 1e-4)

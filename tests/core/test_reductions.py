@@ -90,8 +90,10 @@ def test_reduce_lengths(n: int) -> None:
 
 def test_sum_is_accurate() -> None:
     """Float sums do not lose what a running float32 total would."""
-    x = mx.full((1 << 22,), 0.1)
-    assert abs(mx.sum(x).item() / (np.float64(np.float32(0.1)) * (1 << 22)) - 1) < 1e-5
+    x = mx.full((1 << 24,), 0.1)
+    assert abs(mx.sum(x).item() / (np.float64(np.float32(0.1)) * (1 << 24)) - 1) < 2e-6
+    columns = mx.sum(mx.full((1 << 19, 24), 0.1), axis=0)
+    check(columns, np.full(24, np.float64(np.float32(0.1)) * (1 << 19)), 3e-6)
     half = mx.full((1 << 14,), 0.5, mx.float16)
     assert mx.sum(half).item() == 8192
     assert abs(mx.mean(mx.full((100_000,), 3.0, mx.float16)).item() - 3) < 1e-2

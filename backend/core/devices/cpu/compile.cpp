@@ -141,8 +141,12 @@ class Builder : private TiledDomain {
     }
     if (after_reduce_[i] || in.code == Code::store || (looped_ & ~domain_.reduced) == 0)
       return kEnter;
-    return (mask & looped_) == 0 ? kOnce : kEnter;
+    return (mask & looped_) == 0 && !repacked(lanes_of(mask)) ? kOnce : kEnter;
   }
+
+  // Whether lanes lie elsewhere in a cut tile: its lines are shorter, so each starts sooner. Fewer
+  // lines, or one shorter line, are the beginning of what a whole tile holds.
+  bool repacked(Lanes lanes) const { return lanes == Lanes::full && tiling_.n.cut; }
 
   // ---- slots
   uint16_t new_register(Lanes lanes, int64_t width) {
@@ -425,9 +429,7 @@ class Builder : private TiledDomain {
     Lanes added = without(lanes, from.lanes);
     Part part = part_[v];
     if (kernel_.kind == KernelKind::reduce && (added & reduced_lanes()) != Lanes::one) part = kBody;
-    bool cut =
-        (has(added, Lanes::row) && tiling_.n.cut) || (has(added, Lanes::column) && tiling_.m.cut);
-    if (part == kOnce && (cut || tiling_.n.cut)) part = kEnter;
+    if (part == kOnce && repacked(lanes)) part = kEnter;
     Value out = register_value(lanes, from.dtype);
     Step step{Step::Kind::flat, lanes};
     step.arity = 1;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -449,13 +450,24 @@ void run_split(const Program& p, void* const* buffers, const ScalarValue* scalar
   }
 }
 
+// Rounding errors of a sum grow with the tiles added one after the other: long ones are cut into
+// about as many parts as each part has tiles.
+int64_t parts_for_accuracy(const Program& p) {
+  constexpr int64_t kLongSum = 256, kRoom = int64_t{1} << 20;
+  if (p.over.tiles < kLongSum) return 1;
+  int64_t even = static_cast<int64_t>(std::sqrt(static_cast<double>(p.over.tiles)));
+  return std::min(even, kRoom / std::max<int64_t>(Partials(p).bytes * p.kept.tiles, 1));
+}
+
 // Parts the reduced tiles of each kept tile are split into; 1: do not split.
 int64_t parts_of(const Program& p) {
   int64_t threads = thread_count();
   if (!p.reduces || p.kept.tiles >= 2 * threads || p.over.tiles < 2) return 1;
+  int64_t accurate = parts_for_accuracy(p);
+  if (threads == 1) return std::max<int64_t>(1, accurate);
   int64_t wanted = (2 * threads + p.kept.tiles - 1) / p.kept.tiles;
   int64_t worth = p.over.tiles * p.body_cost / kPieceCost;
-  return std::max<int64_t>(1, std::min({wanted, worth, p.over.tiles}));
+  return std::max({int64_t{1}, accurate, std::min({wanted, worth, p.over.tiles})});
 }
 
 }  // namespace
@@ -463,13 +475,13 @@ int64_t parts_of(const Program& p) {
 void run(const Program& p, void* const* buffers, const ScalarValue* scalars) {
   if (p.kept.tiles == 0) return;
   int64_t cost = p.cost();
-  if (cost < kInlineCost || thread_count() == 1) {
-    Runner(p, buffers, scalars).kept_tiles(0, p.kept.tiles);
-    return;
-  }
-  int64_t parts = parts_of(p);
+  int64_t parts = cost < kInlineCost ? 1 : parts_of(p);
   if (parts > 1) {
     run_split(p, buffers, scalars, parts);
+    return;
+  }
+  if (cost < kInlineCost || thread_count() == 1) {
+    Runner(p, buffers, scalars).kept_tiles(0, p.kept.tiles);
     return;
   }
   int64_t grain = std::max<int64_t>(1, kPieceCost / std::max<int64_t>(cost / p.kept.tiles, 1));
