@@ -18,6 +18,7 @@ from arrays import (
     options,
     rng,
     sample,
+    stale,
     to_numpy,
 )
 
@@ -215,11 +216,6 @@ def test_families_fused_is_unfused(name: str) -> None:
     mx.eval(fused)
     with options(fuse=False, donate=False, verify=True):
         check(f(), to_numpy(fused), 1e-5)
-
-
-def stale(value: float) -> None:
-    """Leaves a value in the memory that kernels get next: what they fail to write will show it."""
-    mx.eval([mx.full((int(2 ** (k / 4)),), value) + 0 for k in range(16, 72)])
 
 
 def test_row_repeated_before_it_is_read() -> None:
