@@ -119,11 +119,12 @@ lint: $(TEST)
 	MYPYPATH=$(TREE) $(PY) -m mypy -p lamina
 
 # The module is built apart and imported from a tree of links, so that the one in place stays as it is.
-sanitize: export LAMINA_SANITIZE ?= address,undefined
+SANITIZERS ?= address,undefined
+
 sanitize: $(TEST)
-	$(PY) setup.py --quiet build_ext --build-lib build/sanitize/lib
+	LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --build-lib build/sanitize/lib
 	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
-	  $(PY) setup.py --quiet build_ext --core-tests; fi
+	  LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --core-tests; fi
 	@$(PY) tests/tools/link_tree.py build/sanitize/site --core build/sanitize/lib/lamina
 	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest -m "not browser" $(TESTS)
 
