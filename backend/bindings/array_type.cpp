@@ -18,7 +18,8 @@ PyTypeObject* type = nullptr;
 PyObject* new_array(PyTypeObject*, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"val", "dtype", nullptr};
   PyObject *value = nullptr, *dtype = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:array", const_cast<char**>(names), &value, &dtype))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:array", const_cast<char**>(names), &value,
+                                   &dtype))
     return nullptr;
   return guarded([&] { return wrap(to_array(value, optional_dtype(dtype))); });
 }
@@ -53,7 +54,9 @@ PyObject* on_operands(PyObject* a, PyObject* b, F&& f) {
 
 template <int K>
 PyObject* binary(PyObject* a, PyObject* b) {
-  return on_operands(a, b, [](const Array& x, const Array& y) { return elementwise(op_ids[K], {x, y}); });
+  return on_operands(a, b, [](const Array& x, const Array& y) {
+    return elementwise(op_ids[K], {x, y});
+  });
 }
 
 // In place: the Python object takes on a new value; nobody else's array changes.
@@ -132,7 +135,8 @@ PyObject* compare(PyObject* a, PyObject* b, int how) {
 py::object scalar_of(PyObject* a, const char* what) {
   const Array& x = array_of(a);
   if (x.size() != 1)
-    throw ValueError(std::string(what) + ": only an array with one element converts, this one has shape " +
+    throw ValueError(std::string(what) +
+                     ": only an array with one element converts, this one has shape " +
                      to_string(x.shape()));
   return to_scalar(x);
 }
@@ -152,7 +156,8 @@ PyObject* as_index(PyObject* a) {
   });
 }
 int as_bool(PyObject* a) {
-  PyObject* out = guarded([&] { return PyBool_FromLong(PyObject_IsTrue(scalar_of(a, "bool").ptr())); });
+  PyObject* out =
+      guarded([&] { return PyBool_FromLong(PyObject_IsTrue(scalar_of(a, "bool").ptr())); });
   if (!out) return -1;
   int truth = out == Py_True;
   Py_DECREF(out);
@@ -196,7 +201,8 @@ PyType_Slot slots[] = {
     {Py_tp_repr, reinterpret_cast<void*>(repr)},
     {Py_tp_hash, reinterpret_cast<void*>(hash)},
     {Py_tp_richcompare, reinterpret_cast<void*>(compare)},
-    {Py_tp_doc, const_cast<char*>("An N-dimensional array: lazy, immutable nodes behind a mutable name.")},
+    {Py_tp_doc,
+     const_cast<char*>("An N-dimensional array: lazy, immutable nodes behind a mutable name.")},
     {Py_nb_add, reinterpret_cast<void*>(binary<kAdd>)},
     {Py_nb_subtract, reinterpret_cast<void*>(binary<kSub>)},
     {Py_nb_multiply, reinterpret_cast<void*>(binary<kMul>)},
@@ -265,10 +271,12 @@ void evaluate_unlocked(std::span<const Array> roots) {
 }
 
 void init_array_type(py::module_& m) {
-  static const char* names[kOps] = {"add", "subtract", "multiply", "divide", "floor_divide", "remainder",
-                                    "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift", "power"};
+  static const char* names[kOps] = {"add",          "subtract",   "multiply",    "divide",
+                                    "floor_divide", "remainder",  "bitwise_and", "bitwise_or",
+                                    "bitwise_xor",  "left_shift", "right_shift", "power"};
   for (int i = 0; i < kOps; ++i) op_ids[i] = formula_id(names[i]);
-  static const char* compares[6] = {"less", "less_equal", "equal", "not_equal", "greater", "greater_equal"};
+  static const char* compares[6] = {"less",      "less_equal", "equal",
+                                    "not_equal", "greater",    "greater_equal"};
   for (int i = 0; i < 6; ++i) compare_ids[i] = formula_id(compares[i]);
   negative_id = formula_id("negative");
   invert_id = formula_id("bitwise_invert");

@@ -11,8 +11,7 @@ namespace lamina::python {
 namespace py = pybind11;
 
 struct PyArray {
-  PyObject_HEAD
-  Array array;
+  PyObject_HEAD Array array;
   PyObject* weak_references;
 };
 

@@ -15,7 +15,8 @@ struct Export {
 };
 
 const char* format_of(Dtype d) {
-  static const char* formats[kDtypeCount] = {"?", "B", "H", "I", "Q", "b", "h", "i", "q", "e", nullptr, "f", "d", "Zf"};
+  static const char* formats[kDtypeCount] = {"?", "B", "H", "I",     "Q", "b", "h",
+                                             "i", "q", "e", nullptr, "f", "d", "Zf"};
   return formats[static_cast<int>(d)];
 }
 
@@ -24,13 +25,16 @@ const char* format_of(Dtype d) {
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = nullptr;
   if (flags & PyBUF_WRITABLE) {
-    PyErr_SetString(PyExc_BufferError, "array: its memory is read-only; make a NumPy copy to write to");
+    PyErr_SetString(PyExc_BufferError,
+                    "array: its memory is read-only; make a NumPy copy to write to");
     return -1;
   }
   PyObject* done = guarded([&]() -> PyObject* {
     const Array& x = array_of(self);
     const char* format = format_of(x.dtype());
-    if (!format) throw DtypeError("buffer: bfloat16 has no buffer format\nUse x.view(mx.uint16) or x.astype(mx.float32)");
+    if (!format)
+      throw DtypeError(
+          "buffer: bfloat16 has no buffer format\nUse x.view(mx.uint16) or x.astype(mx.float32)");
     evaluate_unlocked({&x, 1});
     TensorView v = tensor_view(x);
     if (!(flags & PyBUF_STRIDES) && !v.contiguous())

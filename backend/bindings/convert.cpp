@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "ops/copy/copy_cpu.h"
 #include "execute/evaluate.h"
+#include "ops/copy/copy_cpu.h"
 #include "ops/ops.h"
 
 namespace lamina::python {
@@ -43,15 +43,18 @@ Array integer_scalar(PyObject* o, Dtype d) {
     wraps = v > high || (v < low && !is_unsigned(d));
   }
   if (wraps)
-    throw ValueError("array: " + std::string(py::str(py::handle(o))) + " does not fit " + name_of(d));
+    throw ValueError("array: " + std::string(py::str(py::handle(o))) + " does not fit " +
+                     name_of(d));
   if (overflow) return make_scalar(PyFloat_AsDouble(o), d);
   return make_scalar_int(v, d);
 }
 
 Array typed(PyObject* o, Weak kind, Dtype d) {
   switch (kind) {
-    case Weak::boolean: return make_scalar_int(o == Py_True, d);
-    case Weak::integer: return integer_scalar(o, d);
+    case Weak::boolean:
+      return make_scalar_int(o == Py_True, d);
+    case Weak::integer:
+      return integer_scalar(o, d);
     case Weak::real: {
       double v = PyFloat_AsDouble(o);
       if (is_integer(d)) return make_scalar_int(static_cast<int64_t>(v), d);
@@ -67,10 +70,14 @@ Array typed(PyObject* o, Weak kind, Dtype d) {
 
 Dtype own_dtype(PyObject* o, Weak kind) {
   switch (kind) {
-    case Weak::boolean: return Dtype::bool_;
-    case Weak::real: return Dtype::float32;
-    case Weak::complex: return Dtype::complex64;
-    default: break;
+    case Weak::boolean:
+      return Dtype::bool_;
+    case Weak::real:
+      return Dtype::float32;
+    case Weak::complex:
+      return Dtype::complex64;
+    default:
+      break;
   }
   int overflow = 0;
   int64_t v = PyLong_AsLongLongAndOverflow(o, &overflow);
@@ -79,19 +86,25 @@ Dtype own_dtype(PyObject* o, Weak kind) {
 
 Dtype beside(PyObject* o, Weak kind, Dtype other) {
   switch (kind) {
-    case Weak::boolean: return other;
-    case Weak::integer: return other == Dtype::bool_ ? own_dtype(o, kind) : other;
-    case Weak::real: return is_inexact(other) ? other : Dtype::float32;
-    default: return Dtype::complex64;
+    case Weak::boolean:
+      return other;
+    case Weak::integer:
+      return other == Dtype::bool_ ? own_dtype(o, kind) : other;
+    case Weak::real:
+      return is_inexact(other) ? other : Dtype::float32;
+    default:
+      return Dtype::complex64;
   }
 }
 
 bool numpy_scalar(PyObject* o) {
-  static PyObject* generic = py::object(py::module_::import("numpy").attr("generic")).release().ptr();
+  static PyObject* generic =
+      py::object(py::module_::import("numpy").attr("generic")).release().ptr();
   return PyObject_IsInstance(o, generic) == 1;
 }
 
-// --- nested sequences ------------------------------------------------------------------------------
+// --- nested sequences
+// ------------------------------------------------------------------------------
 
 struct Nested {
   Shape shape;
@@ -109,7 +122,8 @@ void walk(PyObject* o, size_t depth, Nested& out) {
     if (k == Weak::none) {
       if (!is_array(o) && !numpy_scalar(o) && !PyObject_HasAttrString(o, "__array__") &&
           !PyObject_HasAttrString(o, "__dlpack__"))
-        throw py::type_error(std::string("array: cannot make an array from ") + Py_TYPE(o)->tp_name);
+        throw py::type_error(std::string("array: cannot make an array from ") +
+                             Py_TYPE(o)->tp_name);
       out.arrays = true;
     }
     out.kind = std::max(out.kind, k);
@@ -117,12 +131,14 @@ void walk(PyObject* o, size_t depth, Nested& out) {
     return;
   }
   Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-  if (depth == out.shape.size() && (out.leaves.empty() || out.arrays)) out.shape.push_back(n);
+  if (depth == out.shape.size() && (out.leaves.empty() || out.arrays))
+    out.shape.push_back(n);
   else if (depth == out.shape.size())
     throw ValueError("array: the nested sequence is ragged at depth " + std::to_string(depth));
   else if (out.shape[depth] != n)
-    throw ValueError("array: the nested sequence is ragged: lengths " + std::to_string(out.shape[depth]) +
-                     " and " + std::to_string(n) + " at depth " + std::to_string(depth));
+    throw ValueError("array: the nested sequence is ragged: lengths " +
+                     std::to_string(out.shape[depth]) + " and " + std::to_string(n) + " at depth " +
+                     std::to_string(depth));
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* item = PySequence_Fast_GET_ITEM(o, i);
     walk(item, depth + 1, out);
@@ -153,7 +169,8 @@ Array from_sequence(PyObject* o, std::optional<Dtype> dtype) {
     }
   }
   int64_t item = itemsize(d);
-  BufferRef buffer = Buffer::allocate(static_cast<int64_t>(nested.leaves.size()) * item, Category::input, -1);
+  BufferRef buffer =
+      Buffer::allocate(static_cast<int64_t>(nested.leaves.size()) * item, Category::input, -1);
   char* at = static_cast<char*>(buffer->data());
   for (PyObject* leaf : nested.leaves) {
     Array s = typed(leaf, weak_kind(leaf), d);
@@ -163,13 +180,16 @@ Array from_sequence(PyObject* o, std::optional<Dtype> dtype) {
   return make_leaf({buffer, row_major_strides(nested.shape), 0}, nested.shape, d);
 }
 
-// --- NumPy and buffers -----------------------------------------------------------------------------
+// --- NumPy and buffers
+// -----------------------------------------------------------------------------
 
 std::optional<Dtype> dtype_of_numpy(const py::dtype& d) {
   char kind = d.kind();
   switch (kind) {
-    case 'b': return Dtype::bool_;
-    case 'i': case 'u': {
+    case 'b':
+      return Dtype::bool_;
+    case 'i':
+    case 'u': {
       static const Dtype s[] = {Dtype::int8, Dtype::int16, Dtype::int32, Dtype::int64};
       static const Dtype u[] = {Dtype::uint8, Dtype::uint16, Dtype::uint32, Dtype::uint64};
       int log = d.itemsize() == 1 ? 0 : d.itemsize() == 2 ? 1 : d.itemsize() == 4 ? 2 : 3;
@@ -180,8 +200,10 @@ std::optional<Dtype> dtype_of_numpy(const py::dtype& d) {
       if (d.itemsize() == 4) return Dtype::float32;
       if (d.itemsize() == 8) return Dtype::float64;
       return std::nullopt;
-    case 'c': return d.itemsize() == 8 ? std::optional(Dtype::complex64) : std::nullopt;
-    default: return std::nullopt;
+    case 'c':
+      return d.itemsize() == 8 ? std::optional(Dtype::complex64) : std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -208,7 +230,8 @@ Array from_numpy(py::array a, std::optional<Dtype> dtype) {
   }
   // As in MLX, double precision is only kept when asked for.
   Dtype want = dtype.value_or(*own == Dtype::float64 ? Dtype::float32 : *own);
-  if (!a.dtype().attr("isnative").cast<bool>()) a = a.attr("astype")(a.dtype().attr("newbyteorder")("="));
+  if (!a.dtype().attr("isnative").cast<bool>())
+    a = a.attr("astype")(a.dtype().attr("newbyteorder")("="));
   Shape shape;
   Strides strides;
   bool fits = true;
@@ -218,8 +241,8 @@ Array from_numpy(py::array a, std::optional<Dtype> dtype) {
     fits &= a.strides(i) % a.itemsize() == 0;
   }
   if (!fits) return from_numpy(py::array(a.attr("copy")()), dtype);
-  // The caller may go on writing to its array, so the elements are copied once here; adoption without
-  // a copy is asarray's, where the user asks for it.
+  // The caller may go on writing to its array, so the elements are copied once here; adoption
+  // without a copy is asarray's, where the user asks for it.
   int64_t bytes = element_count(shape) * itemsize(*own);
   BufferRef buffer = Buffer::allocate(bytes, Category::input, -1);
   TensorView src{const_cast<void*>(a.data()), *own, shape, strides};
@@ -272,7 +295,8 @@ std::optional<std::pair<Array, Array>> operands(PyObject* a, PyObject* b) {
   return std::pair{x, y};
 }
 
-// --- out ---------------------------------------------------------------------------------------------
+// --- out
+// ---------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -281,10 +305,14 @@ py::object element(const void* p, Dtype d) {
     using T = decltype(t);
     T v;
     std::memcpy(&v, p, sizeof v);
-    if constexpr (std::is_same_v<T, bool>) return py::bool_(v);
-    else if constexpr (std::is_integral_v<T>) return py::int_(v);
-    else if constexpr (std::is_same_v<T, complex64_t>) return py::cast(std::complex<double>(v.real(), v.imag()));
-    else return py::float_(static_cast<double>(v));
+    if constexpr (std::is_same_v<T, bool>)
+      return py::bool_(v);
+    else if constexpr (std::is_integral_v<T>)
+      return py::int_(v);
+    else if constexpr (std::is_same_v<T, complex64_t>)
+      return py::cast(std::complex<double>(v.real(), v.imag()));
+    else
+      return py::float_(static_cast<double>(v));
   });
 }
 
@@ -297,7 +325,8 @@ py::object list_of(const TensorView& v, size_t axis, const char* at) {
   if (axis == v.shape.size()) return element(at, v.dtype);
   py::list out(static_cast<size_t>(v.shape[axis]));
   int64_t step = v.strides[axis] * itemsize(v.dtype);
-  for (int64_t i = 0; i < v.shape[axis]; ++i) out[static_cast<size_t>(i)] = list_of(v, axis + 1, at + i * step);
+  for (int64_t i = 0; i < v.shape[axis]; ++i)
+    out[static_cast<size_t>(i)] = list_of(v, axis + 1, at + i * step);
   return out;
 }
 
@@ -310,7 +339,8 @@ py::object to_list(const Array& x) {
 
 py::object to_scalar(const Array& x) {
   if (x.size() != 1)
-    throw ValueError("item: only an array with one element has an item, this one has shape " + to_string(x.shape()));
+    throw ValueError("item: only an array with one element has an item, this one has shape " +
+                     to_string(x.shape()));
   TensorView v = view_unlocked(x);
   return element(v.data, v.dtype);
 }
@@ -334,12 +364,15 @@ std::string number(const void* p, Dtype d) {
     using T = decltype(t);
     T v;
     std::memcpy(&v, p, sizeof v);
-    if constexpr (std::is_same_v<T, bool>) std::snprintf(buf, sizeof buf, "%s", v ? "True" : "False");
+    if constexpr (std::is_same_v<T, bool>)
+      std::snprintf(buf, sizeof buf, "%s", v ? "True" : "False");
     else if constexpr (std::is_integral_v<T> && std::is_unsigned_v<T>)
       std::snprintf(buf, sizeof buf, "%llu", static_cast<unsigned long long>(v));
-    else if constexpr (std::is_integral_v<T>) std::snprintf(buf, sizeof buf, "%lld", static_cast<long long>(v));
+    else if constexpr (std::is_integral_v<T>)
+      std::snprintf(buf, sizeof buf, "%lld", static_cast<long long>(v));
     else if constexpr (std::is_same_v<T, complex64_t>)
-      std::snprintf(buf, sizeof buf, "%g%+gj", static_cast<double>(v.real()), static_cast<double>(v.imag()));
+      std::snprintf(buf, sizeof buf, "%g%+gj", static_cast<double>(v.real()),
+                    static_cast<double>(v.imag()));
     else {
       double f = static_cast<double>(v);
       std::snprintf(buf, sizeof buf, std::isnan(f) ? "nan" : "%g", f);
@@ -372,12 +405,15 @@ void print_axis(const TensorView& v, size_t axis, const char* at, std::string& o
 std::string to_repr(const Array& x) {
   TensorView v = view_unlocked(x);
   std::string out = "array(";
-  if (element_count(v.shape) == 0) out += "[]";
-  else print_axis(v, 0, static_cast<const char*>(v.data), out);
+  if (element_count(v.shape) == 0)
+    out += "[]";
+  else
+    print_axis(v, 0, static_cast<const char*>(v.data), out);
   return out + ", dtype=" + name_of(v.dtype) + ")";
 }
 
-// --- DLPack, version 0 -------------------------------------------------------------------------------
+// --- DLPack, version 0
+// -------------------------------------------------------------------------------
 
 namespace {
 
@@ -436,19 +472,26 @@ py::object to_dlpack(const Array& x_in) {
   if (x_in.node()->scalar) x = reshape(x, {});
   TensorView v = view_unlocked(x);
   auto* e = new Exported{{}, x, v.shape, v.strides};
-  e->managed.tensor = {v.data, {1, 0}, static_cast<int32_t>(v.shape.size()), dl_type(v.dtype),
-                       e->shape.data(), e->strides.data(), 0};
+  e->managed.tensor = {v.data,
+                       {1, 0},
+                       static_cast<int32_t>(v.shape.size()),
+                       dl_type(v.dtype),
+                       e->shape.data(),
+                       e->strides.data(),
+                       0};
   e->managed.context = e;
   e->managed.deleter = [](DLManagedTensor* m) { delete static_cast<Exported*>(m->context); };
-  return py::reinterpret_steal<py::object>(PyCapsule_New(&e->managed, "dltensor", [](PyObject* capsule) {
-    if (!PyCapsule_IsValid(capsule, "dltensor")) return;  // taken over by the consumer
-    auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"));
-    m->deleter(m);
-  }));
+  return py::reinterpret_steal<py::object>(
+      PyCapsule_New(&e->managed, "dltensor", [](PyObject* capsule) {
+        if (!PyCapsule_IsValid(capsule, "dltensor")) return;  // taken over by the consumer
+        auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"));
+        m->deleter(m);
+      }));
 }
 
 Array from_dlpack(py::handle o, bool force_copy) {
-  py::object capsule = PyCapsule_CheckExact(o.ptr()) ? py::reinterpret_borrow<py::object>(o) : o.attr("__dlpack__")();
+  py::object capsule = PyCapsule_CheckExact(o.ptr()) ? py::reinterpret_borrow<py::object>(o)
+                                                     : o.attr("__dlpack__")();
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!m) {
     PyErr_Clear();
@@ -470,8 +513,9 @@ Array from_dlpack(py::handle o, bool force_copy) {
     if (shape[i] > 0) reach += (shape[i] - 1) * strides[i];
   }
   if (aligned && !force_copy) {
-    BufferRef buffer = Buffer::adopt(data, (reach + 1) * itemsize(d), Category::input,
-                                     [m] { if (m->deleter) m->deleter(m); });
+    BufferRef buffer = Buffer::adopt(data, (reach + 1) * itemsize(d), Category::input, [m] {
+      if (m->deleter) m->deleter(m);
+    });
     return make_leaf({buffer, strides, 0}, shape, d);
   }
   BufferRef buffer = Buffer::allocate(element_count(shape) * itemsize(d), Category::input, -1);

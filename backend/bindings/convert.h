@@ -7,8 +7,8 @@
 
 namespace lamina::python {
 
-// A Python or NumPy scalar as an array that adapts to `like` by MLX's weak promotion; empty if it is
-// no scalar. Throws ValueError if it does not fit the dtype.
+// A Python or NumPy scalar as an array that adapts to `like` by MLX's weak promotion; empty if it
+// is no scalar. Throws ValueError if it does not fit the dtype.
 Array weak_scalar(PyObject* o, const Array* like);
 // Anything array-like: array, scalar, nested sequence, buffer, DLPack. Throws TypeError otherwise.
 Array to_array(py::handle o, std::optional<Dtype> dtype = std::nullopt);

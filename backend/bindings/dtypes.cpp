@@ -15,11 +15,14 @@ PyObject* kept[kDtypeCount];
 
 }  // namespace
 
-py::object dtype_object(Dtype d) { return py::reinterpret_borrow<py::object>(kept[static_cast<int>(d)]); }
+py::object dtype_object(Dtype d) {
+  return py::reinterpret_borrow<py::object>(kept[static_cast<int>(d)]);
+}
 
 Dtype dtype_from(py::handle o) {
   if (py::isinstance<PyDtype>(o)) return o.cast<PyDtype&>().value;
-  throw DtypeError(std::string("dtype: expected a Dtype such as mx.float32, got ") + Py_TYPE(o.ptr())->tp_name);
+  throw DtypeError(std::string("dtype: expected a Dtype such as mx.float32, got ") +
+                   Py_TYPE(o.ptr())->tp_name);
 }
 
 std::optional<Dtype> optional_dtype(py::handle o) {
@@ -49,14 +52,18 @@ Shape shape_from(py::handle o) {
 
 void init_dtypes(py::module_& m) {
   py::class_<PyDtype> cls(m, "Dtype", "The type of an array's elements.");
-  cls.def_property_readonly("size", [](const PyDtype& d) { return itemsize(d.value); }, "Bytes per element.")
-      .def("__repr__", [](const PyDtype& d) { return std::string("lamina.core.") + name_of(d.value); })
-      .def("__eq__", [](const PyDtype& d, py::object o) {
-        return py::isinstance<PyDtype>(o) && o.cast<PyDtype&>().value == d.value;
-      })
+  cls.def_property_readonly(
+         "size", [](const PyDtype& d) { return itemsize(d.value); }, "Bytes per element.")
+      .def("__repr__",
+           [](const PyDtype& d) { return std::string("lamina.core.") + name_of(d.value); })
+      .def("__eq__",
+           [](const PyDtype& d, py::object o) {
+             return py::isinstance<PyDtype>(o) && o.cast<PyDtype&>().value == d.value;
+           })
       .def("__hash__", [](const PyDtype& d) { return static_cast<int>(d.value) + 1000; })
       .def("__reduce__", [](const PyDtype& d) {
-        return py::make_tuple(py::module_::import("lamina._core").attr("_dtype_named"), py::make_tuple(name_of(d.value)));
+        return py::make_tuple(py::module_::import("lamina._core").attr("_dtype_named"),
+                              py::make_tuple(name_of(d.value)));
       });
   for (int i = 0; i < kDtypeCount; ++i) {
     auto d = static_cast<Dtype>(i);
@@ -69,7 +76,8 @@ void init_dtypes(py::module_& m) {
     throw DtypeError("dtype: no dtype is named " + name);
   });
   m.def("_dtype_name", [](const PyDtype& d) { return name_of(d.value); });
-  m.def("_promote", [](const PyDtype& a, const PyDtype& b) { return dtype_object(promote(a.value, b.value)); });
+  m.def("_promote",
+        [](const PyDtype& a, const PyDtype& b) { return dtype_object(promote(a.value, b.value)); });
 }
 
 }  // namespace lamina::python

@@ -21,10 +21,11 @@ const Function& function_of(PyObject* self) {
 }
 
 // Positional inputs named a, b, c may also come by keyword; `stream` is accepted everywhere.
-int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* names, PyObject** in) {
+int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* names,
+          PyObject** in) {
   if (count > f.arity + 1) {
-    PyErr_Format(PyExc_TypeError, "%s: takes %d array%s, got %zd arguments", f.name.c_str(), f.arity,
-                 f.arity == 1 ? "" : "s", count);
+    PyErr_Format(PyExc_TypeError, "%s: takes %d array%s, got %zd arguments", f.name.c_str(),
+                 f.arity, f.arity == 1 ? "" : "s", count);
     return -1;
   }
   for (int i = 0; i < f.arity; ++i) in[i] = i < count ? args[i] : nullptr;
@@ -46,7 +47,8 @@ int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* 
   }
   for (int i = 0; i < f.arity; ++i)
     if (!in[i]) {
-      PyErr_Format(PyExc_TypeError, "%s: needs %d array%s", f.name.c_str(), f.arity, f.arity == 1 ? "" : "s");
+      PyErr_Format(PyExc_TypeError, "%s: needs %d array%s", f.name.c_str(), f.arity,
+                   f.arity == 1 ? "" : "s");
       return -1;
     }
   return 0;
@@ -82,13 +84,19 @@ void init_elementwise(py::module_& m) {
   for (const Primitive* p : registry()) {
     if (p->kind != Kind::elementwise) continue;
     const Formula& formula = formulas()[static_cast<size_t>(p->formula)];
-    auto* f = new Function{{}, p->name == "select" ? "where" : p->name, p->doc, static_cast<uint16_t>(p->formula), formula.arity};
+    auto* f = new Function{{},
+                           p->name == "select" ? "where" : p->name,
+                           p->doc,
+                           static_cast<uint16_t>(p->formula),
+                           formula.arity};
     static const char* inputs[] = {"", "a, /, ", "a, b, /, ", "a, b, c, /, "};
     f->doc = f->name + "(" + inputs[formula.arity] + "*, stream=None)\n--\n\n" + p->doc;
     f->def = {f->name.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(call)),
               METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
-    py::object self = py::reinterpret_steal<py::object>(PyCapsule_New(f, "lamina.function", nullptr));
-    m.attr(f->name.c_str()) = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&f->def, self.ptr(), nullptr));
+    py::object self =
+        py::reinterpret_steal<py::object>(PyCapsule_New(f, "lamina.function", nullptr));
+    m.attr(f->name.c_str()) =
+        py::reinterpret_steal<py::object>(PyCFunction_NewEx(&f->def, self.ptr(), nullptr));
   }
 }
 

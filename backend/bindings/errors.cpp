@@ -63,15 +63,18 @@ void raise(std::exception_ptr p) {
 void set_error() { raise(std::current_exception()); }
 
 void init_errors(py::module_& m) {
-  classes.base = PyErr_NewExceptionWithDoc("lamina.core.LaminaError", "Base of lamina's own errors.", nullptr, nullptr);
+  classes.base = PyErr_NewExceptionWithDoc("lamina.core.LaminaError",
+                                           "Base of lamina's own errors.", nullptr, nullptr);
   m.attr("LaminaError") = py::reinterpret_borrow<py::object>(classes.base);
   classes.value = make(m, "ArgumentError", PyExc_ValueError, "An argument's value cannot be used.");
   classes.shape = make(m, "ShapeError", PyExc_ValueError, "Shapes do not fit together.");
-  classes.dtype = make(m, "DtypeError", PyExc_TypeError, "An operation does not support this dtype.");
+  classes.dtype =
+      make(m, "DtypeError", PyExc_TypeError, "An operation does not support this dtype.");
   classes.index = make(m, "BoundsError", PyExc_IndexError, "An index is out of bounds.");
   classes.device = make(m, "DeviceError", PyExc_RuntimeError, "A device or library failed.");
   classes.trace = make(m, "TraceError", PyExc_ValueError, "A transform cannot do this.");
-  classes.failed = make(m, "FailedError", PyExc_RuntimeError, "The array's producer failed earlier.");
+  classes.failed =
+      make(m, "FailedError", PyExc_RuntimeError, "The array's producer failed earlier.");
   classes.internal = make(m, "InternalError", PyExc_RuntimeError, "A fault of lamina itself.");
   classes.memory = make(m, "OutOfMemoryError", PyExc_MemoryError,
                         "Memory ran out; bytes_asked and bytes_free tell how much.");

@@ -1,5 +1,5 @@
-// Methods and properties of array. Those that only forward to a function of the same name are bound to
-// it by the face in Python (core.py); here stand the ones that need the type itself.
+// Methods and properties of array. Those that only forward to a function of the same name are bound
+// to it by the face in Python (core.py); here stand the ones that need the type itself.
 #include <pybind11/stl.h>
 
 #include "base/error.h"
@@ -17,14 +17,17 @@ namespace {
 template <class F, class... Extra>
 void method(const char* name, F&& f, const char* doc, const Extra&... extra) {
   py::object type = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(array_type()));
-  type.attr(name) = py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), doc, extra...);
+  type.attr(name) =
+      py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), doc, extra...);
 }
 
 template <class F>
 void property(const char* name, F&& get, const char* doc) {
   py::object type = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(array_type()));
   py::object make = py::module_::import("builtins").attr("property");
-  type.attr(name) = make(py::cpp_function(std::forward<F>(get), py::name(name), py::is_method(type)), py::none(), py::none(), doc);
+  type.attr(name) =
+      make(py::cpp_function(std::forward<F>(get), py::name(name), py::is_method(type)), py::none(),
+           py::none(), doc);
 }
 
 py::tuple shape_tuple(const Array& x) {
@@ -66,53 +69,82 @@ std::string to_html(const Array& x) {
   const Node& n = *x.node();
   std::string state;
   switch (n.status.load()) {
-    case Status::ready: state = "evaluated"; break;
-    case Status::failed: state = "failed"; break;
+    case Status::ready:
+      state = "evaluated";
+      break;
+    case Status::failed:
+      state = "failed";
+      break;
     case Status::lazy: {
       size_t size = graph_size(x, 100000);
-      state = "lazy, " + std::to_string(size) + (size == 100000 ? " or more" : "") + (size == 1 ? " node" : " nodes") + " to evaluate";
+      state = "lazy, " + std::to_string(size) + (size == 100000 ? " or more" : "") +
+              (size == 1 ? " node" : " nodes") + " to evaluate";
       break;
     }
   }
   std::string cell = "<td style=\"padding:2px 10px;text-align:left\">";
   std::string out = "<table class=\"lamina-array\" style=\"border-collapse:collapse\"><tr>";
-  for (const std::string& s : {std::string("<b>array</b>"), "shape " + to_string(x.shape()), std::string(name_of(x.dtype())),
-                               bytes_text(x.nbytes()), state})
+  for (const std::string& s : {std::string("<b>array</b>"), "shape " + to_string(x.shape()),
+                               std::string(name_of(x.dtype())), bytes_text(x.nbytes()), state})
     out += cell + s + "</td>";
   return out + "</tr></table>";
 }
 
 void init_methods(py::module_& m) {
   property("shape", shape_tuple, "Sizes along each axis.");
-  property("dtype", [](const Array& x) { return dtype_object(x.dtype()); }, "Type of the elements.");
-  property("ndim", [](const Array& x) { return x.ndim(); }, "Number of axes.");
-  property("size", [](const Array& x) { return x.size(); }, "Number of elements.");
-  property("itemsize", [](const Array& x) { return itemsize(x.dtype()); }, "Bytes per element.");
-  property("nbytes", [](const Array& x) { return x.nbytes(); }, "Bytes of all elements.");
-  property("T", [](const Array& x) { return transpose(x); }, "Axes reversed.");
-  property("mT", [](const Array& x) {
-    if (x.ndim() < 2) throw ShapeError("mT: needs 2 axes or more, got " + to_string(x.shape()));
-    return swapaxes(x, -1, -2);
-  }, "Last two axes exchanged.");
-  property("real", [](const Array& x) { return is_complex(x.dtype()) ? real(x) : x; }, "Real part.");
-  property("imag", [](const Array& x) { return is_complex(x.dtype()) ? imag(x) : zeros_like(x); }, "Imaginary part.");
+  property(
+      "dtype", [](const Array& x) { return dtype_object(x.dtype()); }, "Type of the elements.");
+  property(
+      "ndim", [](const Array& x) { return x.ndim(); }, "Number of axes.");
+  property(
+      "size", [](const Array& x) { return x.size(); }, "Number of elements.");
+  property(
+      "itemsize", [](const Array& x) { return itemsize(x.dtype()); }, "Bytes per element.");
+  property(
+      "nbytes", [](const Array& x) { return x.nbytes(); }, "Bytes of all elements.");
+  property(
+      "T", [](const Array& x) { return transpose(x); }, "Axes reversed.");
+  property(
+      "mT",
+      [](const Array& x) {
+        if (x.ndim() < 2) throw ShapeError("mT: needs 2 axes or more, got " + to_string(x.shape()));
+        return swapaxes(x, -1, -2);
+      },
+      "Last two axes exchanged.");
+  property(
+      "real", [](const Array& x) { return is_complex(x.dtype()) ? real(x) : x; }, "Real part.");
+  property(
+      "imag", [](const Array& x) { return is_complex(x.dtype()) ? imag(x) : zeros_like(x); },
+      "Imaginary part.");
   property("at", at_property, "x.at[index].add(value) and its kin: a copy with elements joined.");
   method("item", to_scalar, "The one element as a Python scalar.");
   method("tolist", to_list, "Nested lists of Python scalars.");
-  method("astype", [](const Array& x, py::object dtype, py::object) { return astype(x, dtype_from(dtype)); },
-         "Elements converted to another dtype.", py::arg("dtype"), py::arg("stream") = py::none());
+  method(
+      "astype",
+      [](const Array& x, py::object dtype, py::object) { return astype(x, dtype_from(dtype)); },
+      "Elements converted to another dtype.", py::arg("dtype"), py::arg("stream") = py::none());
   method("_repr_html_", to_html, "Shape, dtype, bytes and state, without evaluating.");
-  method("__dlpack_device__", [](const Array&) { return py::make_tuple(1, 0); }, "CPU memory.");
-  method("__dlpack__", [](const Array& x, py::kwargs) { return to_dlpack(x); }, "A DLPack capsule over the same memory.");
+  method(
+      "__dlpack_device__", [](const Array&) { return py::make_tuple(1, 0); }, "CPU memory.");
+  method(
+      "__dlpack__", [](const Array& x, py::kwargs) { return to_dlpack(x); },
+      "A DLPack capsule over the same memory.");
   method("_numpy", to_numpy, "A NumPy array over the same memory.");
-  method("__copy__", [](const Array& x) { return x; }, "The same value; nodes never change.");
-  method("__deepcopy__", [](const Array& x, py::object) { return x; }, "The same value; nodes never change.");
-  method("_scatter_item", [](const Array& x, py::object index, py::object value, const std::string& op) {
-    Array v = weak_scalar(value.ptr(), &x);
-    return scatter_item(x, index, v ? v : to_array(value), op);
-  }, "x.at[index].op(value)");
+  method(
+      "__copy__", [](const Array& x) { return x; }, "The same value; nodes never change.");
+  method(
+      "__deepcopy__", [](const Array& x, py::object) { return x; },
+      "The same value; nodes never change.");
+  method(
+      "_scatter_item",
+      [](const Array& x, py::object index, py::object value, const std::string& op) {
+        Array v = weak_scalar(value.ptr(), &x);
+        return scatter_item(x, index, v ? v : to_array(value), op);
+      },
+      "x.at[index].op(value)");
   m.def("_from_dlpack", [](py::object o, bool copy) { return from_dlpack(o, copy); });
-  m.def("_to_array", [](py::object o, py::object dtype) { return to_array(o, optional_dtype(dtype)); });
+  m.def("_to_array",
+        [](py::object o, py::object dtype) { return to_array(o, optional_dtype(dtype)); });
 }
 
 }  // namespace lamina::python

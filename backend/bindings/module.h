@@ -9,9 +9,9 @@ void init_errors(py::module_& m);
 void init_dtypes(py::module_& m);
 void init_elementwise(py::module_& m);  // one loop over the registry per signature
 void init_ops(py::module_& m);
-void init_methods(py::module_& m);      // methods and properties of array
+void init_methods(py::module_& m);  // methods and properties of array
 void init_transforms(py::module_& m);
-void init_runtime(py::module_& m);      // eval, memory, devices
+void init_runtime(py::module_& m);  // eval, memory, devices
 void init_trace(py::module_& m);
 
 }  // namespace lamina::python

@@ -4,8 +4,8 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "convert.h"
-#include "devices/cpu/blocks.h"
 #include "devices/counting/counting.h"
+#include "devices/cpu/blocks.h"
 #include "devices/device.h"
 #include "devices/pool.h"
 #include "execute/evaluate.h"
@@ -31,10 +31,13 @@ void gather_leaves(py::handle tree, Arrays& out) {
 void py_eval(const py::args& args) {
   Arrays roots;
   for (py::handle a : args) {
-    bool known = is_array(a.ptr()) || PyDict_Check(a.ptr()) || PyList_Check(a.ptr()) || PyTuple_Check(a.ptr());
-    if (!known && !a.is_none() && !PyFloat_Check(a.ptr()) && !PyLong_Check(a.ptr()) && !PyUnicode_Check(a.ptr()))
-      throw py::type_error(std::string("eval: expected arrays or nested lists, tuples and dicts of them, got ") +
-                           Py_TYPE(a.ptr())->tp_name);
+    bool known = is_array(a.ptr()) || PyDict_Check(a.ptr()) || PyList_Check(a.ptr()) ||
+                 PyTuple_Check(a.ptr());
+    if (!known && !a.is_none() && !PyFloat_Check(a.ptr()) && !PyLong_Check(a.ptr()) &&
+        !PyUnicode_Check(a.ptr()))
+      throw py::type_error(
+          std::string("eval: expected arrays or nested lists, tuples and dicts of them, got ") +
+          Py_TYPE(a.ptr())->tp_name);
     gather_leaves(a, roots);
   }
   evaluate_unlocked(roots);
@@ -49,13 +52,14 @@ bool interrupted() {
 
 py::dict primitive_row(const Primitive& p) {
   py::dict d;
-  static const char* kinds[] = {"elementwise", "cast", "iota", "reduce", "view", "alias",
-                                "composite", "concatenate", "update", "call", "custom"};
+  static const char* kinds[] = {"elementwise", "cast",        "iota",   "reduce", "view",  "alias",
+                                "composite",   "concatenate", "update", "call",   "custom"};
   d["name"] = p.name;
   d["kind"] = kinds[static_cast<int>(p.kind)];
   d["doc"] = p.doc;
   d["differentiable"] = p.vjp != nullptr || !p.partials.empty();
-  d["nondifferentiable"] = p.nondifferentiable ? py::object(py::str(p.nondifferentiable)) : py::none();
+  d["nondifferentiable"] =
+      p.nondifferentiable ? py::object(py::str(p.nondifferentiable)) : py::none();
   if (p.formula < 0) return d;
   const Formula& f = formulas()[static_cast<size_t>(p.formula)];
   d["arity"] = f.arity;
@@ -70,26 +74,33 @@ py::dict primitive_row(const Primitive& p) {
 }
 
 void define_testing(py::module_& m) {
-  m.def("_registry", [] {
-    py::list out;
-    for (const Primitive* p : registry()) out.append(primitive_row(*p));
-    return out;
-  }, "Every primitive's row.");
+  m.def(
+      "_registry",
+      [] {
+        py::list out;
+        for (const Primitive* p : registry()) out.append(primitive_row(*p));
+        return out;
+      },
+      "Every primitive's row.");
   m.def("_registry_verify", registry_verify, "Missing fields of the rows, one line each.");
-  m.def("_options", [](std::optional<bool> fuse, std::optional<bool> donate, std::optional<bool> verify) {
-    auto& o = schedule::options();
-    if (fuse) o.fuse = *fuse;
-    if (donate) o.donate = *donate;
-    if (verify) o.verify = *verify;
-    py::dict d;
-    d["fuse"] = o.fuse;
-    d["donate"] = o.donate;
-    d["verify"] = o.verify;
-    return d;
-  }, py::arg("fuse") = py::none(), py::arg("donate") = py::none(), py::arg("verify") = py::none(),
-        "Scheduler switches; returns them as they are now.");
-  m.def("_fail_allocation", [](int64_t n) { cpu_pool().fail_at(n); }, py::arg("n"),
-        "The n-th allocation from now fails (0: the next); -1: none does.");
+  m.def(
+      "_options",
+      [](std::optional<bool> fuse, std::optional<bool> donate, std::optional<bool> verify) {
+        auto& o = schedule::options();
+        if (fuse) o.fuse = *fuse;
+        if (donate) o.donate = *donate;
+        if (verify) o.verify = *verify;
+        py::dict d;
+        d["fuse"] = o.fuse;
+        d["donate"] = o.donate;
+        d["verify"] = o.verify;
+        return d;
+      },
+      py::arg("fuse") = py::none(), py::arg("donate") = py::none(), py::arg("verify") = py::none(),
+      "Scheduler switches; returns them as they are now.");
+  m.def(
+      "_fail_allocation", [](int64_t n) { cpu_pool().fail_at(n); }, py::arg("n"),
+      "The n-th allocation from now fails (0: the next); -1: none does.");
   m.def("_plan_cache", [] {
     PlanCacheStats s = plan_cache_stats();
     py::dict d;
@@ -100,36 +111,58 @@ void define_testing(py::module_& m) {
     return d;
   });
   m.def("_clear_plan_cache", clear_plan_cache);
-  m.def("_count_traffic", [](bool on) {
-    clear_plan_cache();
-    take_counts();
-    set_counting(on);
-  }, py::arg("on"), "Switches to the device that counts the bytes each launch touches, or back.");
-  m.def("_counted_traffic", [] {
-    py::list out;
-    for (const CountedLaunch& c : take_counts()) out.append(py::make_tuple(c.reads, c.writes));
-    return out;
-  }, "(bytes read, bytes written) of every launch since the last call.");
+  m.def(
+      "_count_traffic",
+      [](bool on) {
+        clear_plan_cache();
+        take_counts();
+        set_counting(on);
+      },
+      py::arg("on"), "Switches to the device that counts the bytes each launch touches, or back.");
+  m.def(
+      "_counted_traffic",
+      [] {
+        py::list out;
+        for (const CountedLaunch& c : take_counts()) out.append(py::make_tuple(c.reads, c.writes));
+        return out;
+      },
+      "(bytes read, bytes written) of every launch since the last call.");
   m.def("_describe", [](const Array& a) { return describe(*a.node()); });
   m.def("_is_evaluated", [](const Array& a) { return a.node()->ready(); });
   m.def("_refs", [](const Array& a) { return a.node()->refs.load(); });
 }
 
 void define_memory(py::module_& m) {
-  m.def("get_active_memory", [] { return cpu_pool().active(); }, "Bytes of live buffers.");
-  m.def("get_peak_memory", [] { return cpu_pool().peak(); }, "Most bytes of live buffers so far.");
-  m.def("get_cache_memory", [] { return cpu_pool().cache(); }, "Bytes kept for reuse.");
-  m.def("get_memory_limit", [] { return cpu_pool().limit(); }, "Bytes lamina may use.");
+  m.def(
+      "get_active_memory", [] { return cpu_pool().active(); }, "Bytes of live buffers.");
+  m.def(
+      "get_peak_memory", [] { return cpu_pool().peak(); }, "Most bytes of live buffers so far.");
+  m.def(
+      "get_cache_memory", [] { return cpu_pool().cache(); }, "Bytes kept for reuse.");
+  m.def(
+      "get_memory_limit", [] { return cpu_pool().limit(); }, "Bytes lamina may use.");
   auto not_negative = [](const char* op, int64_t n) {
-    if (n < 0) throw ValueError(std::string(op) + ": the limit must not be negative, got " + std::to_string(n));
+    if (n < 0)
+      throw ValueError(std::string(op) + ": the limit must not be negative, got " +
+                       std::to_string(n));
     return n;
   };
-  m.def("set_memory_limit", [not_negative](int64_t n) { return cpu_pool().set_limit(not_negative("set_memory_limit", n)); }, py::arg("limit"),
-        "Sets the limit in bytes; returns the one before.");
-  m.def("set_cache_limit", [not_negative](int64_t n) { return cpu_pool().set_cache_limit(not_negative("set_cache_limit", n)); }, py::arg("limit"),
-        "Sets the cache's limit in bytes; returns the one before.");
-  m.def("reset_peak_memory", [] { cpu_pool().reset_peak(); }, "Peak memory counts from now.");
-  m.def("clear_cache", [] { cpu_pool().clear_cache(); }, "Gives cached memory back to the system.");
+  m.def(
+      "set_memory_limit",
+      [not_negative](int64_t n) {
+        return cpu_pool().set_limit(not_negative("set_memory_limit", n));
+      },
+      py::arg("limit"), "Sets the limit in bytes; returns the one before.");
+  m.def(
+      "set_cache_limit",
+      [not_negative](int64_t n) {
+        return cpu_pool().set_cache_limit(not_negative("set_cache_limit", n));
+      },
+      py::arg("limit"), "Sets the cache's limit in bytes; returns the one before.");
+  m.def(
+      "reset_peak_memory", [] { cpu_pool().reset_peak(); }, "Peak memory counts from now.");
+  m.def(
+      "clear_cache", [] { cpu_pool().clear_cache(); }, "Gives cached memory back to the system.");
   m.def("_memory", [] {
     py::dict d;
     d["active"] = cpu_pool().active();
@@ -138,11 +171,16 @@ void define_memory(py::module_& m) {
     d["limit"] = cpu_pool().limit();
     return d;
   });
-  m.def("_set_category", [](const Array& a, int category) {
-    Node& n = *a.node();
-    n.category = static_cast<Category>(category);
-    if (n.ready() && n.value.buffer) n.value.buffer->set_category(static_cast<Category>(category));
-  }, py::arg("array"), py::arg("category"), "What the array's memory is for, for the memory view.");
+  m.def(
+      "_set_category",
+      [](const Array& a, int category) {
+        Node& n = *a.node();
+        n.category = static_cast<Category>(category);
+        if (n.ready() && n.value.buffer)
+          n.value.buffer->set_category(static_cast<Category>(category));
+      },
+      py::arg("array"), py::arg("category"),
+      "What the array's memory is for, for the memory view.");
 }
 
 }  // namespace

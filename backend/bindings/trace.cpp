@@ -123,22 +123,32 @@ uint32_t scope_id(const std::string& path) {
 }  // namespace
 
 void init_trace(py::module_& m) {
-  m.def("_trace_start", [](int64_t capacity) {
-    origins().nanoseconds = 0;
-    trace::start(capacity);
-    origin_hook.store(current_origin);
-  }, py::arg("capacity_events") = 1 << 20, "Starts recording events and origins.");
-  m.def("_trace_stop", [] {
-    origin_hook.store(nullptr);
-    trace::stop();
-  }, "Stops recording.");
+  m.def(
+      "_trace_start",
+      [](int64_t capacity) {
+        origins().nanoseconds = 0;
+        trace::start(capacity);
+        origin_hook.store(current_origin);
+      },
+      py::arg("capacity_events") = 1 << 20, "Starts recording events and origins.");
+  m.def(
+      "_trace_stop",
+      [] {
+        origin_hook.store(nullptr);
+        trace::stop();
+      },
+      "Stops recording.");
   m.def("_trace_enabled", trace::enabled, "Whether recording is on.");
-  m.def("_trace_drain", [] {
-    int64_t dropped = 0;
-    std::vector<trace::Event> events = trace::drain(dropped);
-    py::bytes data(reinterpret_cast<const char*>(events.data()), events.size() * sizeof(trace::Event));
-    return py::make_tuple(data, dropped);
-  }, "Events since the last call as packed 64-byte records, and how many were lost.");
+  m.def(
+      "_trace_drain",
+      [] {
+        int64_t dropped = 0;
+        std::vector<trace::Event> events = trace::drain(dropped);
+        py::bytes data(reinterpret_cast<const char*>(events.data()),
+                       events.size() * sizeof(trace::Event));
+        return py::make_tuple(data, dropped);
+      },
+      "Events since the last call as packed 64-byte records, and how many were lost.");
   m.def("_event_schema", [] {
     py::list out;
     for (const trace::FieldNames& e : trace::schema()) {
@@ -154,7 +164,8 @@ void init_trace(py::module_& m) {
     }
     return out;
   });
-  m.def("_plan_describe", describe_plan, py::arg("plan"), "The plan as JSON text; empty if it is gone.");
+  m.def("_plan_describe", describe_plan, py::arg("plan"),
+        "The plan as JSON text; empty if it is gone.");
   m.def("_fusion_reasons", [] {
     py::dict d;
     for (const auto& r : schedule::reason_texts())
@@ -162,11 +173,17 @@ void init_trace(py::module_& m) {
     return d;
   });
   m.def("_origins", described_origins, py::arg("origins"), "Origin of every node of a plan's run.");
-  m.def("_origin", describe_origin, py::arg("origin"), "File, line, function, module path and phase of an origin.");
-  m.def("_origin_overhead", [] { return origins().nanoseconds; }, "Nanoseconds spent finding origins since the start.");
+  m.def("_origin", describe_origin, py::arg("origin"),
+        "File, line, function, module path and phase of an origin.");
+  m.def(
+      "_origin_overhead", [] { return origins().nanoseconds; },
+      "Nanoseconds spent finding origins since the start.");
   m.def("_set_package", [](const std::string& path) { origins().package = path; });
-  m.def("_module_scope_push", [](const std::string& path) { module_stack.push_back(scope_id(path)); });
-  m.def("_module_scope_pop", [] { if (!module_stack.empty()) module_stack.pop_back(); });
+  m.def("_module_scope_push",
+        [](const std::string& path) { module_stack.push_back(scope_id(path)); });
+  m.def("_module_scope_pop", [] {
+    if (!module_stack.empty()) module_stack.pop_back();
+  });
   m.def("_last_plan", last_plan);
 }
 

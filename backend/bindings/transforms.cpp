@@ -18,7 +18,8 @@ namespace {
 
 // Leaves in order; dicts by insertion. Things that are not arrays stay where they are.
 void flatten_tree(py::handle tree, Arrays& out) {
-  if (is_array(tree.ptr())) out.push_back(array_of(tree.ptr()));
+  if (is_array(tree.ptr()))
+    out.push_back(array_of(tree.ptr()));
   else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr()))
     for (py::handle item : tree) flatten_tree(item, out);
   else if (PyDict_Check(tree.ptr()))
@@ -42,7 +43,8 @@ py::object rebuild(py::handle tree, const Arrays& leaves, size_t& at) {
   }
   if (PyDict_Check(o)) {
     py::dict out;
-    for (auto item : py::reinterpret_borrow<py::dict>(tree)) out[item.first] = rebuild(item.second, leaves, at);
+    for (auto item : py::reinterpret_borrow<py::dict>(tree))
+      out[item.first] = rebuild(item.second, leaves, at);
     return out;
   }
   return py::reinterpret_borrow<py::object>(tree);
@@ -64,12 +66,14 @@ Arrays results_of(const char* op, py::handle out) {
   if (PyList_Check(out.ptr()) || PyTuple_Check(out.ptr())) {
     for (py::handle item : out) {
       if (!is_array(item.ptr()))
-        throw py::type_error(std::string(op) + ": the function must return arrays, got " + Py_TYPE(item.ptr())->tp_name);
+        throw py::type_error(std::string(op) + ": the function must return arrays, got " +
+                             Py_TYPE(item.ptr())->tp_name);
       results.push_back(array_of(item.ptr()));
     }
     return results;
   }
-  throw py::type_error(std::string(op) + ": the function must return an array or a sequence of arrays, got " +
+  throw py::type_error(std::string(op) +
+                       ": the function must return an array or a sequence of arrays, got " +
                        Py_TYPE(out.ptr())->tp_name);
 }
 
@@ -83,26 +87,31 @@ Arrays arrays_from(const char* op, const char* what, const py::sequence& in) {
   Arrays out;
   for (py::handle h : in) {
     if (!is_array(h.ptr()))
-      throw py::type_error(std::string(op) + ": " + what + " must be arrays, got " + Py_TYPE(h.ptr())->tp_name);
+      throw py::type_error(std::string(op) + ": " + what + " must be arrays, got " +
+                           Py_TYPE(h.ptr())->tp_name);
     out.push_back(array_of(h.ptr()));
   }
   return out;
 }
 
-py::tuple py_vjp(const py::function& f, const py::sequence& primals, const py::sequence& cotangents) {
+py::tuple py_vjp(const py::function& f, const py::sequence& primals,
+                 const py::sequence& cotangents) {
   Arrays cts = arrays_from("vjp", "cotangents", cotangents);
-  auto [outputs, back] = vjp([&](const Arrays& in) { return results_of("vjp", call_with(f, in)); },
-                             arrays_from("vjp", "primals", primals), [&](const Arrays&) { return cts; });
+  auto [outputs, back] =
+      vjp([&](const Arrays& in) { return results_of("vjp", call_with(f, in)); },
+          arrays_from("vjp", "primals", primals), [&](const Arrays&) { return cts; });
   return py::make_tuple(py::cast(outputs), py::cast(back));
 }
 
 py::tuple py_jvp(const py::function& f, const py::sequence& primals, const py::sequence& tangents) {
-  auto [outputs, out] = jvp([&](const Arrays& in) { return results_of("jvp", call_with(f, in)); },
-                            arrays_from("jvp", "primals", primals), arrays_from("jvp", "tangents", tangents));
+  auto [outputs, out] =
+      jvp([&](const Arrays& in) { return results_of("jvp", call_with(f, in)); },
+          arrays_from("jvp", "primals", primals), arrays_from("jvp", "tangents", tangents));
   return py::make_tuple(py::cast(outputs), py::cast(out));
 }
 
-// --- grad -------------------------------------------------------------------------------------------
+// --- grad
+// -------------------------------------------------------------------------------------------
 
 struct Wanted {
   std::vector<int64_t> positions;
@@ -112,8 +121,10 @@ struct Wanted {
 
 Wanted wanted_from(const char* op, py::object argnums, py::object argnames) {
   Wanted w;
-  if (py::isinstance<py::str>(argnames)) w.names = {argnames.cast<std::string>()};
-  else if (!argnames.is_none()) w.names = argnames.cast<std::vector<std::string>>();
+  if (py::isinstance<py::str>(argnames))
+    w.names = {argnames.cast<std::string>()};
+  else if (!argnames.is_none())
+    w.names = argnames.cast<std::vector<std::string>>();
   if (argnums.is_none()) {
     if (w.names.empty()) w.positions = {0};
     w.one_position = true;
@@ -124,13 +135,17 @@ Wanted wanted_from(const char* op, py::object argnums, py::object argnames) {
     w.positions = argnums.cast<std::vector<int64_t>>();
   }
   for (int64_t p : w.positions)
-    if (p < 0) throw ValueError(std::string(op) + ": argnums must not be negative, got " + std::to_string(p));
+    if (p < 0)
+      throw ValueError(std::string(op) + ": argnums must not be negative, got " +
+                       std::to_string(p));
   std::set<int64_t> unique(w.positions.begin(), w.positions.end());
-  if (unique.size() < w.positions.size()) throw ValueError(std::string(op) + ": argnums name an argument twice");
+  if (unique.size() < w.positions.size())
+    throw ValueError(std::string(op) + ": argnums name an argument twice");
   return w;
 }
 
-py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op, py::args args, py::kwargs kwargs) {
+py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op, py::args args,
+                         py::kwargs kwargs) {
   py::list trees;
   for (int64_t p : w.positions) {
     if (p >= static_cast<int64_t>(args.size()))
@@ -146,8 +161,8 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
   Arrays primals = leaves_of(trees);
   for (const Array& p : primals)
     if (!is_inexact(p.dtype()))
-      throw DtypeError(std::string(op) + ": gradients need floating inputs, got " + name_of(p.dtype()) + " " +
-                       to_string(p.shape()));
+      throw DtypeError(std::string(op) + ": gradients need floating inputs, got " +
+                       name_of(p.dtype()) + " " + to_string(p.shape()));
   py::object returned;
   auto run = [&](const Arrays& in) -> Arrays {
     py::object inside = rebuild(trees, in);
@@ -160,19 +175,23 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
     py::object loss = returned;
     if (PyTuple_Check(loss.ptr()) && py::len(loss) > 0) loss = loss[py::int_(0)];
     if (!is_array(loss.ptr()))
-      throw py::type_error(std::string(op) + ": the function must return an array, or a tuple whose first element is one, got " +
-                           Py_TYPE(loss.ptr())->tp_name);
+      throw py::type_error(
+          std::string(op) +
+          ": the function must return an array, or a tuple whose first element is one, got " +
+          Py_TYPE(loss.ptr())->tp_name);
     const Array& x = array_of(loss.ptr());
     if (x.size() != 1 || x.ndim() > 0)
-      throw ShapeError(std::string(op) + ": the function must return a scalar, got shape " + to_string(x.shape()) +
-                       "\nReduce it first, for example with mx.mean");
+      throw ShapeError(std::string(op) + ": the function must return a scalar, got shape " +
+                       to_string(x.shape()) + "\nReduce it first, for example with mx.mean");
     return {x};
   };
-  auto [outputs, grads] = vjp(run, primals, [](const Arrays& out) -> Arrays { return {ones_like(out[0])}; });
+  auto [outputs, grads] =
+      vjp(run, primals, [](const Arrays& out) -> Arrays { return {ones_like(out[0])}; });
   py::list back(rebuild(trees, grads));
   py::object gradient;
   py::object positional = py::none();
-  if (w.one_position && w.positions.size() == 1) positional = back[0];
+  if (w.one_position && w.positions.size() == 1)
+    positional = back[0];
   else if (!w.positions.empty()) {
     py::list all;
     for (size_t i = 0; i < w.positions.size(); ++i) all.append(back[i]);
@@ -182,7 +201,8 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
     gradient = positional;
   } else {
     py::dict named;
-    for (size_t i = 0; i < w.names.size(); ++i) named[w.names[i].c_str()] = back[w.positions.size() + i];
+    for (size_t i = 0; i < w.names.size(); ++i)
+      named[w.names[i].c_str()] = back[w.positions.size() + i];
     gradient = py::make_tuple(positional, named);
   }
   return py::make_tuple(returned, gradient);
@@ -190,11 +210,16 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
 
 py::object copy_identity(py::object wrapper, const py::function& f) {
   for (const char* name : {"__name__", "__doc__", "__module__"})
-    if (py::hasattr(f, name)) try { wrapper.attr(name) = f.attr(name); } catch (py::error_already_set&) { PyErr_Clear(); }
+    if (py::hasattr(f, name)) try {
+        wrapper.attr(name) = f.attr(name);
+      } catch (py::error_already_set&) {
+        PyErr_Clear();
+      }
   return wrapper;
 }
 
-// --- vmap -------------------------------------------------------------------------------------------
+// --- vmap
+// -------------------------------------------------------------------------------------------
 
 // An axes specification spread over a tree's arrays: an int or None holds for the whole subtree.
 void spread_axes(py::handle axes, py::handle tree, OptionalAxes& out) {
@@ -209,18 +234,21 @@ void spread_axes(py::handle axes, py::handle tree, OptionalAxes& out) {
   if (PyDict_Check(axes.ptr())) {
     for (auto item : py::reinterpret_borrow<py::dict>(tree)) {
       py::dict d = py::reinterpret_borrow<py::dict>(axes);
-      if (!d.contains(item.first)) throw ValueError("vmap: the axes lack the key " + std::string(py::str(item.first)));
+      if (!d.contains(item.first))
+        throw ValueError("vmap: the axes lack the key " + std::string(py::str(item.first)));
       spread_axes(d[item.first], item.second, out);
     }
     return;
   }
   if (py::len(axes) != py::len(tree))
-    throw ValueError("vmap: " + std::to_string(py::len(axes)) + " axes for " + std::to_string(py::len(tree)) + " arguments");
+    throw ValueError("vmap: " + std::to_string(py::len(axes)) + " axes for " +
+                     std::to_string(py::len(tree)) + " arguments");
   for (size_t i = 0; i < py::len(tree); ++i)
     spread_axes(axes[py::int_(i)], py::reinterpret_borrow<py::object>(tree)[py::int_(i)], out);
 }
 
-py::object run_vmap(const py::function& f, const py::object& in_axes, const py::object& out_axes, py::args args) {
+py::object run_vmap(const py::function& f, const py::object& in_axes, const py::object& out_axes,
+                    py::args args) {
   Arrays inputs = leaves_of(args);
   OptionalAxes in;
   spread_axes(in_axes, args, in);
@@ -237,7 +265,8 @@ py::object run_vmap(const py::function& f, const py::object& in_axes, const py::
   return rebuild(returned, out);
 }
 
-// --- checkpoint, custom functions -------------------------------------------------------------------
+// --- checkpoint, custom functions
+// -------------------------------------------------------------------
 
 // Python objects inside graph nodes may die on a thread without the interpreter lock.
 template <class T>
@@ -259,7 +288,8 @@ py::object run_checkpoint(const py::function& f, py::args args, py::kwargs kwarg
       [fun, held, returned](const Arrays& leaves) -> Arrays {
         py::gil_scoped_acquire gil;
         py::object inside = rebuild(*held, leaves);
-        py::object now = (*fun)(*inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
+        py::object now =
+            (*fun)(*inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
         if (!*returned) *returned = now;
         return leaves_of(now);
       },
@@ -285,7 +315,8 @@ class CustomFunction {
     auto primals_of = [held](const Arrays& leaves) { return unwrapped(rebuild(*held, leaves)); };
     auto shape = hold(py::object());
     if (vjp_) {
-      rules.vjp = [rule = hold(vjp_), primals_of, shape](const Arrays& p, const Arrays& ct, const Arrays& out) {
+      rules.vjp = [rule = hold(vjp_), primals_of, shape](const Arrays& p, const Arrays& ct,
+                                                         const Arrays& out) {
         py::gil_scoped_acquire gil;
         return leaves_of((*rule)(primals_of(p), rebuild(*shape, ct), rebuild(*shape, out)));
       };
@@ -297,7 +328,8 @@ class CustomFunction {
       };
     }
     if (vmap_) {
-      rules.vmap = [rule = hold(vmap_), primals_of](const Arrays& p, const std::vector<bool>& batched, int64_t) {
+      rules.vmap = [rule = hold(vmap_), primals_of](const Arrays& p,
+                                                    const std::vector<bool>& batched, int64_t) {
         py::gil_scoped_acquire gil;
         py::list axes;
         for (bool b : batched) axes.append(b ? py::object(py::int_(0)) : py::none());
@@ -308,7 +340,8 @@ class CustomFunction {
         Arrays results = leaves_of(out[py::int_(0)]);
         OptionalAxes to;
         spread_axes(out[py::int_(1)], out[py::int_(0)], to);
-        for (size_t i = 0; i < results.size(); ++i) results[i] = moveaxis(results[i], to[i].value_or(0), 0);
+        for (size_t i = 0; i < results.size(); ++i)
+          results[i] = moveaxis(results[i], to[i].value_or(0), 0);
         return results;
       };
     }
@@ -341,29 +374,46 @@ void init_transforms(py::module_& m) {
         "Outputs of fun and the products of cotangents with its Jacobian.");
   m.def("jvp", py_jvp, py::arg("fun"), py::arg("primals"), py::arg("tangents"),
         "Outputs of fun and the products of its Jacobian with tangents.");
-  m.def("value_and_grad", [](py::function f, py::object argnums, py::object argnames) {
-    Wanted w = wanted_from("value_and_grad", argnums, argnames);
-    return copy_identity(py::cpp_function([f, w](py::args a, py::kwargs k) -> py::object {
-      return value_and_grad(f, w, "value_and_grad", a, k);
-    }), f);
-  }, py::arg("fun"), py::arg("argnums") = py::none(), py::arg("argnames") = py::list(),
-        "A function that returns fun's value and its gradient.");
-  m.def("grad", [](py::function f, py::object argnums, py::object argnames) {
-    Wanted w = wanted_from("grad", argnums, argnames);
-    return copy_identity(py::cpp_function([f, w](py::args a, py::kwargs k) -> py::object {
-      return value_and_grad(f, w, "grad", a, k)[1];
-    }), f);
-  }, py::arg("fun"), py::arg("argnums") = py::none(), py::arg("argnames") = py::list(),
-        "A function that returns the gradient of fun.");
-  m.def("vmap", [](py::function f, py::object in_axes, py::object out_axes) {
-    return copy_identity(py::cpp_function([f, in_axes, out_axes](py::args a) {
-      return run_vmap(f, in_axes, out_axes, a);
-    }), f);
-  }, py::arg("fun"), py::arg("in_axes") = 0, py::arg("out_axes") = 0,
-        "A function that maps fun over slices of its arguments.");
-  m.def("checkpoint", [](py::function f) {
-    return copy_identity(py::cpp_function([f](py::args a, py::kwargs k) { return run_checkpoint(f, a, k); }), f);
-  }, py::arg("fun"), "fun, whose backward pass computes its values again instead of keeping them.");
+  m.def(
+      "value_and_grad",
+      [](py::function f, py::object argnums, py::object argnames) {
+        Wanted w = wanted_from("value_and_grad", argnums, argnames);
+        return copy_identity(py::cpp_function([f, w](py::args a, py::kwargs k) -> py::object {
+                               return value_and_grad(f, w, "value_and_grad", a, k);
+                             }),
+                             f);
+      },
+      py::arg("fun"), py::arg("argnums") = py::none(), py::arg("argnames") = py::list(),
+      "A function that returns fun's value and its gradient.");
+  m.def(
+      "grad",
+      [](py::function f, py::object argnums, py::object argnames) {
+        Wanted w = wanted_from("grad", argnums, argnames);
+        return copy_identity(py::cpp_function([f, w](py::args a, py::kwargs k) -> py::object {
+                               return value_and_grad(f, w, "grad", a, k)[1];
+                             }),
+                             f);
+      },
+      py::arg("fun"), py::arg("argnums") = py::none(), py::arg("argnames") = py::list(),
+      "A function that returns the gradient of fun.");
+  m.def(
+      "vmap",
+      [](py::function f, py::object in_axes, py::object out_axes) {
+        return copy_identity(py::cpp_function([f, in_axes, out_axes](py::args a) {
+                               return run_vmap(f, in_axes, out_axes, a);
+                             }),
+                             f);
+      },
+      py::arg("fun"), py::arg("in_axes") = 0, py::arg("out_axes") = 0,
+      "A function that maps fun over slices of its arguments.");
+  m.def(
+      "checkpoint",
+      [](py::function f) {
+        return copy_identity(
+            py::cpp_function([f](py::args a, py::kwargs k) { return run_checkpoint(f, a, k); }), f);
+      },
+      py::arg("fun"),
+      "fun, whose backward pass computes its values again instead of keeping them.");
   py::class_<CustomFunction>(m, "custom_function", "A function with derivative rules of its own.")
       .def(py::init<py::function>(), py::arg("f"))
       .def("__call__", &CustomFunction::operator())

@@ -10,8 +10,20 @@
 namespace lamina {
 
 enum class Dtype : uint8_t {
-  bool_, uint8, uint16, uint32, uint64, int8, int16, int32, int64,
-  float16, bfloat16, float32, float64, complex64,
+  bool_,
+  uint8,
+  uint16,
+  uint32,
+  uint64,
+  int8,
+  int16,
+  int32,
+  int64,
+  float16,
+  bfloat16,
+  float32,
+  float64,
+  complex64,
 };
 inline constexpr int kDtypeCount = 14;
 
@@ -35,9 +47,13 @@ inline Dtype compute_dtype(Dtype d) {
   return d == Dtype::float16 || d == Dtype::bfloat16 ? Dtype::float32 : d;
 }
 
-template <class T> struct dtype_of_t;
-#define LAMINA_DTYPE(T, D) \
-  template <> struct dtype_of_t<T> { static constexpr Dtype value = Dtype::D; }
+template <class T>
+struct dtype_of_t;
+#define LAMINA_DTYPE(T, D)                   \
+  template <>                                \
+  struct dtype_of_t<T> {                     \
+    static constexpr Dtype value = Dtype::D; \
+  }
 LAMINA_DTYPE(bool, bool_);
 LAMINA_DTYPE(uint8_t, uint8);
 LAMINA_DTYPE(uint16_t, uint16);
@@ -53,26 +69,41 @@ LAMINA_DTYPE(float, float32);
 LAMINA_DTYPE(double, float64);
 LAMINA_DTYPE(complex64_t, complex64);
 #undef LAMINA_DTYPE
-template <class T> inline constexpr Dtype dtype_of = dtype_of_t<T>::value;
+template <class T>
+inline constexpr Dtype dtype_of = dtype_of_t<T>::value;
 
 // Calls f(T{}) with the C++ type of d and returns its result.
 template <class F>
 decltype(auto) dispatch(Dtype d, F&& f) {
   switch (d) {
-    case Dtype::bool_: return f(bool{});
-    case Dtype::uint8: return f(uint8_t{});
-    case Dtype::uint16: return f(uint16_t{});
-    case Dtype::uint32: return f(uint32_t{});
-    case Dtype::uint64: return f(uint64_t{});
-    case Dtype::int8: return f(int8_t{});
-    case Dtype::int16: return f(int16_t{});
-    case Dtype::int32: return f(int32_t{});
-    case Dtype::int64: return f(int64_t{});
-    case Dtype::float16: return f(float16_t{});
-    case Dtype::bfloat16: return f(bfloat16_t{});
-    case Dtype::float32: return f(float{});
-    case Dtype::float64: return f(double{});
-    default: return f(complex64_t{});
+    case Dtype::bool_:
+      return f(bool{});
+    case Dtype::uint8:
+      return f(uint8_t{});
+    case Dtype::uint16:
+      return f(uint16_t{});
+    case Dtype::uint32:
+      return f(uint32_t{});
+    case Dtype::uint64:
+      return f(uint64_t{});
+    case Dtype::int8:
+      return f(int8_t{});
+    case Dtype::int16:
+      return f(int16_t{});
+    case Dtype::int32:
+      return f(int32_t{});
+    case Dtype::int64:
+      return f(int64_t{});
+    case Dtype::float16:
+      return f(float16_t{});
+    case Dtype::bfloat16:
+      return f(bfloat16_t{});
+    case Dtype::float32:
+      return f(float{});
+    case Dtype::float64:
+      return f(double{});
+    default:
+      return f(complex64_t{});
   }
 }
 

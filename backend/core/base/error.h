@@ -1,5 +1,6 @@
 // Errors that reach the user. Form of a message: "op: fact: values", e.g.
-// "matmul: inner sizes differ: (2, 3) @ (4, 5), 3 != 4". A second line names the fix if there is one.
+// "matmul: inner sizes differ: (2, 3) @ (4, 5), 3 != 4". A second line names the fix if there is
+// one.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +15,30 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-class ValueError : public Error { using Error::Error; };   // an argument's value
-class ShapeError : public ValueError { using ValueError::ValueError; };
-class DtypeError : public Error { using Error::Error; };   // Python: TypeError
-class IndexError : public Error { using Error::Error; };
-class DeviceError : public Error { using Error::Error; };
-class TraceError : public Error { using Error::Error; };   // misuse inside a transform
-class FailedError : public Error { using Error::Error; };  // a read of an array whose producer failed
-class Interrupted : public Error { using Error::Error; };  // Python: KeyboardInterrupt
+class ValueError : public Error {
+  using Error::Error;
+};  // an argument's value
+class ShapeError : public ValueError {
+  using ValueError::ValueError;
+};
+class DtypeError : public Error {
+  using Error::Error;
+};  // Python: TypeError
+class IndexError : public Error {
+  using Error::Error;
+};
+class DeviceError : public Error {
+  using Error::Error;
+};
+class TraceError : public Error {
+  using Error::Error;
+};  // misuse inside a transform
+class FailedError : public Error {
+  using Error::Error;
+};  // a read of an array whose producer failed
+class Interrupted : public Error {
+  using Error::Error;
+};  // Python: KeyboardInterrupt
 // A fault of lamina itself; the message asks for a report.
 class InternalError : public Error {
  public:

@@ -69,14 +69,22 @@ std::optional<Layout> reshape_layout(const Layout& from, const Shape& shape) {
   size_t i = 0, j = 0;
   const size_t n = from.shape.size(), m = shape.size();
   while (i < n || j < m) {
-    if (i < n && from.shape[i] == 1) { ++i; continue; }
-    if (j < m && shape[j] == 1) { out.strides[j++] = 0; continue; }
+    if (i < n && from.shape[i] == 1) {
+      ++i;
+      continue;
+    }
+    if (j < m && shape[j] == 1) {
+      out.strides[j++] = 0;
+      continue;
+    }
     if (i >= n || j >= m) return std::nullopt;
     size_t i1 = i + 1, j1 = j + 1;
     int64_t a = from.shape[i], b = shape[j];
     while (a != b) {
-      if (a < b) a *= from.shape[i1++];
-      else b *= shape[j1++];
+      if (a < b)
+        a *= from.shape[i1++];
+      else
+        b *= shape[j1++];
     }
     size_t last = i;
     for (size_t k = i + 1; k < i1; ++k) {

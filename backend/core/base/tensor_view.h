@@ -14,7 +14,10 @@ struct TensorView {
 
   int64_t size() const { return element_count(shape); }
   bool contiguous() const { return is_row_major(shape, strides); }
-  template <class T> T* as() const { return static_cast<T*>(data); }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
 };
 
 }  // namespace lamina

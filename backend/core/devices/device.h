@@ -15,11 +15,11 @@
 namespace lamina {
 
 struct DeviceInfo {
-  std::string name;          // e.g. "cpu", with the processor's own name in `detail`
+  std::string name;  // e.g. "cpu", with the processor's own name in `detail`
   std::string detail;
-  int64_t memory_bytes;      // what may be allocated at most
-  int max_kernel_args;       // arguments one kernel may have
-  bool unified;              // the CPU reads the same memory
+  int64_t memory_bytes;  // what may be allocated at most
+  int max_kernel_args;   // arguments one kernel may have
+  bool unified;          // the CPU reads the same memory
 };
 
 // A prepared kernel: tile sizes chosen, loops bound. Immutable; made once per plan.
@@ -31,7 +31,7 @@ class CompiledKernel {
 // One library or structured operation: runs on views, splits its own work over the pool.
 // `params` are the node's own; see graph/params.h.
 struct CallArgs {
-  const void* params;               // const Params*
+  const void* params;  // const Params*
   std::span<const TensorView> in;
   std::span<const TensorView> out;
 };

@@ -82,7 +82,8 @@ Hash128 key_of(std::vector<OrderedNode>& order) {
         h.add(tag | 1);
         continue;
       }
-      o.donatable = !held && !keep && n.value.buffer->use_count() == 1 && !n.value.buffer->adopted();
+      o.donatable =
+          !held && !keep && n.value.buffer->use_count() == 1 && !n.value.buffer->adopted();
       h.add(tag | 2 | (o.donatable ? 4 : 0));
       for (size_t i = 0; i < n.shape.size(); ++i) {
         h.add(static_cast<uint64_t>(n.shape[i]));

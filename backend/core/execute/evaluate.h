@@ -1,8 +1,9 @@
 // Evaluation: the one place where a plan meets a device.
 //
-// Any thread may evaluate; evaluations run one at a time. Everything an evaluation needs is allocated
-// before its first kernel starts, so running out of memory changes nothing: the arrays stay lazy and
-// can be evaluated again. Any other failure marks the arrays that depend on it as failed.
+// Any thread may evaluate; evaluations run one at a time. Everything an evaluation needs is
+// allocated before its first kernel starts, so running out of memory changes nothing: the arrays
+// stay lazy and can be evaluated again. Any other failure marks the arrays that depend on it as
+// failed.
 #pragma once
 
 #include <atomic>
@@ -34,9 +35,9 @@ PlanCacheStats plan_cache_stats();
 void clear_plan_cache();
 
 // For the recorder.
-std::string describe_plan(uint64_t plan);            // "" if unknown
+std::string describe_plan(uint64_t plan);                   // "" if unknown
 std::vector<uint32_t> described_origins(uint64_t origins);  // by the plan's node id
-uint64_t last_plan();                                // of the latest evaluation, 0 before any
+uint64_t last_plan();  // of the latest evaluation, 0 before any
 
 // The array's elements, evaluated, as a view that stays valid while the array lives.
 TensorView tensor_view(const Array& x);

@@ -65,7 +65,8 @@ void evict(Cache& c) {
 
 }  // namespace
 
-std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode>& order, Run& run) {
+std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode>& order,
+                               Run& run) {
   Cache& c = cache();
   {
     std::lock_guard lock(c.mutex);
@@ -82,7 +83,8 @@ std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode
   std::shared_ptr<Plan> like;
   {
     std::lock_guard lock(c.mutex);
-    if (auto it = c.by_structure.find(structure); it != c.by_structure.end()) like = it->second.lock();
+    if (auto it = c.by_structure.find(structure); it != c.by_structure.end())
+      like = it->second.lock();
   }
   std::shared_ptr<Plan> plan = make_plan(order, key, active_device(), like.get());
   run.outcome = plan->refitted ? 1 : 2;

@@ -8,8 +8,8 @@
 
 namespace lamina {
 
-// The plan of this key; on a miss, one refitted from a plan of the same structure in other sizes, or a
-// new one. Sets run.outcome.
+// The plan of this key; on a miss, one refitted from a plan of the same structure in other sizes,
+// or a new one. Sets run.outcome.
 std::shared_ptr<schedule::Plan> plan_for(const Hash128& key,
                                          const std::vector<schedule::OrderedNode>& order, Run& run);
 // Remembers the origins of a run's nodes, by plan node; equal lists share an id.

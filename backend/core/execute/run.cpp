@@ -24,7 +24,11 @@ constexpr int64_t kPollInterval = 5'000'000;  // ns between questions to the int
 class Runner {
  public:
   Runner(Plan& plan, const std::vector<OrderedNode>& order, Run& run, std::vector<Value>& values)
-      : plan_(plan), order_(order), run_(run), values_(values), data_(plan.slots.size()),
+      : plan_(plan),
+        order_(order),
+        run_(run),
+        values_(values),
+        data_(plan.slots.size()),
         recording_(trace::enabled()) {}
 
   void bind() {
@@ -60,7 +64,8 @@ class Runner {
       } catch (...) {
         failure.poisons = true;
         for (int g : step.groups)
-          for (int n : plan_.fusion.groups[static_cast<size_t>(g)].nodes) failure.nodes.push_back(n);
+          for (int n : plan_.fusion.groups[static_cast<size_t>(g)].nodes)
+            failure.nodes.push_back(n);
         add_overwritten(failure);
         throw;
       }
@@ -88,7 +93,10 @@ class Runner {
       case Storage::output: {
         const IrNode& ir = plan_.ir.nodes[static_cast<size_t>(slot.node)];
         Category c = ir.source >= 0 ? node_at(ir.source).category : Category::temporary;
-        v = {Buffer::allocate(slot.bytes, c == Category::temporary ? Category::output : c, slot.node), {}, 0};
+        v = {Buffer::allocate(slot.bytes, c == Category::temporary ? Category::output : c,
+                              slot.node),
+             {},
+             0};
         data_[static_cast<size_t>(s)] = v.buffer->data();
         if (recording_) emit_bind(v.buffer, slot.node, 1);
         break;
@@ -146,7 +154,8 @@ class Runner {
   TensorView view(const Operand& o, ScalarValue& literal) {
     TensorView v{nullptr, o.dtype, o.layout.shape, o.layout.strides};
     if (o.slot >= 0) {
-      v.data = static_cast<char*>(data_[static_cast<size_t>(o.slot)]) + o.layout.offset * itemsize(o.dtype);
+      v.data = static_cast<char*>(data_[static_cast<size_t>(o.slot)]) +
+               o.layout.offset * itemsize(o.dtype);
     } else {
       literal = scalar(o.scalar);
       v.data = literal.bytes;
@@ -167,16 +176,20 @@ class Runner {
   void run_panels(const CallRun& call, const std::vector<TensorView>& in) {
     const Shape& shape = call.output.layout.shape;
     const int64_t rows = shape[0], panels = (rows + call.panel_rows - 1) / call.panel_rows;
-    const int64_t row_bytes = element_count(shape) / std::max<int64_t>(rows, 1) * itemsize(call.output.dtype);
+    const int64_t row_bytes =
+        element_count(shape) / std::max<int64_t>(rows, 1) * itemsize(call.output.dtype);
     std::vector<ScalarValue> scalars;
     std::vector<void*> whole;
     fill(*call.epilogue, whole, scalars);
     parallel_for(panels, 1, [&](int64_t begin, int64_t end, int) {
       thread_local std::vector<std::max_align_t> memory;
-      size_t words = static_cast<size_t>(row_bytes * call.panel_rows) / sizeof(std::max_align_t) + 8;
+      size_t words =
+          static_cast<size_t>(row_bytes * call.panel_rows) / sizeof(std::max_align_t) + 8;
       if (memory.size() < words) memory.resize(words);
-      void* panel = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63});
-      for (int64_t p = begin; p < end; ++p) run_panel(call, in, whole, scalars, p * call.panel_rows, panel);
+      void* panel = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) &
+                                            ~uintptr_t{63});
+      for (int64_t p = begin; p < end; ++p)
+        run_panel(call, in, whole, scalars, p * call.panel_rows, panel);
     });
   }
 
@@ -194,8 +207,10 @@ class Runner {
     const KernelRun& run = tail ? *call.tail_epilogue : *call.epilogue;
     for (size_t i = 0; i < buffers.size(); ++i) {
       const KernelArg& arg = run.kernel.args[i];
-      if (run.slots[i] == kPanel) buffers[i] = panel;
-      else buffers[i] = static_cast<char*>(buffers[i]) + row * arg.strides[0] * itemsize(arg.dtype);
+      if (run.slots[i] == kPanel)
+        buffers[i] = panel;
+      else
+        buffers[i] = static_cast<char*>(buffers[i]) + row * arg.strides[0] * itemsize(arg.dtype);
     }
     active_device().launch(*run.compiled, buffers.data(), scalars.data());
   }
@@ -252,8 +267,8 @@ class Runner {
 
 }  // namespace
 
-void run_plan(Plan& plan, const std::vector<OrderedNode>& order, Run& run, std::vector<Value>& values,
-              Failure& failure) {
+void run_plan(Plan& plan, const std::vector<OrderedNode>& order, Run& run,
+              std::vector<Value>& values, Failure& failure) {
   try {
     Runner runner(plan, order, run, values);
     runner.bind();

@@ -11,7 +11,7 @@ namespace lamina {
 
 struct Run {
   uint64_t id = 0;
-  int64_t outcome = 0;  // 0 hit, 1 hit after resizing, 2 miss
+  int64_t outcome = 0;            // 0 hit, 1 hit after resizing, 2 miss
   std::vector<uint32_t> origins;  // by position; filled while recording
 };
 uint64_t next_run_id();
@@ -22,8 +22,8 @@ struct Failure {
   std::vector<int> nodes;  // plan nodes whose values are lost
 };
 
-// Runs the plan on the order's leaves. On success `values` has the memory of every slot. Never throws;
-// what went wrong is in `failure`.
+// Runs the plan on the order's leaves. On success `values` has the memory of every slot. Never
+// throws; what went wrong is in `failure`.
 void run_plan(schedule::Plan& plan, const std::vector<schedule::OrderedNode>& order, Run& run,
               std::vector<Value>& values, Failure& failure);
 

@@ -40,13 +40,16 @@ Array typed_scalar(V value, Dtype dtype) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     T v;
-    if constexpr (std::is_same_v<T, complex64_t>) v = complex64_t(static_cast<float>(value), 0);
-    else if constexpr (std::is_same_v<T, bool>) v = value != V{0};
+    if constexpr (std::is_same_v<T, complex64_t>)
+      v = complex64_t(static_cast<float>(value), 0);
+    else if constexpr (std::is_same_v<T, bool>)
+      v = value != V{0};
     else if constexpr (std::is_integral_v<T> && std::is_floating_point_v<V>)
       v = static_cast<T>(static_cast<int64_t>(value));
     else if constexpr (std::is_same_v<T, float16_t> || std::is_same_v<T, bfloat16_t>)
       v = T(static_cast<float>(value));
-    else v = static_cast<T>(value);
+    else
+      v = static_cast<T>(value);
     std::memcpy(out.node()->literal.bytes, &v, sizeof v);
   });
   return out;

@@ -1,4 +1,5 @@
-// Array: the user's handle to a node of the lazy graph. Node: one operation applied to nodes, or data.
+// Array: the user's handle to a node of the lazy graph. Node: one operation applied to nodes, or
+// data.
 //
 // Invariants of a Node
 //  1. primitive, params, shape and dtype never change.
@@ -30,7 +31,10 @@ class Array {
   explicit Array(Node* node);
   Array(const Array& o);
   Array(Array&& o) noexcept : node_(std::exchange(o.node_, nullptr)) {}
-  Array& operator=(Array o) noexcept { std::swap(node_, o.node_); return *this; }
+  Array& operator=(Array o) noexcept {
+    std::swap(node_, o.node_);
+    return *this;
+  }
   ~Array();
 
   const Shape& shape() const;
@@ -60,22 +64,22 @@ struct Value {
 
 // What only few nodes carry.
 struct NodeExtra {
-  std::exception_ptr failure;       // of a failed node
-  std::shared_ptr<void> payload;    // of custom functions: their rules
+  std::exception_ptr failure;     // of a failed node
+  std::shared_ptr<void> payload;  // of custom functions: their rules
 };
 
 struct Node {
   std::atomic<uint32_t> refs{0};
   std::atomic<Status> status{Status::lazy};
   Dtype dtype = Dtype::float32;
-  bool scalar = false;     // a leaf of shape () whose value is held inline in `literal`
-  bool tracer = false;     // under a transform: keeps its inputs when evaluated
+  bool scalar = false;  // a leaf of shape () whose value is held inline in `literal`
+  bool tracer = false;  // under a transform: keeps its inputs when evaluated
   Category category = Category::temporary;
   const Primitive* primitive = nullptr;  // nullptr: data
-  uint64_t local_hash = 0; // of primitive, params, dtype, shape
+  uint64_t local_hash = 0;               // of primitive, params, dtype, shape
   Shape shape;
   Params params;
-  uint32_t origin = 0;     // where it was built, interned; 0 while not recording
+  uint32_t origin = 0;  // where it was built, interned; 0 while not recording
   // Scratch of the evaluation that holds the lock: position in its order if `visit` is its number.
   uint32_t visit = 0;
   int32_t position = 0;

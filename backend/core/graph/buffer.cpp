@@ -10,7 +10,9 @@ std::atomic<uint64_t> next_id{1};
 }
 
 Buffer::Buffer(void* data, int64_t bytes, Category category)
-    : data_(data), bytes_(bytes), id_(next_id.fetch_add(1, std::memory_order_relaxed)),
+    : data_(data),
+      bytes_(bytes),
+      id_(next_id.fetch_add(1, std::memory_order_relaxed)),
       category_(category) {}
 
 Buffer::~Buffer() {

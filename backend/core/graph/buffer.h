@@ -1,4 +1,5 @@
-// Memory of an evaluated array: one block of a device, or memory adopted from outside (NumPy, DLPack).
+// Memory of an evaluated array: one block of a device, or memory adopted from outside (NumPy,
+// DLPack).
 #pragma once
 
 #include <atomic>
@@ -10,7 +11,14 @@ namespace lamina {
 
 // What a buffer is for; the memory view groups by it. Order is part of the recording format.
 enum class Category : uint8_t {
-  temporary, parameter, gradient, optimizer_state, activation, input, arena, output,
+  temporary,
+  parameter,
+  gradient,
+  optimizer_state,
+  activation,
+  input,
+  arena,
+  output,
 };
 
 // A strong reference to a T with members retain() and release(). Thread safe as an int is.
@@ -18,11 +26,18 @@ template <class T>
 class Ref {
  public:
   Ref() = default;
-  explicit Ref(T* p) : p_(p) { if (p_) p_->retain(); }
+  explicit Ref(T* p) : p_(p) {
+    if (p_) p_->retain();
+  }
   Ref(const Ref& o) : Ref(o.p_) {}
   Ref(Ref&& o) noexcept : p_(std::exchange(o.p_, nullptr)) {}
-  Ref& operator=(Ref o) noexcept { std::swap(p_, o.p_); return *this; }
-  ~Ref() { if (p_) p_->release(); }
+  Ref& operator=(Ref o) noexcept {
+    std::swap(p_, o.p_);
+    return *this;
+  }
+  ~Ref() {
+    if (p_) p_->release();
+  }
   T* get() const { return p_; }
   T* operator->() const { return p_; }
   T& operator*() const { return *p_; }
@@ -33,7 +48,8 @@ class Ref {
   T* p_ = nullptr;
 };
 
-// Thread safe by reference count; the bytes are written only by the evaluation that made the buffer.
+// Thread safe by reference count; the bytes are written only by the evaluation that made the
+// buffer.
 class Buffer {
  public:
   // Allocates from the CPU device's pool. Throws OutOfMemory.

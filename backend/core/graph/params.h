@@ -1,5 +1,6 @@
-// Static arguments of a node: a flat list of 64-bit words whose meaning the primitive's row declares.
-// One representation gives equality, hashing, printing and serialisation to every primitive.
+// Static arguments of a node: a flat list of 64-bit words whose meaning the primitive's row
+// declares. One representation gives equality, hashing, printing and serialisation to every
+// primitive.
 #pragma once
 
 #include <bit>
@@ -22,7 +23,10 @@ class Params {
  public:
   Params() = default;
 
-  Params& add(int64_t v) { words_.push_back(v); return *this; }
+  Params& add(int64_t v) {
+    words_.push_back(v);
+    return *this;
+  }
   Params& add_real(double v) { return add(std::bit_cast<int64_t>(v)); }
   Params& add_ints(const Shape& v) {
     add(static_cast<int64_t>(v.size()));

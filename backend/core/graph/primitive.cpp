@@ -35,7 +35,8 @@ const Primitive* find_primitive(const std::string& name) {
 }
 
 const Primitive& placeholder_primitive() {
-  static const Primitive& row = define({.name = "placeholder", .kind = Kind::custom,
+  static const Primitive& row = define({.name = "placeholder",
+                                        .kind = Kind::custom,
                                         .doc = "Stands for an input while a function is traced."});
   return row;
 }
@@ -61,18 +62,29 @@ std::vector<std::string> registry_verify() {
 }
 
 std::string describe(const Node& node) {
-  if (node.leaf()) return (node.scalar ? "scalar " : "data ") + std::string(name_of(node.dtype)) + " " +
-                          to_string(node.shape);
+  if (node.leaf())
+    return (node.scalar ? "scalar " : "data ") + std::string(name_of(node.dtype)) + " " +
+           to_string(node.shape);
   std::string out = node.primitive->name + " " + name_of(node.dtype) + " " + to_string(node.shape);
   Params::Reader read = node.params.read();
   for (const Field& f : node.primitive->fields) {
     out += std::string(" ") + f.name + "=";
     switch (f.kind) {
-      case FieldKind::integer: out += std::to_string(read.integer()); break;
-      case FieldKind::real: out += std::to_string(read.real()); break;
-      case FieldKind::boolean: out += read.integer() ? "true" : "false"; break;
-      case FieldKind::dtype: out += name_of(static_cast<Dtype>(read.integer())); break;
-      case FieldKind::ints: out += to_string(read.ints()); break;
+      case FieldKind::integer:
+        out += std::to_string(read.integer());
+        break;
+      case FieldKind::real:
+        out += std::to_string(read.real());
+        break;
+      case FieldKind::boolean:
+        out += read.integer() ? "true" : "false";
+        break;
+      case FieldKind::dtype:
+        out += name_of(static_cast<Dtype>(read.integer()));
+        break;
+      case FieldKind::ints:
+        out += to_string(read.ints());
+        break;
     }
   }
   return out;

@@ -1,4 +1,5 @@
-// A primitive is one row: everything known of an operation stands in it. The registry owns the rows.
+// A primitive is one row: everything known of an operation stands in it. The registry owns the
+// rows.
 #pragma once
 
 #include <functional>
@@ -46,14 +47,14 @@ struct Primitive {
   Kind kind;
   std::string doc;
   std::vector<Field> fields{};
-  int formula = -1;                   // elementwise
-  ReduceOp reduce_op = ReduceOp::sum; // reduce
-  LayoutFn layout = nullptr;          // view; nullopt: needs a contiguous copy first
-  DecomposeFn decompose = nullptr;    // composite
-  CallFn call = nullptr;              // call
-  FlopsFn flops = nullptr;            // call; others count by element
-  uint32_t splits_rows = 0;           // call: rows [a, b) of the result (axis 0) need only those rows of
-                                      // the inputs whose bits are set, and the other inputs whole
+  int formula = -1;                    // elementwise
+  ReduceOp reduce_op = ReduceOp::sum;  // reduce
+  LayoutFn layout = nullptr;           // view; nullopt: needs a contiguous copy first
+  DecomposeFn decompose = nullptr;     // composite
+  CallFn call = nullptr;               // call
+  FlopsFn flops = nullptr;             // call; others count by element
+  uint32_t splits_rows = 0;  // call: rows [a, b) of the result (axis 0) need only those rows of
+                             // the inputs whose bits are set, and the other inputs whole
   std::vector<PartialFn> partials{};  // elementwise; nullptr where zero
   VjpFn vjp = nullptr;
   JvpFn jvp = nullptr;

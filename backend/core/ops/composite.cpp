@@ -1,5 +1,5 @@
-// Composites: one node to the user, to derivatives and in the graph view; the scheduler replaces it by
-// primitives, which it then fuses into one row kernel.
+// Composites: one node to the user, to derivatives and in the graph view; the scheduler replaces it
+// by primitives, which it then fuses into one row kernel.
 #include "base/error.h"
 #include "ops/rules.h"
 
@@ -19,50 +19,54 @@ Dtype wide(Dtype d) { return compute_dtype(d); }
 
 // --- softmax, logsumexp ---
 
-const Primitive& softmax_row = define({
-    .name = "softmax", .kind = Kind::composite,
-    .doc = "exp(x - max) / sum(exp(x - max)) over axes.",
-    .fields = {{"axes", FieldKind::ints}},
-    .decompose = [](const Node& n, const Arrays& in) {
-      Axes axes = axes_of(n);
-      Array x = astype(in[0], wide(n.dtype));
-      Array e = is_complex(n.dtype) ? exp(x) : exp(x - max(x, axes, true));
-      return astype(e / sum(e, axes, true), n.dtype);
-    },
-    .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
-      Array weighted = ct * y;
-      return {weighted - y * sum(weighted, axes_of(n), true)};
-    },
-    .jvp = [](const Node& n, const Array& y, const Arrays& t) {
-      Array weighted = t[0] * y;
-      return weighted - y * sum(weighted, axes_of(n), true);
-    },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
-      return softmax(in[0], shift_by_one(axes_of(n)), false);
-    }});
+const Primitive& softmax_row = define(
+    {.name = "softmax",
+     .kind = Kind::composite,
+     .doc = "exp(x - max) / sum(exp(x - max)) over axes.",
+     .fields = {{"axes", FieldKind::ints}},
+     .decompose =
+         [](const Node& n, const Arrays& in) {
+           Axes axes = axes_of(n);
+           Array x = astype(in[0], wide(n.dtype));
+           Array e = is_complex(n.dtype) ? exp(x) : exp(x - max(x, axes, true));
+           return astype(e / sum(e, axes, true), n.dtype);
+         },
+     .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
+       Array weighted = ct * y;
+       return {weighted - y * sum(weighted, axes_of(n), true)};
+     },
+     .jvp =
+         [](const Node& n, const Array& y, const Arrays& t) {
+           Array weighted = t[0] * y;
+           return weighted - y * sum(weighted, axes_of(n), true);
+         },
+     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
+                int64_t) { return softmax(in[0], shift_by_one(axes_of(n)), false); }});
 
-const Primitive& logsumexp_row = define({
-    .name = "logsumexp", .kind = Kind::composite,
-    .doc = "log(sum(exp(x))) over axes, without overflow.",
-    .fields = {{"axes", FieldKind::ints}},
-    .decompose = [](const Node& n, const Arrays& in) {
-      Axes axes = axes_of(n);
-      Array x = astype(in[0], wide(n.dtype));
-      if (is_complex(n.dtype)) return log(sum(exp(x), axes, true));
-      Array top = max(x, axes, true);
-      // An infinite maximum would give inf - inf; it is the result itself.
-      Array shift = select(isfinite(top), top, zeros_like(top));
-      return astype(log(sum(exp(x - shift), axes, true)) + shift, n.dtype);
-    },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      return {ct * softmax(n.inputs[0], axes_of(n), false)};
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) {
-      return sum(softmax(n.inputs[0], axes_of(n), false) * t[0], axes_of(n), true);
-    },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
-      return logsumexp(in[0], shift_by_one(axes_of(n)), true);
-    }});
+const Primitive& logsumexp_row = define(
+    {.name = "logsumexp",
+     .kind = Kind::composite,
+     .doc = "log(sum(exp(x))) over axes, without overflow.",
+     .fields = {{"axes", FieldKind::ints}},
+     .decompose =
+         [](const Node& n, const Arrays& in) {
+           Axes axes = axes_of(n);
+           Array x = astype(in[0], wide(n.dtype));
+           if (is_complex(n.dtype)) return log(sum(exp(x), axes, true));
+           Array top = max(x, axes, true);
+           // An infinite maximum would give inf - inf; it is the result itself.
+           Array shift = select(isfinite(top), top, zeros_like(top));
+           return astype(log(sum(exp(x - shift), axes, true)) + shift, n.dtype);
+         },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       return {ct * softmax(n.inputs[0], axes_of(n), false)};
+     },
+     .jvp =
+         [](const Node& n, const Array&, const Arrays& t) {
+           return sum(softmax(n.inputs[0], axes_of(n), false) * t[0], axes_of(n), true);
+         },
+     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
+                int64_t) { return logsumexp(in[0], shift_by_one(axes_of(n)), true); }});
 
 // --- norms over the last axis ---
 
@@ -140,31 +144,29 @@ Array norm_vmap(const Node& n, const Arrays& in, const std::vector<bool>& batche
   return norm_forward(n, aligned, centre);
 }
 
-const Primitive& rms_norm_row = define({
-    .name = "rms_norm", .kind = Kind::composite,
-    .doc = "x / sqrt(mean(x^2) + eps) over the last axis, times a weight.",
-    .fields = {{"eps", FieldKind::real}},
-    .decompose = [](const Node& n, const Arrays& in) { return norm_forward(n, in, false); },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) {
-      return norm_vjp(n, ct, wanted, false);
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) { return norm_jvp(n, t, false); },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& b, int64_t) {
-      return norm_vmap(n, in, b, false);
-    }});
+const Primitive& rms_norm_row = define(
+    {.name = "rms_norm",
+     .kind = Kind::composite,
+     .doc = "x / sqrt(mean(x^2) + eps) over the last axis, times a weight.",
+     .fields = {{"eps", FieldKind::real}},
+     .decompose = [](const Node& n, const Arrays& in) { return norm_forward(n, in, false); },
+     .vjp = [](const Node& n, const Array&, const Array& ct,
+               const std::vector<bool>& wanted) { return norm_vjp(n, ct, wanted, false); },
+     .jvp = [](const Node& n, const Array&, const Arrays& t) { return norm_jvp(n, t, false); },
+     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& b,
+                int64_t) { return norm_vmap(n, in, b, false); }});
 
-const Primitive& layer_norm_row = define({
-    .name = "layer_norm", .kind = Kind::composite,
-    .doc = "(x - mean) / sqrt(variance + eps) over the last axis, times a weight plus a bias.",
-    .fields = {{"eps", FieldKind::real}},
-    .decompose = [](const Node& n, const Arrays& in) { return norm_forward(n, in, true); },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) {
-      return norm_vjp(n, ct, wanted, true);
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) { return norm_jvp(n, t, true); },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& b, int64_t) {
-      return norm_vmap(n, in, b, true);
-    }});
+const Primitive& layer_norm_row = define(
+    {.name = "layer_norm",
+     .kind = Kind::composite,
+     .doc = "(x - mean) / sqrt(variance + eps) over the last axis, times a weight plus a bias.",
+     .fields = {{"eps", FieldKind::real}},
+     .decompose = [](const Node& n, const Arrays& in) { return norm_forward(n, in, true); },
+     .vjp = [](const Node& n, const Array&, const Array& ct,
+               const std::vector<bool>& wanted) { return norm_vjp(n, ct, wanted, true); },
+     .jvp = [](const Node& n, const Array&, const Arrays& t) { return norm_jvp(n, t, true); },
+     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& b,
+                int64_t) { return norm_vmap(n, in, b, true); }});
 
 void check_last_axis(const char* op, const char* what, const Array& x, const Array& w) {
   if (w && (w.ndim() != 1 || w.shape(0) != x.shape(-1)))
@@ -173,7 +175,8 @@ void check_last_axis(const char* op, const char* what, const Array& x, const Arr
                      to_string(x.shape()) + ", got " + to_string(w.shape()));
 }
 
-Array norm(const Primitive& row, const Array& x, const Array& weight, const Array& bias, double eps) {
+Array norm(const Primitive& row, const Array& x, const Array& weight, const Array& bias,
+           double eps) {
   const char* op = row.name.c_str();
   if (x.ndim() < 1) throw ShapeError(std::string(op) + ": needs at least one axis, got a scalar");
   if (!is_floating(x.dtype()))

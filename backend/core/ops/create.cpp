@@ -1,5 +1,5 @@
-// Arrays made from nothing: constants are broadcast scalars, ranges are iota with arithmetic, so both
-// melt into whatever kernel reads them.
+// Arrays made from nothing: constants are broadcast scalars, ranges are iota with arithmetic, so
+// both melt into whatever kernel reads them.
 #include <cmath>
 
 #include "base/error.h"
@@ -26,7 +26,8 @@ Array zeros_like(const Array& x) { return zeros(x.shape(), x.dtype()); }
 Array ones_like(const Array& x) { return ones(x.shape(), x.dtype()); }
 
 Array arange(double start, double stop, double step, Dtype dtype) {
-  if (std::isnan(start) || std::isnan(stop) || std::isnan(step) || std::isinf(start) || std::isinf(step))
+  if (std::isnan(start) || std::isnan(stop) || std::isnan(step) || std::isinf(start) ||
+      std::isinf(step))
     throw ValueError("arange: start, stop and step must be finite, got " + std::to_string(start) +
                      ", " + std::to_string(stop) + ", " + std::to_string(step));
   if (step == 0) throw ValueError("arange: step must not be 0");

@@ -1,5 +1,5 @@
-// Rows of the elementwise family become primitives here; the formulas stand in unary.h, binary.h and
-// ternary.h.
+// Rows of the elementwise family become primitives here; the formulas stand in unary.h, binary.h
+// and ternary.h.
 #include "base/error.h"
 #include "graph/primitive.h"
 #include "ops/binary.h"
@@ -25,8 +25,10 @@ Array call_partial(const Arrays& in, const Array& y) {
 
 template <class P>
 constexpr PartialFn partial_fn() {
-  if constexpr (std::is_same_v<P, NoPartial>) return nullptr;
-  else return &call_partial<P>;
+  if constexpr (std::is_same_v<P, NoPartial>)
+    return nullptr;
+  else
+    return &call_partial<P>;
 }
 
 std::vector<const Primitive*>& by_formula() {
@@ -34,8 +36,8 @@ std::vector<const Primitive*>& by_formula() {
   return *rows;
 }
 
-// Of complex numbers these rows are linear over the reals only: no single factor is their derivative.
-// `forward` maps a tangent, `reverse` is its adjoint under Re(conj(a) b). x is complex.
+// Of complex numbers these rows are linear over the reals only: no single factor is their
+// derivative. `forward` maps a tangent, `reverse` is its adjoint under Re(conj(a) b). x is complex.
 struct RealLinear {
   const char* name;
   Array (*forward)(const Array& x, const Array& y, const Array& t);
@@ -50,13 +52,16 @@ Array turning(const Array& x, const Array& y, const Array& t) {
 }
 
 constexpr RealLinear kRealLinear[] = {
-    {"abs", [](const Array& x, const Array&, const Array& t) { return real(conjugate(sign(x)) * t); },
+    {"abs",
+     [](const Array& x, const Array&, const Array& t) { return real(conjugate(sign(x)) * t); },
      [](const Array& x, const Array&, const Array& ct) { return sign(x) * ct; }},
     {"sign", turning, turning},
     {"real", [](const Array&, const Array&, const Array& t) { return real(t); },
      [](const Array&, const Array&, const Array& ct) { return astype(ct, Dtype::complex64); }},
     {"imag", [](const Array&, const Array&, const Array& t) { return imag(t); },
-     [](const Array&, const Array&, const Array& ct) { return ct * make_scalar_complex({0, 1}); }},
+     [](const Array&, const Array&, const Array& ct) {
+       return ct * make_scalar_complex({0, 1});
+     }},
     {"conjugate", [](const Array&, const Array&, const Array& t) { return conjugate(t); },
      [](const Array&, const Array&, const Array& ct) { return conjugate(ct); }},
 };
@@ -84,7 +89,8 @@ struct Definer {
     if (info.accepts == Accepts::selection) {
       // Picking, unlike multiplying by 0 and 1, keeps infinities of the branch not taken out.
       p.partials.clear();
-      p.vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
+      p.vjp = [](const Node& n, const Array&, const Array& ct,
+                 const std::vector<bool>& wanted) -> Arrays {
         Array none = scalar_like(0, ct);
         Arrays out(3);
         if (wanted[1]) out[1] = unbroadcast(select(n.inputs[0], ct, none), n.inputs[1].shape());
@@ -133,9 +139,12 @@ Dtype computed_in(const Formula& f, Dtype common) {
 
 Dtype given(const Formula& f, Dtype d) {
   switch (f.info.gives) {
-    case Gives::boolean: return Dtype::bool_;
-    case Gives::real: return d == Dtype::complex64 ? Dtype::float32 : d;
-    default: return d;
+    case Gives::boolean:
+      return Dtype::bool_;
+    case Gives::real:
+      return d == Dtype::complex64 ? Dtype::float32 : d;
+    default:
+      return d;
   }
 }
 
@@ -153,8 +162,10 @@ Array elementwise(uint16_t formula, Arrays in) {
       auto both = broadcast_shapes(shape, in[i].shape());
       if (!both) {
         std::string text;
-        for (size_t k = 0; k < in.size(); ++k) text += (k ? " and " : "") + to_string(in[k].shape());
-        throw ShapeError((selection ? "where" : std::string(f.info.name)) + ": shapes do not broadcast: " + text);
+        for (size_t k = 0; k < in.size(); ++k)
+          text += (k ? " and " : "") + to_string(in[k].shape());
+        throw ShapeError((selection ? "where" : std::string(f.info.name)) +
+                         ": shapes do not broadcast: " + text);
       }
       shape = *both;
     }
@@ -164,15 +175,15 @@ Array elementwise(uint16_t formula, Arrays in) {
   return make_node(*by_formula()[formula], {}, std::move(in), std::move(shape), given(f, d));
 }
 
-#define LAMINA_UNARY(NAME)                                  \
-  Array NAME(const Array& x) {                              \
-    static const uint16_t id = formula_id(#NAME);           \
-    return elementwise(id, {x});                            \
+#define LAMINA_UNARY(NAME)                        \
+  Array NAME(const Array& x) {                    \
+    static const uint16_t id = formula_id(#NAME); \
+    return elementwise(id, {x});                  \
   }
-#define LAMINA_BINARY(NAME)                                 \
-  Array NAME(const Array& x, const Array& y) {              \
-    static const uint16_t id = formula_id(#NAME);           \
-    return elementwise(id, {x, y});                         \
+#define LAMINA_BINARY(NAME)                       \
+  Array NAME(const Array& x, const Array& y) {    \
+    static const uint16_t id = formula_id(#NAME); \
+    return elementwise(id, {x, y});               \
   }
 #include "ops/named.def"
 #undef LAMINA_UNARY
@@ -228,17 +239,18 @@ Array operator/(double a, const Array& b) { return divide(scalar_like(a, b), b);
 
 // --- casts, counting ---------------------------------------------------------------------------
 
-static const Primitive& cast_row = define({
-    .name = "astype", .kind = Kind::cast, .doc = "Elements converted to another dtype.",
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      Dtype from = n.inputs[0].dtype();
-      // Real input of a complex result: only the real part of the cotangent reaches it.
-      return {astype(is_complex(ct.dtype()) && !is_complex(from) ? real(ct) : ct, from)};
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) { return astype(t[0], n.dtype); },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
-      return astype(in[0], n.dtype);
-    }});
+static const Primitive& cast_row = define(
+    {.name = "astype",
+     .kind = Kind::cast,
+     .doc = "Elements converted to another dtype.",
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       Dtype from = n.inputs[0].dtype();
+       // Real input of a complex result: only the real part of the cotangent reaches it.
+       return {astype(is_complex(ct.dtype()) && !is_complex(from) ? real(ct) : ct, from)};
+     },
+     .jvp = [](const Node& n, const Array&, const Arrays& t) { return astype(t[0], n.dtype); },
+     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
+                int64_t) { return astype(in[0], n.dtype); }});
 
 Array astype(const Array& x, Dtype dtype) {
   if (x.dtype() == dtype) return x;
@@ -248,19 +260,24 @@ Array astype(const Array& x, Dtype dtype) {
       using T = decltype(t);
       const T v = *reinterpret_cast<const T*>(x.node()->literal.bytes);
       if constexpr (std::is_same_v<T, complex64_t>)
-        out = dtype == Dtype::bool_ ? make_scalar_int(v != T{}, dtype) : make_scalar(v.real(), dtype);
-      else if constexpr (std::is_same_v<T, uint64_t>) out = make_scalar_uint(v, dtype);
-      else if constexpr (std::is_integral_v<T>) out = make_scalar_int(static_cast<int64_t>(v), dtype);
-      else out = make_scalar(static_cast<double>(v), dtype);
+        out =
+            dtype == Dtype::bool_ ? make_scalar_int(v != T{}, dtype) : make_scalar(v.real(), dtype);
+      else if constexpr (std::is_same_v<T, uint64_t>)
+        out = make_scalar_uint(v, dtype);
+      else if constexpr (std::is_integral_v<T>)
+        out = make_scalar_int(static_cast<int64_t>(v), dtype);
+      else
+        out = make_scalar(static_cast<double>(v), dtype);
     });
     return out;
   }
   return make_node(cast_row, {}, {x}, x.shape(), dtype);
 }
 
-static const Primitive& iota_row = define({
-    .name = "iota", .kind = Kind::iota, .doc = "0, 1, 2, ... along one axis.",
-    .nondifferentiable = "it has no inputs"});
+static const Primitive& iota_row = define({.name = "iota",
+                                           .kind = Kind::iota,
+                                           .doc = "0, 1, 2, ... along one axis.",
+                                           .nondifferentiable = "it has no inputs"});
 
 Array iota(int64_t n, Dtype dtype) { return make_node(iota_row, {}, {}, {n}, dtype); }
 

@@ -33,24 +33,24 @@ enum class Accepts : uint8_t {
 };
 
 enum class Gives : uint8_t {
-  same,     // the dtype computed in
+  same,  // the dtype computed in
   boolean,
-  real,     // complex64 gives float32, everything else itself
+  real,  // complex64 gives float32, everything else itself
 };
 
 struct NoPartial {};
 
 struct RowInfo {
-  const char* name;          // Python name and identity
-  const char* doc;           // one sentence
-  const char* numpy;         // NumPy twin as an expression in x, y, z, e.g. "np.exp(x)"
+  const char* name;   // Python name and identity
+  const char* doc;    // one sentence
+  const char* numpy;  // NumPy twin as an expression in x, y, z, e.g. "np.exp(x)"
   Types types = kAny;
   Accepts accepts = Accepts::promoted;
   Gives gives = Gives::same;
-  double low = -2, high = 2; // test domain of floating inputs
+  double low = -2, high = 2;  // test domain of floating inputs
   int flops = 1;
   const char* nondifferentiable = nullptr;
-  const char* expr = nullptr; // spelling for readers where the formula cannot be called with Sym
+  const char* expr = nullptr;  // spelling for readers where the formula cannot be called with Sym
 };
 
 }  // namespace lamina

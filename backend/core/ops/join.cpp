@@ -13,29 +13,36 @@ Array slice_axis(const Array& x, int64_t axis, int64_t from, int64_t to) {
   return slice(x, start, stop, step);
 }
 
-const Primitive& concatenate_row = define({
-    .name = "concatenate", .kind = Kind::concatenate, .doc = "Arrays side by side along an axis.",
-    .fields = {{"axis", FieldKind::integer}},
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
-      int64_t axis = n.params.read().integer(), at = 0;
-      Arrays out(n.inputs.size());
-      for (size_t i = 0; i < n.inputs.size(); ++i) {
-        int64_t size = n.inputs[i].shape(axis);
-        if (wanted[i]) out[i] = slice_axis(ct, axis, at, at + size);
-        at += size;
-      }
-      return out;
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) {
-      Arrays parts;
-      for (size_t i = 0; i < t.size(); ++i) parts.push_back(t[i] ? t[i] : zeros_like(n.inputs[i]));
-      return concatenate(parts, n.params.read().integer());
-    },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
-      Arrays parts;
-      for (size_t i = 0; i < in.size(); ++i) parts.push_back(batched_input(in[i], batched[i], batch));
-      return concatenate(parts, n.params.read().integer() + 1);
-    }});
+const Primitive& concatenate_row = define(
+    {.name = "concatenate",
+     .kind = Kind::concatenate,
+     .doc = "Arrays side by side along an axis.",
+     .fields = {{"axis", FieldKind::integer}},
+     .vjp = [](const Node& n, const Array&, const Array& ct,
+               const std::vector<bool>& wanted) -> Arrays {
+       int64_t axis = n.params.read().integer(), at = 0;
+       Arrays out(n.inputs.size());
+       for (size_t i = 0; i < n.inputs.size(); ++i) {
+         int64_t size = n.inputs[i].shape(axis);
+         if (wanted[i]) out[i] = slice_axis(ct, axis, at, at + size);
+         at += size;
+       }
+       return out;
+     },
+     .jvp =
+         [](const Node& n, const Array&, const Arrays& t) {
+           Arrays parts;
+           for (size_t i = 0; i < t.size(); ++i)
+             parts.push_back(t[i] ? t[i] : zeros_like(n.inputs[i]));
+           return concatenate(parts, n.params.read().integer());
+         },
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
+           Arrays parts;
+           for (size_t i = 0; i < in.size(); ++i)
+             parts.push_back(batched_input(in[i], batched[i], batch));
+           return concatenate(parts, n.params.read().integer() + 1);
+         }});
 
 }  // namespace
 
@@ -88,7 +95,8 @@ Arrays split(const Array& x, const Shape& indices, int64_t axis) {
 }
 
 Array repeat(const Array& x, int64_t repeats, int64_t axis) {
-  if (repeats < 0) throw ValueError("repeat: repeats must not be negative, got " + std::to_string(repeats));
+  if (repeats < 0)
+    throw ValueError("repeat: repeats must not be negative, got " + std::to_string(repeats));
   int64_t a = normalize_axis("repeat", axis, x.ndim());
   Array wide = expand_dims(x, {a + 1});
   Shape shape = wide.shape();

@@ -31,7 +31,6 @@ Array extreme_weights(const Node& n, const Array& self) {
   return hit / sum(hit, n.params.read().ints(), true);
 }
 
-
 // Product of the other elements along the axes: exact also where elements are zero.
 Array product_of_others(const Node& n) {
   const Array& x = n.inputs[0];
@@ -47,60 +46,84 @@ Array product_of_others(const Node& n) {
   Array before = scan(ScanOp::prod, rows, kept, false, false);
   Array after = scan(ScanOp::prod, rows, kept, true, false);
   Axes inverse(order.size());
-  for (size_t i = 0; i < order.size(); ++i) inverse[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
+  for (size_t i = 0; i < order.size(); ++i)
+    inverse[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
   return transpose(reshape(before * after, moved.shape()), inverse);
 }
 
 const std::vector<Field> kAxes = {{"axes", FieldKind::ints}};
 
 const Primitive* const rows[8] = {
-    &define({.name = "sum", .kind = Kind::reduce, .doc = "Sum over axes.", .fields = kAxes,
+    &define({.name = "sum",
+             .kind = Kind::reduce,
+             .doc = "Sum over axes.",
+             .fields = kAxes,
              .reduce_op = ReduceOp::sum,
-             .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-               return {broadcast_to(ct, n.inputs[0].shape())};
-             },
-             .jvp = [](const Node& n, const Array&, const Arrays& t) {
-               return sum(t[0], n.params.read().ints(), true);
-             },
+             .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&)
+                 -> Arrays { return {broadcast_to(ct, n.inputs[0].shape())}; },
+             .jvp = [](const Node& n, const Array&,
+                       const Arrays& t) { return sum(t[0], n.params.read().ints(), true); },
              .vmap = reduce_vmap}),
-    &define({.name = "prod", .kind = Kind::reduce, .doc = "Product over axes.", .fields = kAxes,
-             .reduce_op = ReduceOp::prod,
-             .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-               return {ct * product_of_others(n)};
-             },
-             .jvp = [](const Node& n, const Array&, const Arrays& t) {
-               return jvp_by_vjp_weights(n, product_of_others(n), t[0]);
-             },
-             .vmap = reduce_vmap}),
-    &define({.name = "min", .kind = Kind::reduce, .doc = "Smallest element over axes.",
-             .fields = kAxes, .reduce_op = ReduceOp::min,
-             .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
-               return {ct * extreme_weights(n, y)};
-             },
-             .jvp = [](const Node& n, const Array& y, const Arrays& t) {
-               return jvp_by_vjp_weights(n, extreme_weights(n, y), t[0]);
-             },
-             .vmap = reduce_vmap}),
-    &define({.name = "max", .kind = Kind::reduce, .doc = "Largest element over axes.",
-             .fields = kAxes, .reduce_op = ReduceOp::max,
-             .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
-               return {ct * extreme_weights(n, y)};
-             },
-             .jvp = [](const Node& n, const Array& y, const Arrays& t) {
-               return jvp_by_vjp_weights(n, extreme_weights(n, y), t[0]);
-             },
-             .vmap = reduce_vmap}),
-    &define({.name = "all", .kind = Kind::reduce, .doc = "Whether every element is true.",
-             .fields = kAxes, .reduce_op = ReduceOp::all, .vmap = reduce_vmap,
+    &define(
+        {.name = "prod",
+         .kind = Kind::reduce,
+         .doc = "Product over axes.",
+         .fields = kAxes,
+         .reduce_op = ReduceOp::prod,
+         .vjp = [](const Node& n, const Array&, const Array& ct,
+                   const std::vector<bool>&) -> Arrays { return {ct * product_of_others(n)}; },
+         .jvp = [](const Node& n, const Array&,
+                   const Arrays& t) { return jvp_by_vjp_weights(n, product_of_others(n), t[0]); },
+         .vmap = reduce_vmap}),
+    &define(
+        {.name = "min",
+         .kind = Kind::reduce,
+         .doc = "Smallest element over axes.",
+         .fields = kAxes,
+         .reduce_op = ReduceOp::min,
+         .vjp = [](const Node& n, const Array& y, const Array& ct,
+                   const std::vector<bool>&) -> Arrays { return {ct * extreme_weights(n, y)}; },
+         .jvp = [](const Node& n, const Array& y,
+                   const Arrays& t) { return jvp_by_vjp_weights(n, extreme_weights(n, y), t[0]); },
+         .vmap = reduce_vmap}),
+    &define(
+        {.name = "max",
+         .kind = Kind::reduce,
+         .doc = "Largest element over axes.",
+         .fields = kAxes,
+         .reduce_op = ReduceOp::max,
+         .vjp = [](const Node& n, const Array& y, const Array& ct,
+                   const std::vector<bool>&) -> Arrays { return {ct * extreme_weights(n, y)}; },
+         .jvp = [](const Node& n, const Array& y,
+                   const Arrays& t) { return jvp_by_vjp_weights(n, extreme_weights(n, y), t[0]); },
+         .vmap = reduce_vmap}),
+    &define({.name = "all",
+             .kind = Kind::reduce,
+             .doc = "Whether every element is true.",
+             .fields = kAxes,
+             .reduce_op = ReduceOp::all,
+             .vmap = reduce_vmap,
              .nondifferentiable = "its result is boolean"}),
-    &define({.name = "any", .kind = Kind::reduce, .doc = "Whether some element is true.",
-             .fields = kAxes, .reduce_op = ReduceOp::any, .vmap = reduce_vmap,
+    &define({.name = "any",
+             .kind = Kind::reduce,
+             .doc = "Whether some element is true.",
+             .fields = kAxes,
+             .reduce_op = ReduceOp::any,
+             .vmap = reduce_vmap,
              .nondifferentiable = "its result is boolean"}),
-    &define({.name = "argmin", .kind = Kind::reduce, .doc = "Index of the smallest element.",
-             .fields = kAxes, .reduce_op = ReduceOp::argmin, .vmap = reduce_vmap,
+    &define({.name = "argmin",
+             .kind = Kind::reduce,
+             .doc = "Index of the smallest element.",
+             .fields = kAxes,
+             .reduce_op = ReduceOp::argmin,
+             .vmap = reduce_vmap,
              .nondifferentiable = "its result is an index"}),
-    &define({.name = "argmax", .kind = Kind::reduce, .doc = "Index of the largest element.",
-             .fields = kAxes, .reduce_op = ReduceOp::argmax, .vmap = reduce_vmap,
+    &define({.name = "argmax",
+             .kind = Kind::reduce,
+             .doc = "Index of the largest element.",
+             .fields = kAxes,
+             .reduce_op = ReduceOp::argmax,
+             .vmap = reduce_vmap,
              .nondifferentiable = "its result is an index"}),
 };
 
@@ -126,18 +149,16 @@ Array reduce(ReduceOp op, const Array& x, const Axes& axes, bool keepdims) {
   if (count == 0 && needs_one && element_count(kept) > 0)
     throw ValueError(row.name + ": no elements to choose from: axes " + to_string(over) + " of " +
                      to_string(x.shape()) + " are empty");
-  if (is_complex(x.dtype()) && needs_one)
-    throw DtypeError(row.name + ": complex64 has no order");
+  if (is_complex(x.dtype()) && needs_one) throw DtypeError(row.name + ": complex64 has no order");
   for (int64_t i = 0; i < x.ndim(); ++i)
     if (std::find(over.begin(), over.end(), i) == over.end()) dropped.push_back(x.shape(i));
   bool logical = op == ReduceOp::all || op == ReduceOp::any;
   Dtype d = logical ? Dtype::bool_ : accumulated(op, x.dtype());
   Array source = astype(x, d);
   // One element stays itself; arg reductions of it are index 0.
-  Array out = count == 1 && !is_arg(op)
-                  ? reshape(source, kept)
-                  : make_node(row, Params().add_ints(over), {source}, kept,
-                              is_arg(op) ? Dtype::uint32 : d);
+  Array out = count == 1 && !is_arg(op) ? reshape(source, kept)
+                                        : make_node(row, Params().add_ints(over), {source}, kept,
+                                                    is_arg(op) ? Dtype::uint32 : d);
   return keepdims ? out : reshape(out, dropped);
 }
 

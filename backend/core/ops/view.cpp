@@ -1,5 +1,5 @@
-// Views: the same elements under another layout. None copies; the scheduler folds them into the index
-// maps of whatever reads them.
+// Views: the same elements under another layout. None copies; the scheduler folds them into the
+// index maps of whatever reads them.
 #include <algorithm>
 #include <numeric>
 
@@ -38,7 +38,8 @@ Array unbroadcast(const Array& x, const Shape& shape) {
   size_t extra = x.shape().size() - shape.size();
   Axes axes;
   for (size_t i = 0; i < x.shape().size(); ++i)
-    if (i < extra || (shape[i - extra] == 1 && x.shape()[i] != 1)) axes.push_back(static_cast<int64_t>(i));
+    if (i < extra || (shape[i - extra] == 1 && x.shape()[i] != 1))
+      axes.push_back(static_cast<int64_t>(i));
   return reshape(axes.empty() ? x : sum(x, axes, true), shape);
 }
 
@@ -76,27 +77,32 @@ Array view_jvp(const Node& n, const Array&, const Arrays& t) {
 
 // --- transpose ---------------------------------------------------------------------------------
 
-static const Primitive& transpose_row = define({
-    .name = "transpose", .kind = Kind::view, .doc = "Axes in another order.",
-    .fields = {{"axes", FieldKind::ints}},
-    .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
-      Shape axes = n.params.read().ints();
-      Layout out{n.shape, Strides(axes.size()), in.offset};
-      for (size_t i = 0; i < axes.size(); ++i) out.strides[i] = in.strides[static_cast<size_t>(axes[i])];
-      return out;
-    },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      Shape axes = n.params.read().ints();
-      Axes inverse(axes.size());
-      for (size_t i = 0; i < axes.size(); ++i) inverse[static_cast<size_t>(axes[i])] = static_cast<int64_t>(i);
-      return {transpose(ct, inverse)};
-    },
-    .jvp = view_jvp,
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
-      Axes axes{0};
-      for (int64_t a : n.params.read().ints()) axes.push_back(a + 1);
-      return transpose(in[0], axes);
-    }});
+static const Primitive& transpose_row = define(
+    {.name = "transpose",
+     .kind = Kind::view,
+     .doc = "Axes in another order.",
+     .fields = {{"axes", FieldKind::ints}},
+     .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
+       Shape axes = n.params.read().ints();
+       Layout out{n.shape, Strides(axes.size()), in.offset};
+       for (size_t i = 0; i < axes.size(); ++i)
+         out.strides[i] = in.strides[static_cast<size_t>(axes[i])];
+       return out;
+     },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       Shape axes = n.params.read().ints();
+       Axes inverse(axes.size());
+       for (size_t i = 0; i < axes.size(); ++i)
+         inverse[static_cast<size_t>(axes[i])] = static_cast<int64_t>(i);
+       return {transpose(ct, inverse)};
+     },
+     .jvp = view_jvp,
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
+           Axes axes{0};
+           for (int64_t a : n.params.read().ints()) axes.push_back(a + 1);
+           return transpose(in[0], axes);
+         }});
 
 Array transpose(const Array& x, const Axes& axes) {
   if (static_cast<int64_t>(axes.size()) != x.ndim())
@@ -139,24 +145,28 @@ Array moveaxis(const Array& x, int64_t source, int64_t destination) {
 
 // --- reshape -----------------------------------------------------------------------------------
 
-static const Primitive& reshape_row = define({
-    .name = "reshape", .kind = Kind::view, .doc = "The same elements in row-major order under another shape.",
-    .layout = [](const Node& n, const Layout& in) { return reshape_layout(in, n.shape); },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      return {reshape(ct, n.inputs[0].shape())};
-    },
-    .jvp = view_jvp,
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
-      return reshape(in[0], with_batch(batch, n.shape));
-    }});
+static const Primitive& reshape_row = define(
+    {.name = "reshape",
+     .kind = Kind::view,
+     .doc = "The same elements in row-major order under another shape.",
+     .layout = [](const Node& n, const Layout& in) { return reshape_layout(in, n.shape); },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       return {reshape(ct, n.inputs[0].shape())};
+     },
+     .jvp = view_jvp,
+     .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
+                int64_t batch) { return reshape(in[0], with_batch(batch, n.shape)); }});
 
 Array reshape(const Array& x, Shape shape) {
   const Shape asked = shape;
   int64_t unknown = -1, known = 1;
   for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] == -1 && unknown < 0) unknown = static_cast<int64_t>(i);
-    else if (shape[i] < 0) throw ShapeError("reshape: bad shape " + to_string(asked));
-    else known *= shape[i];
+    if (shape[i] == -1 && unknown < 0)
+      unknown = static_cast<int64_t>(i);
+    else if (shape[i] < 0)
+      throw ShapeError("reshape: bad shape " + to_string(asked));
+    else
+      known *= shape[i];
   }
   if (unknown >= 0) {
     if (known == 0 || x.size() % known != 0)
@@ -193,8 +203,10 @@ Array unflatten(const Array& x, int64_t axis, const Shape& sizes) {
   Shape inner = sizes;
   int64_t known = 1, unknown = -1;
   for (size_t i = 0; i < inner.size(); ++i) {
-    if (inner[i] == -1) unknown = static_cast<int64_t>(i);
-    else known *= inner[i];
+    if (inner[i] == -1)
+      unknown = static_cast<int64_t>(i);
+    else
+      known *= inner[i];
   }
   if (unknown >= 0 && known > 0) inner[static_cast<size_t>(unknown)] = x.shape(a) / known;
   if (element_count(inner) != x.shape(a))
@@ -231,19 +243,22 @@ Array expand_dims(const Array& x, const Axes& axes) {
 
 // --- broadcast ---------------------------------------------------------------------------------
 
-static const Primitive& broadcast_row = define({
-    .name = "broadcast_to", .kind = Kind::view, .doc = "Elements repeated along new and size-1 axes.",
-    .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
-      return broadcast_layout(in, n.shape);
-    },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      return {unbroadcast(ct, n.inputs[0].shape())};
-    },
-    .jvp = view_jvp,
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
-      return broadcast_to(align_rank(in[0], static_cast<int64_t>(n.shape.size())),
-                          with_batch(batch, n.shape));
-    }});
+static const Primitive& broadcast_row = define(
+    {.name = "broadcast_to",
+     .kind = Kind::view,
+     .doc = "Elements repeated along new and size-1 axes.",
+     .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
+       return broadcast_layout(in, n.shape);
+     },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       return {unbroadcast(ct, n.inputs[0].shape())};
+     },
+     .jvp = view_jvp,
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
+           return broadcast_to(align_rank(in[0], static_cast<int64_t>(n.shape.size())),
+                               with_batch(batch, n.shape));
+         }});
 
 Array broadcast_to(const Array& x, const Shape& shape) {
   if (x.shape() == shape) return x;
@@ -275,36 +290,40 @@ static void batch_slice(const Node& n, int64_t batch, Shape& start, Shape& stop,
 static const std::vector<Field> kSliceFields = {
     {"start", FieldKind::ints}, {"stop", FieldKind::ints}, {"step", FieldKind::ints}};
 
-static const Primitive& slice_row = define({
-    .name = "slice", .kind = Kind::view, .doc = "Every step-th element between start and stop, per axis.",
-    .fields = kSliceFields,
-    .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
-      Params::Reader r = n.params.read();
-      Shape start = r.ints();
-      r.ints();
-      Shape step = r.ints();
-      Layout out{n.shape, Strides(start.size()), in.offset};
-      for (size_t i = 0; i < start.size(); ++i) {
-        if (n.shape[i] > 0) out.offset += start[i] * in.strides[i];
-        out.strides[i] = in.strides[i] * step[i];
-      }
-      return out;
-    },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      Params::Reader r = n.params.read();
-      Shape start = r.ints(), stop = r.ints(), step = r.ints();
-      return {slice_update(zeros(n.inputs[0].shape(), ct.dtype()), ct, start, stop, step)};
-    },
-    .jvp = view_jvp,
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
-      Shape start, stop, step;
-      batch_slice(n, batch, start, stop, step);
-      return slice(in[0], start, stop, step);
-    }});
+static const Primitive& slice_row = define(
+    {.name = "slice",
+     .kind = Kind::view,
+     .doc = "Every step-th element between start and stop, per axis.",
+     .fields = kSliceFields,
+     .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
+       Params::Reader r = n.params.read();
+       Shape start = r.ints();
+       r.ints();
+       Shape step = r.ints();
+       Layout out{n.shape, Strides(start.size()), in.offset};
+       for (size_t i = 0; i < start.size(); ++i) {
+         if (n.shape[i] > 0) out.offset += start[i] * in.strides[i];
+         out.strides[i] = in.strides[i] * step[i];
+       }
+       return out;
+     },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       Params::Reader r = n.params.read();
+       Shape start = r.ints(), stop = r.ints(), step = r.ints();
+       return {slice_update(zeros(n.inputs[0].shape(), ct.dtype()), ct, start, stop, step)};
+     },
+     .jvp = view_jvp,
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
+           Shape start, stop, step;
+           batch_slice(n, batch, start, stop, step);
+           return slice(in[0], start, stop, step);
+         }});
 
 static Shape sliced_shape(const Shape& start, const Shape& stop, const Shape& step) {
   Shape shape;
-  for (size_t i = 0; i < start.size(); ++i) shape.push_back(slice_length(start[i], stop[i], step[i]));
+  for (size_t i = 0; i < start.size(); ++i)
+    shape.push_back(slice_length(start[i], stop[i], step[i]));
   return shape;
 }
 
@@ -328,30 +347,36 @@ Array flip(const Array& x, const Axes& axes) {
   return flipped.empty() ? x : slice(x, start, stop, step);
 }
 
-static const Primitive& update_row = define({
-    .name = "slice_update", .kind = Kind::update, .doc = "A copy with a slice replaced.",
-    .fields = kSliceFields,
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>& wanted) -> Arrays {
-      Params::Reader r = n.params.read();
-      Shape start = r.ints(), stop = r.ints(), step = r.ints();
-      Arrays out(2);
-      if (wanted[0])
-        out[0] = slice_update(ct, zeros(n.inputs[1].shape(), ct.dtype()), start, stop, step);
-      if (wanted[1]) out[1] = slice(ct, start, stop, step);
-      return out;
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) {
-      Params::Reader r = n.params.read();
-      Shape start = r.ints(), stop = r.ints(), step = r.ints();
-      return slice_update(t[0] ? t[0] : zeros(n.shape, n.dtype),
-                          t[1] ? t[1] : zeros(n.inputs[1].shape(), n.dtype), start, stop, step);
-    },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
-      Shape start, stop, step;
-      batch_slice(n, batch, start, stop, step);
-      return slice_update(batched_input(in[0], batched[0], batch),
-                          batched_input(in[1], batched[1], batch), start, stop, step);
-    }});
+static const Primitive& update_row = define(
+    {.name = "slice_update",
+     .kind = Kind::update,
+     .doc = "A copy with a slice replaced.",
+     .fields = kSliceFields,
+     .vjp = [](const Node& n, const Array&, const Array& ct,
+               const std::vector<bool>& wanted) -> Arrays {
+       Params::Reader r = n.params.read();
+       Shape start = r.ints(), stop = r.ints(), step = r.ints();
+       Arrays out(2);
+       if (wanted[0])
+         out[0] = slice_update(ct, zeros(n.inputs[1].shape(), ct.dtype()), start, stop, step);
+       if (wanted[1]) out[1] = slice(ct, start, stop, step);
+       return out;
+     },
+     .jvp =
+         [](const Node& n, const Array&, const Arrays& t) {
+           Params::Reader r = n.params.read();
+           Shape start = r.ints(), stop = r.ints(), step = r.ints();
+           return slice_update(t[0] ? t[0] : zeros(n.shape, n.dtype),
+                               t[1] ? t[1] : zeros(n.inputs[1].shape(), n.dtype), start, stop,
+                               step);
+         },
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
+           Shape start, stop, step;
+           batch_slice(n, batch, start, stop, step);
+           return slice_update(batched_input(in[0], batched[0], batch),
+                               batched_input(in[1], batched[1], batch), start, stop, step);
+         }});
 
 Array slice_update(const Array& x, const Array& update, const Shape& start, const Shape& stop,
                    const Shape& step) {
@@ -378,38 +403,40 @@ Array pad(const Array& x, const Axes& axes, const Shape& low, const Shape& high,
 
 // --- strides, bits -----------------------------------------------------------------------------
 
-static const Primitive& strided_row = define({
-    .name = "as_strided", .kind = Kind::view,
-    .doc = "The row-major elements read with any strides; overlaps are allowed.",
-    .fields = {{"strides", FieldKind::ints}, {"offset", FieldKind::integer}},
-    .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
-      if (!in.contiguous()) return std::nullopt;
-      Params::Reader r = n.params.read();
-      Strides strides = r.ints();
-      return Layout{n.shape, strides, in.offset + r.integer()};
-    },
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      Params::Reader r = n.params.read();
-      Strides strides = r.ints();
-      int64_t offset = r.integer();
-      const Array& x = n.inputs[0];
-      // Each element may be read by many: its cotangent is the sum over all of them.
-      Array where = as_strided(iota(x.size(), Dtype::int64), n.shape, strides, offset);
-      Array flat = scatter(zeros({x.size()}, ct.dtype()), {reshape(where, {-1})},
-                           reshape(ct, {-1, 1}), {0}, ScatterMode::add);
-      return {reshape(flat, x.shape())};
-    },
-    .jvp = view_jvp,
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
-      Params::Reader r = n.params.read();
-      Strides strides = with_batch(n.inputs[0].size(), r.ints());
-      return as_strided(in[0], with_batch(batch, n.shape), strides, r.integer());
-    }});
+static const Primitive& strided_row = define(
+    {.name = "as_strided",
+     .kind = Kind::view,
+     .doc = "The row-major elements read with any strides; overlaps are allowed.",
+     .fields = {{"strides", FieldKind::ints}, {"offset", FieldKind::integer}},
+     .layout = [](const Node& n, const Layout& in) -> std::optional<Layout> {
+       if (!in.contiguous()) return std::nullopt;
+       Params::Reader r = n.params.read();
+       Strides strides = r.ints();
+       return Layout{n.shape, strides, in.offset + r.integer()};
+     },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       Params::Reader r = n.params.read();
+       Strides strides = r.ints();
+       int64_t offset = r.integer();
+       const Array& x = n.inputs[0];
+       // Each element may be read by many: its cotangent is the sum over all of them.
+       Array where = as_strided(iota(x.size(), Dtype::int64), n.shape, strides, offset);
+       Array flat = scatter(zeros({x.size()}, ct.dtype()), {reshape(where, {-1})},
+                            reshape(ct, {-1, 1}), {0}, ScatterMode::add);
+       return {reshape(flat, x.shape())};
+     },
+     .jvp = view_jvp,
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {
+           Params::Reader r = n.params.read();
+           Strides strides = with_batch(n.inputs[0].size(), r.ints());
+           return as_strided(in[0], with_batch(batch, n.shape), strides, r.integer());
+         }});
 
 Array as_strided(const Array& x, const Shape& shape, const Strides& strides, int64_t offset) {
   if (shape.size() != strides.size())
-    throw ShapeError("as_strided: shape " + to_string(shape) + " and strides " + to_string(strides) +
-                     " have different lengths");
+    throw ShapeError("as_strided: shape " + to_string(shape) + " and strides " +
+                     to_string(strides) + " have different lengths");
   int64_t low = offset, high = offset;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0) throw ShapeError("as_strided: bad shape " + to_string(shape));
@@ -427,18 +454,20 @@ Array as_strided(const Array& x, const Shape& shape, const Strides& strides, int
   return make_node(strided_row, Params().add_ints(strides).add(offset), {x}, shape, x.dtype());
 }
 
-static const Primitive& bitcast_row = define({
-    // A call, not a view: kernels load an element in the dtype of the buffer it lies in.
-    .name = "view", .kind = Kind::call, .doc = "The same bytes as another dtype.",
-    .call = [](const CallArgs& c) {
-      const TensorView& in = c.in[0];
-      cpu::copy(in, {c.out[0].data, in.dtype, in.shape, row_major_strides(in.shape)});
-    },
-    .flops = [](const Node&) { return int64_t{0}; },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
-      return bitcast(in[0], n.dtype);
-    },
-    .nondifferentiable = "it reads bits, not numbers"});
+static const Primitive& bitcast_row =
+    define({// A call, not a view: kernels load an element in the dtype of the buffer it lies in.
+            .name = "view",
+            .kind = Kind::call,
+            .doc = "The same bytes as another dtype.",
+            .call =
+                [](const CallArgs& c) {
+                  const TensorView& in = c.in[0];
+                  cpu::copy(in, {c.out[0].data, in.dtype, in.shape, row_major_strides(in.shape)});
+                },
+            .flops = [](const Node&) { return int64_t{0}; },
+            .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
+                       int64_t) { return bitcast(in[0], n.dtype); },
+            .nondifferentiable = "it reads bits, not numbers"});
 
 Array bitcast(const Array& x, Dtype dtype) {
   if (x.dtype() == dtype) return x;
@@ -482,38 +511,45 @@ static Array alias_vmap(const Node& n, const Arrays& in, const std::vector<bool>
   return make_node(*n.primitive, n.params, in, with_batch(batch, n.shape), n.dtype);
 }
 
-static const Primitive& copy_row = define({
-    .name = "copy", .kind = Kind::alias, .doc = "The same value as a new node.",
-    .vjp = [](const Node&, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      return {ct};
-    },
-    .jvp = [](const Node&, const Array&, const Arrays& t) { return t[0]; },
-    .vmap = alias_vmap});
-static const Primitive& stop_row = define({
-    .name = "stop_gradient", .kind = Kind::alias, .doc = "The same value, constant to derivatives.",
-    .vmap = alias_vmap, .nondifferentiable = "it is the mark that stops derivatives"});
-static const Primitive& depends_row = define({
-    .name = "depends", .kind = Kind::alias, .doc = "The first input, evaluated after the others.",
-    .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      Arrays out(n.inputs.size());
-      out[0] = ct;
-      return out;
-    },
-    .jvp = [](const Node& n, const Array&, const Arrays& t) {
-      return t[0] ? t[0] : zeros(n.shape, n.dtype);
-    },
-    .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
-      Arrays all = in;
-      all[0] = batched_input(in[0], batched[0], batch);
-      return make_node(*n.primitive, {}, all, with_batch(batch, n.shape), n.dtype);
-    }});
-static const Primitive& contiguous_row = define({
-    .name = "contiguous", .kind = Kind::alias, .doc = "The same value in row-major memory.",
-    .vjp = [](const Node&, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-      return {ct};
-    },
-    .jvp = [](const Node&, const Array&, const Arrays& t) { return t[0]; },
-    .vmap = alias_vmap});
+static const Primitive& copy_row =
+    define({.name = "copy",
+            .kind = Kind::alias,
+            .doc = "The same value as a new node.",
+            .vjp = [](const Node&, const Array&, const Array& ct,
+                      const std::vector<bool>&) -> Arrays { return {ct}; },
+            .jvp = [](const Node&, const Array&, const Arrays& t) { return t[0]; },
+            .vmap = alias_vmap});
+static const Primitive& stop_row =
+    define({.name = "stop_gradient",
+            .kind = Kind::alias,
+            .doc = "The same value, constant to derivatives.",
+            .vmap = alias_vmap,
+            .nondifferentiable = "it is the mark that stops derivatives"});
+static const Primitive& depends_row = define(
+    {.name = "depends",
+     .kind = Kind::alias,
+     .doc = "The first input, evaluated after the others.",
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       Arrays out(n.inputs.size());
+       out[0] = ct;
+       return out;
+     },
+     .jvp = [](const Node& n, const Array&,
+               const Arrays& t) { return t[0] ? t[0] : zeros(n.shape, n.dtype); },
+     .vmap =
+         [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
+           Arrays all = in;
+           all[0] = batched_input(in[0], batched[0], batch);
+           return make_node(*n.primitive, {}, all, with_batch(batch, n.shape), n.dtype);
+         }});
+static const Primitive& contiguous_row =
+    define({.name = "contiguous",
+            .kind = Kind::alias,
+            .doc = "The same value in row-major memory.",
+            .vjp = [](const Node&, const Array&, const Array& ct,
+                      const std::vector<bool>&) -> Arrays { return {ct}; },
+            .jvp = [](const Node&, const Array&, const Arrays& t) { return t[0]; },
+            .vmap = alias_vmap});
 
 Array copy(const Array& x) { return make_node(copy_row, {}, {x}, x.shape(), x.dtype()); }
 Array stop_gradient(const Array& x) { return make_node(stop_row, {}, {x}, x.shape(), x.dtype()); }

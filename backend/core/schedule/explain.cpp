@@ -11,8 +11,17 @@ namespace {
 // A minimal JSON writer: commas are put where they belong, text is escaped.
 class Json {
  public:
-  Json& open(char bracket) { value(); out_ += bracket; fresh_ = true; return *this; }
-  Json& close(char bracket) { out_ += bracket; fresh_ = false; return *this; }
+  Json& open(char bracket) {
+    value();
+    out_ += bracket;
+    fresh_ = true;
+    return *this;
+  }
+  Json& close(char bracket) {
+    out_ += bracket;
+    fresh_ = false;
+    return *this;
+  }
   Json& key(const char* name) {
     value();
     text(name);
@@ -20,8 +29,16 @@ class Json {
     fresh_ = true;
     return *this;
   }
-  Json& string(const std::string& s) { value(); text(s); return *this; }
-  Json& number(int64_t v) { value(); out_ += std::to_string(v); return *this; }
+  Json& string(const std::string& s) {
+    value();
+    text(s);
+    return *this;
+  }
+  Json& number(int64_t v) {
+    value();
+    out_ += std::to_string(v);
+    return *this;
+  }
   Json& real(double v) {
     value();
     char buf[32];
@@ -29,7 +46,11 @@ class Json {
     out_ += buf;
     return *this;
   }
-  Json& literal(const char* word) { value(); out_ += word; return *this; }
+  Json& literal(const char* word) {
+    value();
+    out_ += word;
+    return *this;
+  }
   template <class Range>
   Json& numbers(const Range& r) {
     open('[');
@@ -46,10 +67,14 @@ class Json {
   void text(const std::string& s) {
     out_ += '"';
     for (char c : s) {
-      if (c == '"' || c == '\\') (out_ += '\\') += c;
-      else if (c == '\n') out_ += "\\n";
-      else if (static_cast<unsigned char>(c) < 32) out_ += ' ';
-      else out_ += c;
+      if (c == '"' || c == '\\')
+        (out_ += '\\') += c;
+      else if (c == '\n')
+        out_ += "\\n";
+      else if (static_cast<unsigned char>(c) < 32)
+        out_ += ' ';
+      else
+        out_ += c;
     }
     out_ += '"';
   }
@@ -59,28 +84,45 @@ class Json {
 
 const char* kind_of(const IrNode& n) {
   switch (n.role) {
-    case Role::data: return "leaf";
-    case Role::scalar: return "scalar";
-    case Role::view: return n.primitive->layout ? "view" : "alias";
-    case Role::copy: case Role::piece: case Role::assemble: return "copy";
-    default: break;
+    case Role::data:
+      return "leaf";
+    case Role::scalar:
+      return "scalar";
+    case Role::view:
+      return n.primitive->layout ? "view" : "alias";
+    case Role::copy:
+    case Role::piece:
+    case Role::assemble:
+      return "copy";
+    default:
+      break;
   }
   switch (n.primitive->kind) {
-    case Kind::reduce: return "reduce";
-    case Kind::call: return "structured";
-    case Kind::iota: return "source";
-    default: return "elementwise";
+    case Kind::reduce:
+      return "reduce";
+    case Kind::call:
+      return "structured";
+    case Kind::iota:
+      return "source";
+    default:
+      return "elementwise";
   }
 }
 
 std::string op_of(const IrNode& n) {
   switch (n.role) {
-    case Role::data: return "data";
-    case Role::scalar: return "scalar";
-    case Role::copy: return "copy";
-    case Role::piece: return "write";
-    case Role::assemble: return "assemble";
-    default: return n.primitive->name;
+    case Role::data:
+      return "data";
+    case Role::scalar:
+      return "scalar";
+    case Role::copy:
+      return "copy";
+    case Role::piece:
+      return "write";
+    case Role::assemble:
+      return "assemble";
+    default:
+      return n.primitive->name;
   }
 }
 
@@ -91,11 +133,21 @@ void write_params(Json& j, const IrNode& n) {
     for (const Field& f : n.primitive->fields) {
       j.key(f.name);
       switch (f.kind) {
-        case FieldKind::integer: j.number(r.integer()); break;
-        case FieldKind::real: j.real(r.real()); break;
-        case FieldKind::boolean: j.literal(r.integer() ? "true" : "false"); break;
-        case FieldKind::dtype: j.string(name_of(static_cast<Dtype>(r.integer()))); break;
-        case FieldKind::ints: j.numbers(r.ints()); break;
+        case FieldKind::integer:
+          j.number(r.integer());
+          break;
+        case FieldKind::real:
+          j.real(r.real());
+          break;
+        case FieldKind::boolean:
+          j.literal(r.integer() ? "true" : "false");
+          break;
+        case FieldKind::dtype:
+          j.string(name_of(static_cast<Dtype>(r.integer())));
+          break;
+        case FieldKind::ints:
+          j.numbers(r.ints());
+          break;
       }
     }
   }
@@ -130,8 +182,10 @@ void write_nodes(Json& j, const Plan& plan) {
     j.key("dtype").string(name_of(n.dtype)).key("bytes").number(n.bytes());
     j.key("flops").number(flops_of(plan, n)).key("group");
     int g = plan.fusion.group_of[i];
-    if (g < 0) j.literal("null");
-    else j.number(g);
+    if (g < 0)
+      j.literal("null");
+    else
+      j.number(g);
     bool leaf = n.role == Role::data || n.role == Role::scalar;
     j.key("role").string(leaf ? "leaf" : n.output ? "output" : "interior");
     j.key("position").number(n.source).close('}');
@@ -149,7 +203,8 @@ std::string call_text(const Plan& plan, const Step& step) {
   }
   out += ") -> " + std::string(name_of(c.output.dtype)) + " " + to_string(c.output.layout.shape);
   if (c.epilogue)
-    out += "\nepilogue, " + std::to_string(c.panel_rows) + " rows at a time:\n" + to_text(c.epilogue->kernel);
+    out += "\nepilogue, " + std::to_string(c.panel_rows) + " rows at a time:\n" +
+           to_text(c.epilogue->kernel);
   (void)plan;
   return out;
 }
@@ -162,11 +217,22 @@ void write_groups(Json& j, const Plan& plan) {
     for (size_t k = 0; k < step.groups.size(); ++k) {
       const Group& g = plan.fusion.groups[static_cast<size_t>(step.groups[k])];
       std::string label;
-      for (int n : g.nodes) label += (label.empty() ? "" : "+") + op_of(plan.ir.nodes[static_cast<size_t>(n)]);
-      j.open('{').key("id").number(step.groups[k]).key("kind").string(kinds[static_cast<int>(g.kind)]);
-      j.key("label").string(label).key("nodes").numbers(g.nodes).key("launch").number(static_cast<int64_t>(s));
+      for (int n : g.nodes)
+        label += (label.empty() ? "" : "+") + op_of(plan.ir.nodes[static_cast<size_t>(n)]);
+      j.open('{')
+          .key("id")
+          .number(step.groups[k])
+          .key("kind")
+          .string(kinds[static_cast<int>(g.kind)]);
+      j.key("label").string(label).key("nodes").numbers(g.nodes).key("launch").number(
+          static_cast<int64_t>(s));
       GroupCost cost = group_cost(plan, step, k);
-      j.key("reads").number(cost.reads).key("writes").number(cost.writes).key("flops").number(cost.flops);
+      j.key("reads")
+          .number(cost.reads)
+          .key("writes")
+          .number(cost.writes)
+          .key("flops")
+          .number(cost.flops);
       j.key("scratch").number(0).key("program");
       j.string(step.call ? call_text(plan, step) : to_text(step.runs[k].kernel));
       j.close('}');
@@ -202,13 +268,15 @@ void write_launches(Json& j, const Plan& plan) {
     auto kernel = [&](const KernelRun& run) {
       for (size_t i = 0; i < run.slots.size(); ++i)
         if (run.slots[i] >= 0)
-          (run.kernel.args[i].output ? out : in).push_back(plan.slots[static_cast<size_t>(run.slots[i])].node);
+          (run.kernel.args[i].output ? out : in)
+              .push_back(plan.slots[static_cast<size_t>(run.slots[i])].node);
     };
     for (const KernelRun& run : step.runs) kernel(run);
     if (step.call) {
       for (const Operand& o : step.call->inputs)
         if (o.slot >= 0) in.push_back(plan.slots[static_cast<size_t>(o.slot)].node);
-      if (step.call->output.slot >= 0) out.push_back(plan.slots[static_cast<size_t>(step.call->output.slot)].node);
+      if (step.call->output.slot >= 0)
+        out.push_back(plan.slots[static_cast<size_t>(step.call->output.slot)].node);
       if (step.call->epilogue) kernel(*step.call->epilogue);
     }
     j.key("inputs").numbers(in).key("outputs").numbers(out).close('}');
@@ -245,9 +313,21 @@ std::string describe(const Plan& plan) {
   write_memory(j, plan);
   j.key("passes").open('[');
   for (const PassTime& p : plan.passes)
-    j.open('{').key("name").string(p.name).key("us").real(p.microseconds).key("changed").number(p.changed).close('}');
+    j.open('{')
+        .key("name")
+        .string(p.name)
+        .key("us")
+        .real(p.microseconds)
+        .key("changed")
+        .number(p.changed)
+        .close('}');
   j.close(']');
-  j.key("traffic").open('{').key("unfused").number(plan.traffic.unfused).key("fused").number(plan.traffic.fused);
+  j.key("traffic")
+      .open('{')
+      .key("unfused")
+      .number(plan.traffic.unfused)
+      .key("fused")
+      .number(plan.traffic.fused);
   j.key("ideal").number(plan.traffic.ideal).close('}').close('}');
   return j.take();
 }

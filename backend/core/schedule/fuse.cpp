@@ -3,20 +3,24 @@
 #include <algorithm>
 #include <set>
 
-
 namespace lamina::schedule {
 
 namespace {
 
 int flops_of(const IrNode& n) {
-  return n.is(Kind::elementwise) ? formulas()[static_cast<size_t>(n.primitive->formula)].info.flops : 0;
+  return n.is(Kind::elementwise) ? formulas()[static_cast<size_t>(n.primitive->formula)].info.flops
+                                 : 0;
 }
 
 class Fuser {
  public:
   Fuser(const Ir& ir, const FuseOptions& options)
-      : ir_(ir), options_(options), reads_(find_reads(ir)), why_(ir.nodes.size(), Reason::none),
-        home_(ir.nodes.size(), -1), members_of_(ir.nodes.size()) {}
+      : ir_(ir),
+        options_(options),
+        reads_(find_reads(ir)),
+        why_(ir.nodes.size(), Reason::none),
+        home_(ir.nodes.size(), -1),
+        members_of_(ir.nodes.size()) {}
 
   Fusion run() {
     for (int i = static_cast<int>(ir_.nodes.size()); i-- > 0;) place(i);
@@ -150,7 +154,8 @@ class Fuser {
       if (points > n.size() && axes > 1 && flops >= 4 && n.size() > 16384)
         return Reason::recompute_too_dear;
     }
-    if (static_cast<int>(gr.nodes.size()) >= options_.max_instructions) return Reason::register_pressure;
+    if (static_cast<int>(gr.nodes.size()) >= options_.max_instructions)
+      return Reason::register_pressure;
     if (arguments(gr, i) > options_.max_arguments) return Reason::argument_limit;
     return Reason::none;
   }
@@ -158,7 +163,8 @@ class Fuser {
   // Whether every input of n can be read under map m.
   bool inputs_compose(const IrNode& n, const Layout& m) const {
     for (int in : n.inputs) {
-      Layout at = broadcast_layout(access(ir_, in)->layout, n.is(Kind::elementwise) ? n.shape : node(in).shape);
+      Layout at = broadcast_layout(access(ir_, in)->layout,
+                                   n.is(Kind::elementwise) ? n.shape : node(in).shape);
       if (!compose(at, m)) return false;
     }
     return true;
@@ -182,8 +188,10 @@ class Fuser {
   bool storable(const Group& g, int i, const Layout& m) const {
     int64_t points = 1;
     for (size_t d = 0; d < m.shape.size(); ++d) {
-      if (m.strides[d] != 0) points *= m.shape[d];
-      else if (m.shape[d] > 1 && !(g.reduced >> d & 1 && depends_on_reduce(g, i))) return false;
+      if (m.strides[d] != 0)
+        points *= m.shape[d];
+      else if (m.shape[d] > 1 && !(g.reduced >> d & 1 && depends_on_reduce(g, i)))
+        return false;
     }
     return points == node(i).size();
   }
@@ -209,7 +217,8 @@ class Fuser {
     if (gr.kind == GroupKind::map && !(gr.domain == domain && spans_more(gr, maps[0], n)))
       return absorb_epilogue(g, i, maps[0], domain, axes, store);
     if (!(gr.domain == domain) || (gr.reduced && gr.reduced != axes)) return Reason::shape_barrier;
-    if (!(maps[0] == canonical(reduced_map(n.shape, domain, axes)))) return Reason::reduction_barrier;
+    if (!(maps[0] == canonical(reduced_map(n.shape, domain, axes))))
+      return Reason::reduction_barrier;
     bool becomes_row = gr.kind == GroupKind::row || full_reader(gr, i, axes);
     if (becomes_row) {
       if (Reason r = row_fits(domain, axes, n); r != Reason::none) return r;
@@ -257,7 +266,8 @@ class Fuser {
 
   // The group is elementwise over the reduction's result: it becomes the reduction's last step, and
   // its domain the reduction's.
-  Reason absorb_epilogue(int g, int i, const Layout& m, const Shape& domain, uint32_t axes, bool store) {
+  Reason absorb_epilogue(int g, int i, const Layout& m, const Shape& domain, uint32_t axes,
+                         bool store) {
     const IrNode& n = node(i);
     Group& gr = group(g);
     if (element_count(gr.domain) != n.size()) return Reason::shape_barrier;
@@ -276,7 +286,8 @@ class Fuser {
     for (auto& [member, maps] : gr.maps)
       for (Layout& old : maps) {
         Layout now{domain, Strides(domain.size(), 0), old.offset};
-        for (size_t k = 0; k < old_axes.size(); ++k) now.strides[new_axes[k]] = old.strides[old_axes[k]];
+        for (size_t k = 0; k < old_axes.size(); ++k)
+          now.strides[new_axes[k]] = old.strides[old_axes[k]];
         old = now;
       }
     gr.domain = domain;
@@ -348,7 +359,8 @@ class Fuser {
     if (home(i) < 0 || store) home_[static_cast<size_t>(i)] = g;
   }
 
-  // Whether a reader of i outside group g leads back into g. A reader may be computed in several groups.
+  // Whether a reader of i outside group g leads back into g. A reader may be computed in several
+  // groups.
   bool reaches(int i, int g) {
     std::vector<int> stack;
     std::set<int> seen{g};
@@ -421,10 +433,12 @@ class Fuser {
     if (ga.nodes.empty() || gb.nodes.empty() || ga.kind != gb.kind || ga.reduced != gb.reduced ||
         !(ga.domain == gb.domain) || element_count(ga.domain) < 2)
       return false;
-    if (static_cast<int>(ga.nodes.size() + gb.nodes.size()) > options_.max_instructions) return false;
+    if (static_cast<int>(ga.nodes.size() + gb.nodes.size()) > options_.max_instructions)
+      return false;
     std::set<int> reads = reads_of(ga), other = reads_of(gb);
     reads.insert(other.begin(), other.end());
-    if (static_cast<int>(reads.size() + ga.stored.size() + gb.stored.size()) > options_.max_arguments)
+    if (static_cast<int>(reads.size() + ga.stored.size() + gb.stored.size()) >
+        options_.max_arguments)
       return false;
     for (int member : gb.nodes)
       if (ga.maps.count(member)) return false;
@@ -469,8 +483,9 @@ class Fuser {
     if (why != Reason::none) return why;
     if (!options_.enabled) return Reason::shape_barrier;
     if (kept(from)) return Reason::kept_for_user;
-    return p.is(Kind::call) ? Reason::opaque_call
-           : p.is(Kind::reduce) ? Reason::reduction_barrier : Reason::several_consumers;
+    return p.is(Kind::call)     ? Reason::opaque_call
+           : p.is(Kind::reduce) ? Reason::reduction_barrier
+                                : Reason::several_consumers;
   }
 
   std::vector<Edge> edges() {
@@ -486,7 +501,8 @@ class Fuser {
           for (int g : members_of_[static_cast<size_t>(use.reader)])
             fused &= group(g).maps.count(from) > 0 && use.reader != group(g).call;
         }
-        out.push_back({from, use.reader, fused ? Reason::none : reason_of(from, use.reader), use.via});
+        out.push_back(
+            {from, use.reader, fused ? Reason::none : reason_of(from, use.reader), use.via});
       }
     }
     return out;

@@ -1,5 +1,5 @@
-// Neighbouring kernels that do not wait for each other become one launch: the updates of hundreds of
-// parameters are a handful of launches.
+// Neighbouring kernels that do not wait for each other become one launch: the updates of hundreds
+// of parameters are a handful of launches.
 #include <algorithm>
 #include <set>
 

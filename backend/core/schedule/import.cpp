@@ -22,7 +22,8 @@ class Importer {
         return ir_.of_position[static_cast<size_t>(in.node()->position)];
       });
       if (at >= 0 && o.output && !o.node->ready()) at = give_memory(at);
-      if (at >= 0 && node(at).position < 0 && !(node(at).role == Role::scalar)) node(at).position = position_;
+      if (at >= 0 && node(at).position < 0 && !(node(at).role == Role::scalar))
+        node(at).position = position_;
       if (at >= 0 && o.donatable) node(at).donatable = true;
       ir_.of_position[i] = at;
     }
@@ -40,7 +41,8 @@ class Importer {
 
   int give_memory(int at) {
     if (node(at).role == Role::scalar || node(at).is(Kind::iota))
-      at = push({.role = Role::copy, .inputs = {at}, .shape = node(at).shape, .dtype = node(at).dtype});
+      at = push(
+          {.role = Role::copy, .inputs = {at}, .shape = node(at).shape, .dtype = node(at).dtype});
     node(at).output = true;
     return at;
   }
@@ -51,15 +53,24 @@ class Importer {
     if (n.ready()) return add_leaf(n);
     const Primitive& p = *n.primitive;
     switch (p.kind) {
-      case Kind::alias: return add_alias(n, find);
-      case Kind::custom: return -1;  // reached only through its projections
-      case Kind::composite: return add_composite(n, find);
-      case Kind::concatenate: return add_concatenate(n, find);
-      case Kind::update: return add_update(n, find);
-      default: break;
+      case Kind::alias:
+        return add_alias(n, find);
+      case Kind::custom:
+        return -1;  // reached only through its projections
+      case Kind::composite:
+        return add_composite(n, find);
+      case Kind::concatenate:
+        return add_concatenate(n, find);
+      case Kind::update:
+        return add_update(n, find);
+      default:
+        break;
     }
-    IrNode out{.role = p.kind == Kind::view ? Role::view : Role::compute, .primitive = &p,
-               .params = n.params, .shape = n.shape, .dtype = n.dtype};
+    IrNode out{.role = p.kind == Kind::view ? Role::view : Role::compute,
+               .primitive = &p,
+               .params = n.params,
+               .shape = n.shape,
+               .dtype = n.dtype};
     for (const Array& in : n.inputs) out.inputs.push_back(find(in));
     return push(std::move(out));
   }
@@ -94,8 +105,8 @@ class Importer {
 
   template <class Find>
   int add_composite(const Node& n, Find&& find) {
-    // Nodes made here belong to the user's line that made the composite; without an origin the scope
-    // keeps make_node from asking Python, which must not happen off the interpreter lock.
+    // Nodes made here belong to the user's line that made the composite; without an origin the
+    // scope keeps make_node from asking Python, which must not happen off the interpreter lock.
     OriginScope scope(n.origin ? n.origin : ~0u);
     std::unordered_map<const Node*, int> known;
     Arrays stand_ins;
@@ -142,8 +153,11 @@ class Importer {
     for (const Array& in : n.inputs) {
       Layout place{in.shape(), whole.strides, at * whole.strides[axis]};
       at += in.shape()[axis];
-      out.inputs.push_back(push({.role = Role::piece, .inputs = {find(in)}, .shape = in.shape(),
-                                 .dtype = n.dtype, .layout = place}));
+      out.inputs.push_back(push({.role = Role::piece,
+                                 .inputs = {find(in)},
+                                 .shape = in.shape(),
+                                 .dtype = n.dtype,
+                                 .layout = place}));
     }
     return push(std::move(out));
   }
@@ -162,12 +176,18 @@ class Importer {
       place.strides[i] = whole.strides[i] * step[i];
     }
     int base = find(n.inputs[0]), update = find(n.inputs[1]);
-    int first = push({.role = Role::piece, .inputs = {base}, .shape = n.shape, .dtype = n.dtype,
+    int first = push({.role = Role::piece,
+                      .inputs = {base},
+                      .shape = n.shape,
+                      .dtype = n.dtype,
                       .layout = whole});
-    int second = push({.role = Role::piece, .inputs = {update}, .shape = part, .dtype = n.dtype,
+    int second = push({.role = Role::piece,
+                       .inputs = {update},
+                       .shape = part,
+                       .dtype = n.dtype,
                        .layout = place});
-    return push({.role = Role::assemble, .inputs = {first, second}, .shape = n.shape,
-                 .dtype = n.dtype});
+    return push(
+        {.role = Role::assemble, .inputs = {first, second}, .shape = n.shape, .dtype = n.dtype});
   }
 
   const std::vector<OrderedNode>& order_;

@@ -1,4 +1,5 @@
-// Composition of index maps: how a view over a fused producer is folded into the producer's own reads.
+// Composition of index maps: how a view over a fused producer is folded into the producer's own
+// reads.
 #include "schedule/ir.h"
 
 namespace lamina::schedule {

@@ -116,7 +116,8 @@ int elide_update_copies(Ir& ir) {
     const IrNode& b = ir.nodes[static_cast<size_t>(base)];
     bool own = b.role == Role::data ? b.donatable && b.layout.contiguous()
                                     : b.role == Role::assemble || b.is(Kind::call);
-    if (!own || b.output || users[static_cast<size_t>(base)].size() != 1 || b.dtype != n.dtype) continue;
+    if (!own || b.output || users[static_cast<size_t>(base)].size() != 1 || b.dtype != n.dtype)
+      continue;
     n.in_place_of = base;
     n.inputs.erase(n.inputs.begin());
     ++elided;
@@ -127,7 +128,8 @@ int elide_update_copies(Ir& ir) {
 void finalise(Ir& ir) {
   for (size_t i = 0; i < ir.nodes.size(); ++i)
     if (ir.nodes[i].role == Role::assemble)
-      for (int in : ir.nodes[i].inputs) ir.nodes[static_cast<size_t>(in)].into = static_cast<int>(i);
+      for (int in : ir.nodes[i].inputs)
+        ir.nodes[static_cast<size_t>(in)].into = static_cast<int>(i);
   std::vector<std::optional<Access>> resolved;
   for (size_t i = 0; i < ir.nodes.size(); ++i) resolved.push_back(access(ir, static_cast<int>(i)));
   ir.resolved = std::move(resolved);
@@ -171,7 +173,8 @@ void verify(const Ir& ir) {
     }
     if (n.role == Role::assemble)
       for (int in : n.inputs)
-        if (ir.nodes[static_cast<size_t>(in)].role != Role::piece) fail(i, "is assembled from a non-piece");
+        if (ir.nodes[static_cast<size_t>(in)].role != Role::piece)
+          fail(i, "is assembled from a non-piece");
     if (n.role == Role::view && !access(ir, static_cast<int>(i)))
       fail(i, "is a view that strides cannot express");
     if (n.output && !has_memory(n)) fail(i, "is an output without memory");

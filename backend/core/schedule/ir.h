@@ -1,6 +1,6 @@
 // The scheduler's own graph: the evaluation's nodes by index, composites decomposed, aliases gone,
-// joins turned into pieces that write straight into their place. Passes rewrite it; nodes of the user's
-// graph are never touched.
+// joins turned into pieces that write straight into their place. Passes rewrite it; nodes of the
+// user's graph are never touched.
 //
 // Invariants (checked by verify)
 //  1. Inputs have smaller indices.
@@ -34,18 +34,19 @@ struct IrNode {
   std::vector<int> inputs{};
   Shape shape{};
   Dtype dtype = Dtype::float32;
-  int position = -1;      // in the evaluation's order; -1 where a pass made the node
-  int source = -1;        // position of the user's node this was made for (origin, category)
-  bool output = false;    // the user's node needs memory after the evaluation
-  bool donatable = false; // data: nobody else holds it
-  Layout layout{};        // data: as it lies in its buffer (offset 0); piece: its place
-  int into = -1;          // piece, once final: its assemble node
-  int in_place_of = -1;   // assemble: the node whose memory it takes over, so that nothing is copied
+  int position = -1;       // in the evaluation's order; -1 where a pass made the node
+  int source = -1;         // position of the user's node this was made for (origin, category)
+  bool output = false;     // the user's node needs memory after the evaluation
+  bool donatable = false;  // data: nobody else holds it
+  Layout layout{};         // data: as it lies in its buffer (offset 0); piece: its place
+  int into = -1;           // piece, once final: its assemble node
+  int in_place_of = -1;  // assemble: the node whose memory it takes over, so that nothing is copied
   bool is(Kind k) const { return role == Role::compute && primitive->kind == k; }
   bool elementwise() const {
     return role == Role::copy || role == Role::piece ||
-           (role == Role::compute && (primitive->kind == Kind::elementwise ||
-                                      primitive->kind == Kind::cast || primitive->kind == Kind::iota));
+           (role == Role::compute &&
+            (primitive->kind == Kind::elementwise || primitive->kind == Kind::cast ||
+             primitive->kind == Kind::iota));
   }
   int64_t size() const { return element_count(shape); }
   int64_t bytes() const { return size() * itemsize(dtype); }
@@ -59,7 +60,7 @@ struct Access {
 };
 struct Ir {
   std::vector<IrNode> nodes;
-  std::vector<int> of_position;  // node standing for each position of the order
+  std::vector<int> of_position;                 // node standing for each position of the order
   std::vector<std::optional<Access>> resolved;  // by node, once final
   std::vector<std::vector<int>> users() const;
 };
@@ -90,8 +91,8 @@ void verify(const Ir& ir);
 // nullopt cannot happen after insert_copies. REQUIRES: inputs of `node` are final.
 std::optional<Access> access(const Ir& ir, int node);
 
-// outer: D -> flat index of S (row-major); inner: S -> index. Their composition D -> index, or nullopt
-// where it is not affine along D's axes.
+// outer: D -> flat index of S (row-major); inner: S -> index. Their composition D -> index, or
+// nullopt where it is not affine along D's axes.
 std::optional<Layout> compose(const Layout& inner, const Layout& outer);
 
 }  // namespace lamina::schedule

@@ -34,7 +34,8 @@ class Slots {
     Slot s;
     s.node = node;
     s.position = n.position;
-    s.bytes = n.role == Role::data ? touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype)) : n.bytes();
+    s.bytes = n.role == Role::data ? touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype))
+                                   : n.bytes();
     s.storage = n.role == Role::data ? Storage::leaf : Storage::arena;
     if (n.in_place_of >= 0) {
       s.storage = Storage::shared;
@@ -59,7 +60,8 @@ class Emitter {
   KernelRun run() {
     Kernel& k = out_.kernel;
     k.kind = group_.kind == GroupKind::reduce ? KernelKind::reduce
-             : group_.kind == GroupKind::row  ? KernelKind::row : KernelKind::map;
+             : group_.kind == GroupKind::row  ? KernelKind::row
+                                              : KernelKind::map;
     k.domain = group_.domain;
     k.reduced = group_.kind == GroupKind::call ? 0 : group_.reduced;
     std::vector<int> stored = group_.stored;
@@ -71,9 +73,13 @@ class Emitter {
       const IrNode& n = node(s);
       int target = n.into;
       Layout place = target >= 0 ? *compose(n.layout, map) : map;
-      int arg = add_arg({n.dtype, true, place.strides, place.offset}, slots_.of(target >= 0 ? target : s));
-      push({.code = Code::store, .dtype = k.instrs[static_cast<size_t>(value)].dtype,
-            .index = static_cast<uint16_t>(arg), .src = {value, -1, -1}, .mask = mask_of(place.strides)});
+      int arg = add_arg({n.dtype, true, place.strides, place.offset},
+                        slots_.of(target >= 0 ? target : s));
+      push({.code = Code::store,
+            .dtype = k.instrs[static_cast<size_t>(value)].dtype,
+            .index = static_cast<uint16_t>(arg),
+            .src = {value, -1, -1},
+            .mask = mask_of(place.strides)});
     }
     return std::move(out_);
   }
@@ -127,13 +133,17 @@ class Emitter {
     if (n.role == Role::scalar) return emit_scalar(n, d);
     if (n.is(Kind::iota)) {
       out_.kernel.iotas.push_back({map.strides, map.offset});
-      return push({.code = Code::iota, .dtype = d,
-                   .index = static_cast<uint16_t>(out_.kernel.iotas.size() - 1), .mask = mask_of(map.strides)});
+      return push({.code = Code::iota,
+                   .dtype = d,
+                   .index = static_cast<uint16_t>(out_.kernel.iotas.size() - 1),
+                   .mask = mask_of(map.strides)});
     }
     bool inside = group_.maps.count(i) > 0;
     if (!inside || i == group_.call) {
       int arg = add_arg({n.dtype, false, map.strides, map.offset}, inside ? kPanel : slots_.of(i));
-      return push({.code = Code::load, .dtype = d, .index = static_cast<uint16_t>(arg),
+      return push({.code = Code::load,
+                   .dtype = d,
+                   .index = static_cast<uint16_t>(arg),
                    .mask = mask_of(map.strides)});
     }
     if (n.is(Kind::reduce)) return emit_reduce(n);
@@ -150,7 +160,8 @@ class Emitter {
     }
     out_.scalars.push_back(s);
     out_.kernel.scalars.push_back(n.dtype);
-    return push({.code = Code::scalar, .dtype = d,
+    return push({.code = Code::scalar,
+                 .dtype = d,
                  .index = static_cast<uint16_t>(out_.scalars.size() - 1)});
   }
 
@@ -165,8 +176,10 @@ class Emitter {
   int emit_reduce(const IrNode& n) {
     int src = emit_input(n, 0, Layout::row_major(group_.domain));
     const Instr& s = out_.kernel.instrs[static_cast<size_t>(src)];
-    return push({.code = Code::reduce, .dtype = compute_dtype(n.dtype),
-                 .op = static_cast<uint16_t>(n.primitive->reduce_op), .src = {src, -1, -1},
+    return push({.code = Code::reduce,
+                 .dtype = compute_dtype(n.dtype),
+                 .op = static_cast<uint16_t>(n.primitive->reduce_op),
+                 .src = {src, -1, -1},
                  .mask = s.mask & ~group_.reduced});
   }
 
@@ -203,10 +216,12 @@ GroupCost kernel_cost(const Plan& plan, const KernelRun& run) {
   for (size_t i = 0; i < k.args.size(); ++i) {
     if (run.slots[i] == kPanel) continue;
     int64_t bytes = touched_bytes(k.domain, k.args[i].strides, itemsize(k.args[i].dtype));
-    if (k.args[i].output) step.writes += bytes;
+    if (k.args[i].output)
+      step.writes += bytes;
     else {
       int64_t& r = read[run.slots[i]];
-      r = std::min(r + bytes, std::max({plan.slots[static_cast<size_t>(run.slots[i])].bytes, bytes, r}));
+      r = std::min(r + bytes,
+                   std::max({plan.slots[static_cast<size_t>(run.slots[i])].bytes, bytes, r}));
     }
   }
   for (auto& [slot, bytes] : read) step.reads += bytes;
@@ -234,7 +249,9 @@ std::string short_name(const Plan& plan, const Group& g) {
   int shown = 0;
   for (int i : g.nodes) {
     const IrNode& n = plan.ir.nodes[static_cast<size_t>(i)];
-    std::string name = n.role == Role::compute ? n.primitive->name : n.role == Role::piece ? "write" : "copy";
+    std::string name = n.role == Role::compute ? n.primitive->name
+                       : n.role == Role::piece ? "write"
+                                               : "copy";
     out += (shown ? "+" : " ") + name;
     if (++shown == 4 && g.nodes.size() > 5) {
       out += "+" + std::to_string(g.nodes.size() - 4) + " more";
@@ -272,7 +289,8 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   stand_in.dtype = n.dtype;
   for (int in : n.inputs) {
     Operand o = operand(plan, slots, in);
-    if (o.slot >= 0) step.reads += touched_bytes(o.layout.shape, o.layout.strides, itemsize(o.dtype));
+    if (o.slot >= 0)
+      step.reads += touched_bytes(o.layout.shape, o.layout.strides, itemsize(o.dtype));
     const IrNode& i = plan.ir.nodes[static_cast<size_t>(in)];
     stand_in.inputs.push_back(make_leaf({}, i.shape, i.dtype));
     call->inputs.push_back(std::move(o));
@@ -289,7 +307,8 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
 
 // Rows of the call's result per panel: about 128 KiB, so that it stays in the second-level cache.
 int64_t choose_panel(const IrNode& call) {
-  int64_t rows = call.shape[0], row_bytes = std::max<int64_t>(1, call.bytes() / std::max<int64_t>(1, rows));
+  int64_t rows = call.shape[0],
+          row_bytes = std::max<int64_t>(1, call.bytes() / std::max<int64_t>(1, rows));
   int64_t panel = std::max<int64_t>(1, (128 << 10) / row_bytes);
   // At least two panels a core while rows are many, so that the pool has something to share.
   return std::clamp<int64_t>(panel, 1, std::max<int64_t>(1, rows));
@@ -318,7 +337,8 @@ Traffic ideal_traffic(const Plan& plan) {
   Traffic t;
   for (const IrNode& n : plan.ir.nodes) {
     if (n.output) t.ideal += n.bytes();
-    if (n.role == Role::data) t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
+    if (n.role == Role::data)
+      t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
     if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) continue;
     if (n.is(Kind::iota)) continue;
     t.unfused += n.bytes();
@@ -361,7 +381,8 @@ void lower(Plan& plan, Device& device) {
     if (i < 0 || !plan.ir.nodes[static_cast<size_t>(i)].output) continue;
     Access a = *access(plan.ir, i);
     if (plan.ir.nodes[static_cast<size_t>(a.base)].role == Role::scalar) continue;
-    plan.bindings.push_back({static_cast<int>(p), slots.of(a.base), a.layout.strides, a.layout.offset});
+    plan.bindings.push_back(
+        {static_cast<int>(p), slots.of(a.base), a.layout.strides, a.layout.offset});
   }
   plan.traffic = ideal_traffic(plan);
   for (const Step& s : plan.steps) plan.traffic.fused += s.reads + s.writes;

@@ -1,5 +1,5 @@
-// Where every value lives: lifetimes over the steps, memory handed from a dying input to an output of
-// the same shape, and offsets in one arena. Nothing else assigns buffers.
+// Where every value lives: lifetimes over the steps, memory handed from a dying input to an output
+// of the same shape, and offsets in one arena. Nothing else assigns buffers.
 #include <algorithm>
 
 #include "schedule/plan.h"
@@ -74,7 +74,8 @@ class MemoryPlanner {
         }
       });
     for (size_t s = 0; s < plan_.slots.size(); ++s)
-      if (escapes_[s] && slot(static_cast<int>(s)).storage != Storage::leaf) slot(static_cast<int>(s)).last = last;
+      if (escapes_[s] && slot(static_cast<int>(s)).storage != Storage::leaf)
+        slot(static_cast<int>(s)).last = last;
   }
 
   void donate() {
@@ -88,7 +89,9 @@ class MemoryPlanner {
   // Gives output argument `a` the memory of an input that nobody reads afterwards.
   void donate_to(int step, KernelRun& run, size_t a) {
     Slot& out = slot(run.slots[a]);
-    if (out.storage == Storage::shared || out.first != step || run.kernel.kind == KernelKind::reduce) return;
+    if (out.storage == Storage::shared || out.first != step ||
+        run.kernel.kind == KernelKind::reduce)
+      return;
     const KernelArg& target = run.kernel.args[a];
     if (out.bytes == 0) return;
     for (size_t b = 0; b < run.kernel.args.size(); ++b) {
@@ -106,8 +109,10 @@ class MemoryPlanner {
       taken_.resize(plan_.slots.size());
       taken_[static_cast<size_t>(from)] = taken_[static_cast<size_t>(r)] = true;
       slot(r).last = std::max(slot(r).last, out.last);
-      if (slot(r).storage == Storage::leaf) plan_.overwrites_leaves = true;
-      else if (output) slot(r).storage = Storage::output;
+      if (slot(r).storage == Storage::leaf)
+        plan_.overwrites_leaves = true;
+      else if (output)
+        slot(r).storage = Storage::output;
       return;
     }
   }
@@ -116,17 +121,20 @@ class MemoryPlanner {
     int r = root(s);
     taken_.resize(plan_.slots.size());
     if (taken_[static_cast<size_t>(r)] || escapes_[static_cast<size_t>(r)]) return false;
-    if (slot(r).last != step || slot(s).bytes != out.bytes || slot(r).bytes != out.bytes) return false;
-    if (slot(r).storage == Storage::leaf) return node(slot(r)).donatable && node(slot(r)).layout.contiguous();
+    if (slot(r).last != step || slot(s).bytes != out.bytes || slot(r).bytes != out.bytes)
+      return false;
+    if (slot(r).storage == Storage::leaf)
+      return node(slot(r)).donatable && node(slot(r)).layout.contiguous();
     return true;
   }
 
-  // No instruction reads the input after the value that overwrites it is made, and no other argument
-  // is the same memory.
+  // No instruction reads the input after the value that overwrites it is made, and no other
+  // argument is the same memory.
   bool read_once_before(const KernelRun& run, size_t input, size_t output) {
     const auto& instrs = run.kernel.instrs;
     for (size_t i = 0; i < run.slots.size(); ++i)
-      if (i != input && i != output && run.slots[i] >= 0 && root(run.slots[i]) == root(run.slots[input]))
+      if (i != input && i != output && run.slots[i] >= 0 &&
+          root(run.slots[i]) == root(run.slots[input]))
         return false;
     int made = -1, load = -1;
     for (size_t i = 0; i < instrs.size(); ++i) {
@@ -143,7 +151,8 @@ class MemoryPlanner {
   void place() {
     std::vector<int> order;
     for (size_t s = 0; s < plan_.slots.size(); ++s)
-      if (slot(static_cast<int>(s)).storage == Storage::arena && slot(static_cast<int>(s)).last >= 0)
+      if (slot(static_cast<int>(s)).storage == Storage::arena &&
+          slot(static_cast<int>(s)).last >= 0)
         order.push_back(static_cast<int>(s));
     std::sort(order.begin(), order.end(), [&](int a, int b) {
       return slot(a).bytes != slot(b).bytes ? slot(a).bytes > slot(b).bytes : a < b;

@@ -41,13 +41,14 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
       plan->refitted = fusion.has_value();
       return static_cast<int>(plan->refitted);
     });
-  if (!plan->refitted) timed("fuse", [&] {
-    FuseOptions fuse_options;
-    fuse_options.enabled = options().fuse;
-    fuse_options.max_arguments = device.info().max_kernel_args;
-    plan->fusion = fuse(ir, fuse_options);
-    return static_cast<int>(plan->fusion.groups.size());
-  });
+  if (!plan->refitted)
+    timed("fuse", [&] {
+      FuseOptions fuse_options;
+      fuse_options.enabled = options().fuse;
+      fuse_options.max_arguments = device.info().max_kernel_args;
+      plan->fusion = fuse(ir, fuse_options);
+      return static_cast<int>(plan->fusion.groups.size());
+    });
   if (options().verify) verify(ir, plan->fusion);
   timed("lower", [&] {
     lower(*plan, device);

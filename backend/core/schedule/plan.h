@@ -12,24 +12,24 @@
 namespace lamina::schedule {
 
 enum class Storage : uint8_t {
-  leaf,     // the buffer of a data node, found by position
-  output,   // a buffer of its own, handed to the user's array
-  arena,    // a part of the evaluation's one temporary block
-  shared,   // the memory of another slot (donation, updates in place)
+  leaf,    // the buffer of a data node, found by position
+  output,  // a buffer of its own, handed to the user's array
+  arena,   // a part of the evaluation's one temporary block
+  shared,  // the memory of another slot (donation, updates in place)
 };
 
 struct Slot {
   Storage storage = Storage::arena;
-  int node = -1;         // IR node
-  int position = -1;     // leaf, output: in the order
+  int node = -1;      // IR node
+  int position = -1;  // leaf, output: in the order
   int64_t bytes = 0;
-  int64_t offset = 0;    // arena: bytes from its start
+  int64_t offset = 0;       // arena: bytes from its start
   int first = 0, last = 0;  // steps between which it is alive
-  int donor = -1;        // shared: the slot whose memory this is
+  int donor = -1;           // shared: the slot whose memory this is
 };
 
 struct ScalarSource {
-  int position = -1;     // in the order; -1: constant
+  int position = -1;  // in the order; -1: constant
   ScalarValue constant{};
   Dtype dtype = Dtype::float32;
 };
@@ -37,13 +37,13 @@ struct ScalarSource {
 struct KernelRun {
   Kernel kernel;
   std::unique_ptr<CompiledKernel> compiled;
-  std::vector<int> slots;   // per argument; kPanel: the panel of the call before it
+  std::vector<int> slots;  // per argument; kPanel: the panel of the call before it
   std::vector<ScalarSource> scalars;
 };
 inline constexpr int kPanel = -2;
 
 struct Operand {
-  int slot = -1;            // -1: the scalar
+  int slot = -1;  // -1: the scalar
   ScalarSource scalar;
   Dtype dtype = Dtype::float32;
   Layout layout;
@@ -62,7 +62,7 @@ struct CallRun {
 
 struct Step {
   std::vector<int> groups;
-  std::vector<KernelRun> runs;        // independent of each other
+  std::vector<KernelRun> runs;  // independent of each other
   std::unique_ptr<CallRun> call;
   std::string name;
   int64_t reads = 0, writes = 0, flops = 0;  // bytes, operations
@@ -111,8 +111,8 @@ struct GroupCost {
 GroupCost group_cost(const Plan& plan, const Step& step, size_t k);
 // Makes neighbouring independent kernels one launch. Returns how many launches went.
 int join_launches(Plan& plan);
-// The plan as JSON for the recorder; see docs/recording-format.md. `positions` are ids of the user's
-// nodes (category, origin) and may be empty.
+// The plan as JSON for the recorder; see docs/recording-format.md. `positions` are ids of the
+// user's nodes (category, origin) and may be empty.
 std::string describe(const Plan& plan);
 
 struct Options {
@@ -122,8 +122,8 @@ struct Options {
 };
 Options& options();  // process-wide; changed only under the evaluation lock
 
-// The pipeline: import, the passes, fuse, lower, memory. With a plan of the same structure given, its
-// fusion is refitted to the new sizes where it holds; plan.refitted tells.
+// The pipeline: import, the passes, fuse, lower, memory. With a plan of the same structure given,
+// its fusion is refitted to the new sizes where it holds; plan.refitted tells.
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
                                 Device& device, const Plan* like = nullptr);
 

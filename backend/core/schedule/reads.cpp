@@ -33,7 +33,8 @@ Reads find_reads(const Ir& ir) {
         }
       }
       // Elementwise inputs broadcast to the node's shape; everything else reads them as they are.
-      use.layout = broadcast_layout(a->layout, n.is(Kind::elementwise) ? n.shape : at(n.inputs[k]).shape);
+      use.layout =
+          broadcast_layout(a->layout, n.is(Kind::elementwise) ? n.shape : at(n.inputs[k]).shape);
       out.uses[static_cast<size_t>(a->base)].push_back(std::move(use));
     }
   }
@@ -59,7 +60,8 @@ Layout canonical(Layout m) {
   return m;
 }
 
-Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses, std::vector<Layout>& out) {
+Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
+               std::vector<Layout>& out) {
   for (const Use& use : uses) {
     auto found = g.maps.find(use.reader);
     if (found == g.maps.end()) continue;
@@ -81,7 +83,8 @@ Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses, std::
 static bool overlapping(const Ir& ir, int assemble) {
   auto node = [&](int i) -> const IrNode& { return ir.nodes[static_cast<size_t>(i)]; };
   const IrNode& a = node(assemble);
-  return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() && node(a.inputs[1]).size() > 0;
+  return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() &&
+         node(a.inputs[1]).size() > 0;
 }
 
 std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>& homes) {
@@ -104,7 +107,8 @@ std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>
   for (int member : g.nodes)
     for (int in : node(member).inputs) {
       for (int v = in; node(v).role == Role::view; v = node(v).inputs[0])
-        for (size_t k = 1; k < node(v).inputs.size(); ++k) add_base(access(ir, node(v).inputs[k])->base);
+        for (size_t k = 1; k < node(v).inputs.size(); ++k)
+          add_base(access(ir, node(v).inputs[k])->base);
       if (int base = access(ir, in)->base; !g.maps.count(base)) add_base(base);
     }
   return out;
@@ -118,14 +122,20 @@ namespace {
 class Queue {
  public:
   Queue(const Ir& ir, const std::vector<Group>& groups)
-      : ir_(ir), made_(groups.size()), read_(groups.size()), freed_(groups.size()),
-        bases_(groups.size()), rank_(groups.size()), state_(groups.size(), State::waiting) {
+      : ir_(ir),
+        made_(groups.size()),
+        read_(groups.size()),
+        freed_(groups.size()),
+        bases_(groups.size()),
+        rank_(groups.size()),
+        state_(groups.size(), State::waiting) {
     for (size_t g = 0; g < groups.size(); ++g) {
       for (int s : groups[g].stored) made_[g] += temporary_bytes(s);
       for (int member : groups[g].nodes) {
         rank_[g] = std::max(rank_[g], member);
         for (int in : node(member).inputs)
-          if (int base = access(ir_, in)->base; !groups[g].maps.count(base) && temporary_bytes(base) > 0)
+          if (int base = access(ir_, in)->base;
+              !groups[g].maps.count(base) && temporary_bytes(base) > 0)
             bases_[g].insert(base);
       }
       for (int base : bases_[g]) {
@@ -172,7 +182,8 @@ class Queue {
     if (readers.size() != 1) return;
     size_t g = *readers.begin();
     freed_[g] += temporary_bytes(base);
-    if (state_[g] == State::ready && eager(g) && later_.erase({rank_[g], g})) eager_.insert({rank_[g], g});
+    if (state_[g] == State::ready && eager(g) && later_.erase({rank_[g], g}))
+      eager_.insert({rank_[g], g});
   }
 
   const Ir& ir_;
@@ -222,14 +233,16 @@ void verify(const Ir& ir, const Fusion& fusion) {
   std::set<std::pair<int, int>> seen;
   for (const Edge& e : fusion.edges)
     if (!seen.insert({e.from, e.to}).second)
-      throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) + " stands twice");
+      throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) +
+                          " stands twice");
   for (size_t i = 0; i < ir.nodes.size(); ++i) {
     if (ir.nodes[i].role == Role::view) continue;
     for (int in : ir.nodes[i].inputs) {
       int base = access(ir, in)->base;
       if (ir.nodes[static_cast<size_t>(base)].role != Role::scalar &&
           !seen.count({base, static_cast<int>(i)}))
-        throw InternalError("edge " + std::to_string(base) + " -> " + std::to_string(i) + " has no decision");
+        throw InternalError("edge " + std::to_string(base) + " -> " + std::to_string(i) +
+                            " has no decision");
     }
   }
 }

@@ -37,12 +37,15 @@ Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced);
 // Strides of size-1 axes are 0, so that equal maps compare equal.
 Layout canonical(Layout map);
 
-// All maps under which group g reads node i, or why it cannot. REQUIRES: g.maps has i's readers in g.
-Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses, std::vector<Layout>& out);
+// All maps under which group g reads node i, or why it cannot. REQUIRES: g.maps has i's readers in
+// g.
+Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
+               std::vector<Layout>& out);
 
 // Groups whose results g needs, by `home` of the nodes.
 std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>& home);
-// The groups so that each comes after what it needs; renumbers group_of. Throws InternalError on a cycle.
+// The groups so that each comes after what it needs; renumbers group_of. Throws InternalError on a
+// cycle.
 std::vector<Group> ordered(const Ir& ir, std::vector<Group> groups, std::vector<int>& group_of);
 
 }  // namespace lamina::schedule

@@ -21,7 +21,8 @@ bool same_pattern(const Shape& a, const Shape& b) {
 bool same_class(const Layout& a, const Layout& b) {
   if (a.contiguous() != b.contiguous()) return false;
   for (size_t d = 0; d < a.strides.size(); ++d)
-    if ((a.strides[d] == 0) != (b.strides[d] == 0) || (a.strides[d] < 0) != (b.strides[d] < 0)) return false;
+    if ((a.strides[d] == 0) != (b.strides[d] == 0) || (a.strides[d] < 0) != (b.strides[d] < 0))
+      return false;
   return true;
 }
 
@@ -29,9 +30,10 @@ bool same_structure(const Ir& a, const Ir& b) {
   if (a.nodes.size() != b.nodes.size() || a.of_position != b.of_position) return false;
   for (size_t i = 0; i < a.nodes.size(); ++i) {
     const IrNode &x = a.nodes[i], &y = b.nodes[i];
-    if (x.role != y.role || x.primitive != y.primitive || x.inputs != y.inputs || x.dtype != y.dtype ||
-        x.output != y.output || x.donatable != y.donatable || x.in_place_of != y.in_place_of ||
-        x.position != y.position || !same_pattern(x.shape, y.shape))
+    if (x.role != y.role || x.primitive != y.primitive || x.inputs != y.inputs ||
+        x.dtype != y.dtype || x.output != y.output || x.donatable != y.donatable ||
+        x.in_place_of != y.in_place_of || x.position != y.position ||
+        !same_pattern(x.shape, y.shape))
       return false;
     if (x.role == Role::data && !same_class(x.layout, y.layout)) return false;
     bool sized = x.role == Role::view || x.role == Role::scalar;
@@ -98,7 +100,8 @@ class Refitter {
     if (maps.empty()) maps.push_back(root_map(i, before[0], g));
     if (maps.size() != before.size()) return false;
     for (size_t m = 0; m < maps.size(); ++m)
-      if (!same_class({g.domain, canonical(maps[m]).strides, 0}, {old.domain, canonical(before[m]).strides, 0}))
+      if (!same_class({g.domain, canonical(maps[m]).strides, 0},
+                      {old.domain, canonical(before[m]).strides, 0}))
         return false;
     if (node(i).is(Kind::reduce)) maps = {reduced_map(node(i).shape, g.domain, g.reduced)};
     g.maps[i] = std::move(maps);

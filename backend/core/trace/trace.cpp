@@ -82,7 +82,9 @@ std::vector<Event> drain(int64_t& dropped) {
   std::lock_guard lock(r.mutex);
   std::vector<Event> out;
   size_t waiting = 0;
-  for (auto& ring : r.all) waiting += ring->head.load(std::memory_order_relaxed) - ring->tail.load(std::memory_order_relaxed);
+  for (auto& ring : r.all)
+    waiting +=
+        ring->head.load(std::memory_order_relaxed) - ring->tail.load(std::memory_order_relaxed);
   out.reserve(waiting);
   dropped = 0;
   for (auto& ring : r.all) {

@@ -32,10 +32,12 @@ void custom_tangents(Node* n, Tangents& t, std::unordered_map<Node*, Arrays>& bu
   const CustomRules& rules = rules_of(*n);
   Arrays& out = bundles[n];
   if (!rules.jvp) {
-    for (size_t i = 0; i < rules.outputs; ++i) out.push_back(tangent_of(t, n->inputs[rules.primals + i]));
+    for (size_t i = 0; i < rules.outputs; ++i)
+      out.push_back(tangent_of(t, n->inputs[rules.primals + i]));
     return;
   }
-  Arrays primals(n->inputs.begin(), n->inputs.begin() + static_cast<int64_t>(rules.primals)), tangents;
+  Arrays primals(n->inputs.begin(), n->inputs.begin() + static_cast<int64_t>(rules.primals)),
+      tangents;
   for (const Array& p : primals) {
     Array d = tangent_of(t, p);
     tangents.push_back(d ? d : zeros_like(p));
@@ -61,7 +63,8 @@ std::pair<Arrays, Arrays> jvp(const Function& f, const Arrays& primals, const Ar
   Arrays outputs = f(tracers);
   Tangents t;
   std::unordered_map<Node*, Arrays> bundles;
-  for (size_t i = 0; i < tracers.size(); ++i) t[tracers[i].node()] = astype(tangents[i], primals[i].dtype());
+  for (size_t i = 0; i < tracers.size(); ++i)
+    t[tracers[i].node()] = astype(tangents[i], primals[i].dtype());
   for (Node* n : nodes_between(tracers, outputs, Cut::forward)) {
     if (t.count(n) || n->leaf()) continue;
     OriginScope at(n->origin ? n->origin | kBackward : 0);
@@ -78,9 +81,12 @@ std::pair<Arrays, Arrays> jvp(const Function& f, const Arrays& primals, const Ar
       bool any = false;
       for (const Array& x : n->inputs) any |= static_cast<bool>(in.emplace_back(tangent_of(t, x)));
       if (!any) continue;
-      if (by_partials(*n)) out = elementwise_tangent(n, in);
-      else if (n->primitive->jvp) out = n->primitive->jvp(*n, Array(n), in);
-      else throw TraceError("jvp: " + n->primitive->name + " has no forward derivative");
+      if (by_partials(*n))
+        out = elementwise_tangent(n, in);
+      else if (n->primitive->jvp)
+        out = n->primitive->jvp(*n, Array(n), in);
+      else
+        throw TraceError("jvp: " + n->primitive->name + " has no forward derivative");
     }
     if (out) t[n] = astype(out, n->dtype);
   }

@@ -30,7 +30,8 @@ struct CustomRules {
   std::function<Arrays(const Arrays& primals, const Arrays& cotangents, const Arrays& outputs)> vjp;
   std::function<Arrays(const Arrays& primals, const Arrays& tangents)> jvp;
   // Returns outputs with the batch at axis 0.
-  std::function<Arrays(const Arrays& primals, const std::vector<bool>& batched, int64_t batch)> vmap;
+  std::function<Arrays(const Arrays& primals, const std::vector<bool>& batched, int64_t batch)>
+      vmap;
   size_t primals = 0, outputs = 0;
 };
 Arrays custom_function(const Function& f, const Arrays& inputs, CustomRules rules);

@@ -1,5 +1,5 @@
-// Batching: the function is traced on stand-ins without the batch axis, then every node is replaced by
-// its batched form. Inside, the batch is always axis 0.
+// Batching: the function is traced on stand-ins without the batch axis, then every node is replaced
+// by its batched form. Inside, the batch is always axis 0.
 #include "base/error.h"
 #include "ops/rules.h"
 #include "transforms/walk.h"
@@ -17,10 +17,12 @@ Array batched_node(Node* n, const Arrays& in, const std::vector<bool>& batched, 
   if (n->primitive->kind == Kind::elementwise) {
     Arrays aligned;
     for (size_t i = 0; i < in.size(); ++i)
-      aligned.push_back(batched[i] ? align_rank(in[i], static_cast<int64_t>(n->shape.size())) : in[i]);
+      aligned.push_back(batched[i] ? align_rank(in[i], static_cast<int64_t>(n->shape.size()))
+                                   : in[i]);
     return elementwise(static_cast<uint16_t>(n->primitive->formula), aligned);
   }
-  if (!n->primitive->vmap) throw TraceError("vmap: " + n->primitive->name + " has no batching rule");
+  if (!n->primitive->vmap)
+    throw TraceError("vmap: " + n->primitive->name + " has no batching rule");
   return n->primitive->vmap(*n, in, batched, batch);
 }
 
@@ -86,7 +88,8 @@ int64_t batch_size(const Arrays& inputs, const OptionalAxes& in_axes) {
     if (!in_axes[i]) continue;
     int64_t n = inputs[i].shape(normalize_axis("vmap", *in_axes[i], inputs[i].ndim()));
     if (batch >= 0 && n != batch)
-      throw ShapeError("vmap: batch sizes differ: " + std::to_string(batch) + " and " + std::to_string(n));
+      throw ShapeError("vmap: batch sizes differ: " + std::to_string(batch) + " and " +
+                       std::to_string(n));
     batch = n;
   }
   if (batch < 0) throw ValueError("vmap: in_axes slices none of the inputs");
@@ -123,7 +126,8 @@ Arrays vmap(const Function& f, const Arrays& inputs, const OptionalAxes& in_axes
   for (size_t i = 0; i < outputs.size(); ++i) {
     Batched b = batcher.get(outputs[i]);
     if (!to[i]) {
-      if (b.batched) throw ValueError("vmap: out_axes is None for an output that varies along the batch");
+      if (b.batched)
+        throw ValueError("vmap: out_axes is None for an output that varies along the batch");
       results.push_back(b.array);
       continue;
     }

@@ -14,7 +14,7 @@ namespace lamina {
 enum class Cut : uint8_t { none, reverse, forward };
 std::vector<Node*> nodes_between(const Arrays& sources, const Arrays& targets, Cut cut);
 
-bool is_projection(const Node& n);        // of a custom function's outputs
+bool is_projection(const Node& n);  // of a custom function's outputs
 const CustomRules& rules_of(const Node& custom);
 
 // One tracer per primal: the same value as a new node.
@@ -22,8 +22,8 @@ Arrays make_tracers(const Arrays& primals);
 
 // ct * partial, skipping the product where the partial is the constant 0 (empty result), 1 or -1.
 Array scaled(const Array& ct, const Array& partial);
-// Whether n's derivative is its partials. A row that has rules besides uses those for complex numbers,
-// where its derivative is no factor (abs, conjugate).
+// Whether n's derivative is its partials. A row that has rules besides uses those for complex
+// numbers, where its derivative is no factor (abs, conjugate).
 bool by_partials(const Node& n);
 
 }  // namespace lamina

@@ -10,7 +10,8 @@ namespace {
 
 class CountedKernel : public CompiledKernel {
  public:
-  CountedKernel(Kernel k, std::unique_ptr<CompiledKernel> i) : kernel(std::move(k)), inner(std::move(i)) {}
+  CountedKernel(Kernel k, std::unique_ptr<CompiledKernel> i)
+      : kernel(std::move(k)), inner(std::move(i)) {}
   Kernel kernel;
   std::unique_ptr<CompiledKernel> inner;
 };
@@ -36,7 +37,8 @@ class CountingDevice : public Device {
   std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) override {
     return std::make_unique<CountedKernel>(kernel, cpu_device().compile(kernel));
   }
-  void launch(const CompiledKernel& kernel, void* const* buffers, const ScalarValue* scalars) override {
+  void launch(const CompiledKernel& kernel, void* const* buffers,
+              const ScalarValue* scalars) override {
     const auto& counted = static_cast<const CountedKernel&>(kernel);
     count(counted.kernel, buffers);
     cpu_device().launch(*counted.inner, buffers, scalars);
@@ -45,11 +47,15 @@ class CountingDevice : public Device {
     for (const Instance& i : instances) launch(*i.kernel, i.buffers, i.scalars);
   }
   void call(CallFn fn, const CallArgs& args) override {
-    for (const TensorView& v : args.in) mark(v.data, v.shape, v.strides, 0, itemsize(v.dtype), false);
-    for (const TensorView& v : args.out) mark(v.data, v.shape, v.strides, 0, itemsize(v.dtype), true);
+    for (const TensorView& v : args.in)
+      mark(v.data, v.shape, v.strides, 0, itemsize(v.dtype), false);
+    for (const TensorView& v : args.out)
+      mark(v.data, v.shape, v.strides, 0, itemsize(v.dtype), true);
     fn(args);
   }
-  void copy(void* dst, const void* src, int64_t bytes) override { cpu_device().copy(dst, src, bytes); }
+  void copy(void* dst, const void* src, int64_t bytes) override {
+    cpu_device().copy(dst, src, bytes);
+  }
   void synchronize() override {}
 
   void forget(void* data) {
@@ -82,11 +88,13 @@ class CountingDevice : public Device {
  private:
   void count(const Kernel& k, void* const* buffers) {
     for (size_t i = 0; i < k.args.size(); ++i)
-      mark(buffers[i], k.domain, k.args[i].strides, k.args[i].offset, itemsize(k.args[i].dtype), k.args[i].output);
+      mark(buffers[i], k.domain, k.args[i].strides, k.args[i].offset, itemsize(k.args[i].dtype),
+           k.args[i].output);
   }
 
   // Walks every index: slow, and knows nothing of how traffic is predicted.
-  void mark(void* data, const Shape& shape, const Strides& strides, int64_t offset, int64_t item, bool write) {
+  void mark(void* data, const Shape& shape, const Strides& strides, int64_t offset, int64_t item,
+            bool write) {
     std::lock_guard lock(mutex_);
     if (element_count(shape) == 0) return;
     char* first = static_cast<char*>(data);
@@ -124,7 +132,8 @@ bool on = false;
 }  // namespace
 
 Device& active_device() {
-  if (on) [[unlikely]] return counting_device();
+  if (on) [[unlikely]]
+    return counting_device();
   return cpu_device();
 }
 void set_counting(bool value) {

@@ -56,8 +56,8 @@ void fold(const Kernel& kernel, Domain& domain) {
   domain.iota_strides.assign(out.begin() + static_cast<ptrdiff_t>(args), out.end());
 }
 
-// Reduced rows of at least this length are read along the row even where the result would be written
-// along it: what a row costs apart from its elements is then little.
+// Reduced rows of at least this length are read along the row even where the result would be
+// written along it: what a row costs apart from its elements is then little.
 constexpr int64_t kLongRow = 256;
 
 bool reduces_long_rows(const Domain& domain) {

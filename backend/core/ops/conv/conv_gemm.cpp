@@ -130,8 +130,8 @@ void scatter_patches(const ConvGeometry& g, int64_t group, const T* patches, int
   }
 }
 
-// Groups of one channel leave nothing to multiply as matrices; their loops run along the channels, over
-// weights brought to [taps, channels].
+// Groups of one channel leave nothing to multiply as matrices; their loops run along the channels,
+// over weights brought to [taps, channels].
 template <class T>
 void turn_weights(const ConvGeometry& g, const T* weight, T* turned) {
   const int64_t taps = g.taps();
@@ -139,7 +139,8 @@ void turn_weights(const ConvGeometry& g, const T* weight, T* turned) {
     for (int64_t t = 0; t < taps; ++t) turned[t * g.out_channels + o] = weight[o * taps + t];
 }
 
-// visit(row, slot of the tap's weight, offset of the input position) for every tap inside the input.
+// visit(row, slot of the tap's weight, offset of the input position) for every tap inside the
+// input.
 template <class F>
 void for_each_tap(const ConvGeometry& g, int64_t row0, int64_t rows, F&& visit) {
   Position p = position_of(g, row0);

@@ -1,5 +1,6 @@
 // QR factorisation by Householder reflections (Golub and Van Loan, Matrix Computations, 5.2). The
-// result is one buffer, Q behind R, so that the node has a single output; the builder takes it apart.
+// result is one buffer, Q behind R, so that the node has a single output; the builder takes it
+// apart.
 #include <cmath>
 #include <vector>
 
@@ -20,8 +21,10 @@ void factorise(std::vector<double>& a, std::vector<double>& q, int64_t m, int64_
   auto reflect = [&](std::vector<double>& x, int64_t columns, int64_t first, int64_t from) {
     for (int64_t j = from; j < columns; ++j) {
       double dot = 0;
-      for (int64_t i = first; i < m; ++i) dot += v[static_cast<size_t>(i)] * x[static_cast<size_t>(i * columns + j)];
-      for (int64_t i = first; i < m; ++i) x[static_cast<size_t>(i * columns + j)] -= 2 * dot * v[static_cast<size_t>(i)];
+      for (int64_t i = first; i < m; ++i)
+        dot += v[static_cast<size_t>(i)] * x[static_cast<size_t>(i * columns + j)];
+      for (int64_t i = first; i < m; ++i)
+        x[static_cast<size_t>(i * columns + j)] -= 2 * dot * v[static_cast<size_t>(i)];
     }
   };
   for (int64_t c = 0; c < k; ++c) {
@@ -57,10 +60,12 @@ void run(const TensorView& in, const TensorView& out) {
     std::vector<double> a(static_cast<size_t>(m * n)), q;
     for (int64_t b = begin; b < end; ++b) {
       int64_t rest = b, base = 0;
-      for (size_t d = batch.size(); d-- > 0; rest /= batch[d]) base += rest % batch[d] * in.strides[d];
+      for (size_t d = batch.size(); d-- > 0; rest /= batch[d])
+        base += rest % batch[d] * in.strides[d];
       for (int64_t i = 0; i < m; ++i)
         for (int64_t j = 0; j < n; ++j)
-          a[static_cast<size_t>(i * n + j)] = static_cast<double>(in.as<T>()[base + i * in.strides[rank - 2] + j * in.strides[rank - 1]]);
+          a[static_cast<size_t>(i * n + j)] = static_cast<double>(
+              in.as<T>()[base + i * in.strides[rank - 2] + j * in.strides[rank - 1]]);
       factorise(a, q, m, n);
       T* to = out.as<T>() + b * width;
       for (double x : q) *to++ = static_cast<T>(x);
@@ -71,18 +76,26 @@ void run(const TensorView& in, const TensorView& out) {
 
 Array packed(const Array& x);
 
-const Primitive& qr_row = define({
-    .name = "qr", .kind = Kind::call, .doc = "Orthonormal columns and an upper triangle whose product is the matrix.",
-    .call = [](const CallArgs& c) {
-      if (c.in[0].dtype == Dtype::float64) run<double>(c.in[0], c.out[0]);
-      else run<float>(c.in[0], c.out[0]);
-    },
-    .flops = [](const Node& n) {
-      int64_t rows = n.inputs[0].shape(-2), columns = n.inputs[0].shape(-1);
-      return 4 * n.inputs[0].size() / std::max<int64_t>(1, columns) * columns * std::min(rows, columns);
-    },
-    .vmap = [](const Node&, const Arrays& in, const std::vector<bool>&, int64_t) { return packed(in[0]); },
-    .nondifferentiable = "the derivatives of factorisations are not provided"});
+const Primitive& qr_row =
+    define({.name = "qr",
+            .kind = Kind::call,
+            .doc = "Orthonormal columns and an upper triangle whose product is the matrix.",
+            .call =
+                [](const CallArgs& c) {
+                  if (c.in[0].dtype == Dtype::float64)
+                    run<double>(c.in[0], c.out[0]);
+                  else
+                    run<float>(c.in[0], c.out[0]);
+                },
+            .flops =
+                [](const Node& n) {
+                  int64_t rows = n.inputs[0].shape(-2), columns = n.inputs[0].shape(-1);
+                  return 4 * n.inputs[0].size() / std::max<int64_t>(1, columns) * columns *
+                         std::min(rows, columns);
+                },
+            .vmap = [](const Node&, const Arrays& in, const std::vector<bool>&,
+                       int64_t) { return packed(in[0]); },
+            .nondifferentiable = "the derivatives of factorisations are not provided"});
 
 Array packed(const Array& x) {
   int64_t m = x.shape(-2), n = x.shape(-1), k = std::min(m, n);

@@ -48,7 +48,8 @@ Array attained(const Node& n) {
   Shape along(x.shape().size(), 1);
   along[static_cast<size_t>(p.axis)] = x.shape(p.axis);
   Array position = broadcast_to(reshape(iota(x.shape(p.axis), Dtype::int32), along), x.shape());
-  Array previous = scan(n.primitive->name == "cummax" ? ScanOp::max : ScanOp::min, x, p.axis, p.reverse, false);
+  Array previous =
+      scan(n.primitive->name == "cummax" ? ScanOp::max : ScanOp::min, x, p.axis, p.reverse, false);
   Array fresh = n.primitive->name == "cummax" ? greater(x, previous) : less(x, previous);
   Array sentinel = make_scalar_int(p.reverse ? x.shape(p.axis) - 1 : 0, Dtype::int32);
   Array seed = select(fresh, position, sentinel);
@@ -91,8 +92,8 @@ Array weighted_forth(const Array& weights, const Array& t, int64_t axis) {
   return moveaxis(sum(weights * column, {weights.ndim() - 2}, false), -1, axis);
 }
 
-// d y_i / d x_j of a running product, as a matrix along the axis: the product of the others. Quadratic,
-// but exact where elements are zero.
+// d y_i / d x_j of a running product, as a matrix along the axis: the product of the others.
+// Quadratic, but exact where elements are zero.
 Array product_weights(const Node& n) {
   ScanParams p(n.params);
   const Array& x = n.inputs[0];
@@ -103,12 +104,13 @@ Array product_weights(const Node& n) {
   Array repeated = broadcast_to(expand_dims(last, {last.ndim() - 1}), wide);
   Array i = reshape(iota(size, Dtype::int32), {size, 1}), j = iota(size, Dtype::int32);
   Array others = select(equal(i, j), ones_like(repeated), repeated);
-  Array products = scan(ScanOp::prod, others, others.ndim() - 1, p.reverse, p.inclusive);  // [..., j, i]
+  Array products =
+      scan(ScanOp::prod, others, others.ndim() - 1, p.reverse, p.inclusive);  // [..., j, i]
   return select(reached(p, i, j), products, zeros_like(products));
 }
 
-// d y_i / d x_j of a running logsumexp: e^(x_j - y_i), as a matrix along the axis. Quadratic work but,
-// fused into the sum over it, no memory; a running sum would overflow where y grows.
+// d y_i / d x_j of a running logsumexp: e^(x_j - y_i), as a matrix along the axis. Quadratic work
+// but, fused into the sum over it, no memory; a running sum would overflow where y grows.
 Array exponential_weights(const Node& n, const Array& y) {
   ScanParams p(n.params);
   int64_t size = y.shape(p.axis);
@@ -120,40 +122,69 @@ Array exponential_weights(const Node& n, const Array& y) {
   return exp(select(some, xs - ys, low));
 }
 
-const std::vector<Field> kFields = {
-    {"axis", FieldKind::integer}, {"reverse", FieldKind::boolean}, {"inclusive", FieldKind::boolean}};
+const std::vector<Field> kFields = {{"axis", FieldKind::integer},
+                                    {"reverse", FieldKind::boolean},
+                                    {"inclusive", FieldKind::boolean}};
 
 const Primitive* const rows[5] = {
-    &define({.name = "cumsum", .kind = Kind::call, .doc = "Running sum along an axis.", .fields = kFields,
-             .call = run<ScanOp::sum>, .flops = one_each,
-             .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-               return {back(n, ct)};
-             },
+    &define({.name = "cumsum",
+             .kind = Kind::call,
+             .doc = "Running sum along an axis.",
+             .fields = kFields,
+             .call = run<ScanOp::sum>,
+             .flops = one_each,
+             .vjp = [](const Node& n, const Array&, const Array& ct,
+                       const std::vector<bool>&) -> Arrays { return {back(n, ct)}; },
              .jvp = [](const Node& n, const Array&, const Arrays& t) { return forth(n, t[0]); },
              .vmap = scan_vmap<ScanOp::sum>}),
-    &define({.name = "cumprod", .kind = Kind::call, .doc = "Running product along an axis.", .fields = kFields,
-             .call = run<ScanOp::prod>, .flops = one_each,
-             .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+    &define({.name = "cumprod",
+             .kind = Kind::call,
+             .doc = "Running product along an axis.",
+             .fields = kFields,
+             .call = run<ScanOp::prod>,
+             .flops = one_each,
+             .vjp = [](const Node& n, const Array&, const Array& ct,
+                       const std::vector<bool>&) -> Arrays {
                return {weighted_back(product_weights(n), ct, ScanParams(n.params).axis)};
              },
-             .jvp = [](const Node& n, const Array&, const Arrays& t) {
-               return weighted_forth(product_weights(n), t[0], ScanParams(n.params).axis);
-             },
+             .jvp =
+                 [](const Node& n, const Array&, const Arrays& t) {
+                   return weighted_forth(product_weights(n), t[0], ScanParams(n.params).axis);
+                 },
              .vmap = scan_vmap<ScanOp::prod>}),
-    &define({.name = "cummax", .kind = Kind::call, .doc = "Running maximum along an axis.", .fields = kFields,
-             .call = run<ScanOp::max>, .flops = one_each, .vjp = extreme_vjp,
-             .jvp = extreme_jvp, .vmap = scan_vmap<ScanOp::max>}),
-    &define({.name = "cummin", .kind = Kind::call, .doc = "Running minimum along an axis.", .fields = kFields,
-             .call = run<ScanOp::min>, .flops = one_each, .vjp = extreme_vjp,
-             .jvp = extreme_jvp, .vmap = scan_vmap<ScanOp::min>}),
-    &define({.name = "logcumsumexp", .kind = Kind::call, .doc = "Running log of the sum of exponentials.",
-             .fields = kFields, .call = run<ScanOp::logaddexp>, .flops = one_each,
-             .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
+    &define({.name = "cummax",
+             .kind = Kind::call,
+             .doc = "Running maximum along an axis.",
+             .fields = kFields,
+             .call = run<ScanOp::max>,
+             .flops = one_each,
+             .vjp = extreme_vjp,
+             .jvp = extreme_jvp,
+             .vmap = scan_vmap<ScanOp::max>}),
+    &define({.name = "cummin",
+             .kind = Kind::call,
+             .doc = "Running minimum along an axis.",
+             .fields = kFields,
+             .call = run<ScanOp::min>,
+             .flops = one_each,
+             .vjp = extreme_vjp,
+             .jvp = extreme_jvp,
+             .vmap = scan_vmap<ScanOp::min>}),
+    &define({.name = "logcumsumexp",
+             .kind = Kind::call,
+             .doc = "Running log of the sum of exponentials.",
+             .fields = kFields,
+             .call = run<ScanOp::logaddexp>,
+             .flops = one_each,
+             .vjp = [](const Node& n, const Array& y, const Array& ct,
+                       const std::vector<bool>&) -> Arrays {
                return {weighted_back(exponential_weights(n, y), ct, ScanParams(n.params).axis)};
              },
-             .jvp = [](const Node& n, const Array& y, const Arrays& t) {
-               return weighted_forth(exponential_weights(n, y), t[0], ScanParams(n.params).axis);
-             },
+             .jvp =
+                 [](const Node& n, const Array& y, const Arrays& t) {
+                   return weighted_forth(exponential_weights(n, y), t[0],
+                                         ScanParams(n.params).axis);
+                 },
              .vmap = scan_vmap<ScanOp::logaddexp>}),
 };
 
@@ -166,7 +197,8 @@ Array scan(ScanOp op, const Array& x, int64_t axis, bool reverse, bool inclusive
   if (op == ScanOp::sum && x.dtype() == Dtype::bool_) source = astype(x, Dtype::int32);
   if (is_complex(x.dtype()) && op != ScanOp::sum && op != ScanOp::prod)
     throw DtypeError(row.name + ": complex64 is not supported");
-  return make_node(row, Params().add(a).add(reverse).add(inclusive), {source}, x.shape(), source.dtype());
+  return make_node(row, Params().add(a).add(reverse).add(inclusive), {source}, x.shape(),
+                   source.dtype());
 }
 
 }  // namespace lamina
