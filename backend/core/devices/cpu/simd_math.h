@@ -110,7 +110,8 @@ LAMINA_INLINE float log_tail(float f) {
 LAMINA_INLINE float log_reduce(float x, float& n) {
   bool tiny = x < 1.17549435e-38f;
   float y = tiny ? x * 8388608.0f : x;
-  int32_t i = bits_as<int32_t>(y) - kRootHalfBits;
+  // Unsigned, because the bits of a negative or special x would overflow.
+  auto i = static_cast<int32_t>(bits_as<uint32_t>(y) - static_cast<uint32_t>(kRootHalfBits));
   n = static_cast<float>(i >> 23) - (tiny ? 23.0f : 0.0f);
   return bits_as<float>((i & 0x7fffff) + kRootHalfBits) - 1.0f;
 }
@@ -135,9 +136,10 @@ LAMINA_INLINE F32 log10(F32 x) {
 }
 LAMINA_INLINE float log1p_core(float x) {
   float u = 1.0f + x;
-  int32_t i = bits_as<int32_t>(u) - kRootHalfBits;
+  auto i = static_cast<int32_t>(bits_as<uint32_t>(u) - static_cast<uint32_t>(kRootHalfBits));
   float n = static_cast<float>(i >> 23);
-  float scale = bits_as<float>(kOneBits - (i & ~0x7fffff));
+  uint32_t exponent = static_cast<uint32_t>(i) & ~0x7fffffu;
+  float scale = bits_as<float>(static_cast<uint32_t>(kOneBits) - exponent);
   float exact = fma(x, scale, scale - 1.0f);
   float large = bits_as<float>((i & 0x7fffff) + kRootHalfBits) - 1.0f;
   float f = x > 1e10f ? large : exact;
