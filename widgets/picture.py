@@ -88,7 +88,7 @@ def _png(figure: Figure, dpi: int) -> bytes:
 def _figure(recording: Recording, view: str) -> Figure:
     """Axes at fixed places: matplotlib's own layout engines take longer than all the drawing."""
     parts = ["graph", "memory", "latency"] if view == "profile" else [view]
-    graph = _graph_of(recording) if "graph" in parts else None
+    graph: Any = _graph_of(recording) if "graph" in parts else None
     charts = [part for part in parts if part != "graph"]
     tall = 3.0 * max(1, len(charts)) if charts else 4.0
     if graph is not None and charts and _room(graph[1], BESIDE) < LEGIBLE:
@@ -99,7 +99,7 @@ def _figure(recording: Recording, view: str) -> Figure:
     if graph is not None:
         width = 0.44 if charts else 0.98
         axis = figure.add_axes((0.01, 0.01, width, 0.98 - 0.45 / tall))
-        _draw_graph(axis, *graph, _room(graph[1], BESIDE))
+        _draw_graph(axis, *graph, scale=_room(graph[1], BESIDE))
     left = 0.6 if graph is not None else 0.12
     for i, part in enumerate(charts):
         share = 1 / len(charts)
@@ -115,14 +115,14 @@ def _room(layout: Any, room: tuple[float, float]) -> float:
     return min(1.0, width / max(layout.width, 0.1), height / max(layout.height, 0.1))
 
 
-def _stacked(recording: Recording, graph: tuple[Any, ...], charts: Sequence[str]) -> Figure:
+def _stacked(recording: Recording, graph: Any, charts: Sequence[str]) -> Figure:
     """A graph too large for half the picture stands above the charts, over the whole width."""
     scale = _room(graph[1], ABOVE)
     graph_tall, chart_tall = graph[1].height * scale + 0.6, 3.2
     tall = graph_tall + chart_tall
     figure = Figure(figsize=(10, tall), facecolor=GROUND)
     axis = figure.add_axes((0.01, chart_tall / tall, 0.98, (graph_tall - 0.5) / tall))
-    _draw_graph(axis, *graph, scale)
+    _draw_graph(axis, *graph, scale=scale)
     for i, part in enumerate(charts):
         share = 1 / len(charts)
         margin = 0.05 if part == "memory" else 0.17
