@@ -99,7 +99,7 @@ def _figure(recording: Recording, view: str) -> Figure:
     if graph is not None:
         width = 0.44 if charts else 0.98
         axis = figure.add_axes((0.01, 0.01, width, 0.98 - 0.45 / tall))
-        _draw_graph(axis, *graph, scale=_room(graph[1], BESIDE))
+        _draw_graph(axis, graph, _room(graph[1], BESIDE))
     left = 0.6 if graph is not None else 0.12
     for i, part in enumerate(charts):
         share = 1 / len(charts)
@@ -122,7 +122,7 @@ def _stacked(recording: Recording, graph: Any, charts: Sequence[str]) -> Figure:
     tall = graph_tall + chart_tall
     figure = Figure(figsize=(10, tall), facecolor=GROUND)
     axis = figure.add_axes((0.01, chart_tall / tall, 0.98, (graph_tall - 0.5) / tall))
-    _draw_graph(axis, *graph, scale=scale)
+    _draw_graph(axis, graph, scale)
     for i, part in enumerate(charts):
         share = 1 / len(charts)
         margin = 0.05 if part == "memory" else 0.17
@@ -202,10 +202,9 @@ def _module_boxes(recording: Recording, plan: Plan) -> tuple[dict[Any, Box], dic
     return boxes, key_of
 
 
-def _draw_graph(
-    axis: Any, boxes: Sequence[Box], layout: Any, sizes: Any, cost: Any, title: str, scale: float
-) -> None:
+def _draw_graph(axis: Any, graph: Any, scale: float) -> None:
     """Text shrinks with the drawing, or labels run over."""
+    boxes, layout, sizes, cost, title = graph
     axis.set_axis_off()
     axis.set_title(f"What is not fused costs memory traffic\n{title}", color=INK, fontsize=9)
     axis.set_xlim(-0.1, layout.width + 0.1)
