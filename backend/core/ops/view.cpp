@@ -64,8 +64,6 @@ Array align_rank(const Array& x, int64_t rank) {
 
 namespace {
 
-Shape tail(const Shape& s) { return Shape(s.begin() + 1, s.end()); }
-
 Array same_view_of(const Node& n, const Array& x, Dtype dtype) {
   return make_node(*n.primitive, n.params, {x}, n.shape, dtype);
 }
