@@ -36,7 +36,12 @@ class _Pool(Module):
     _dims = 0
     _reduce: Callable[..., Any]
 
-    def __init__(self, kernel_size: Any, stride: Any, padding: Any) -> None:
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] | None = None,
+        padding: int | tuple[int, ...] | None = 0,
+    ) -> None:
         super().__init__()
         name, dims = type(self).__name__, self._dims
         stride = kernel_size if stride is None else stride
@@ -110,27 +115,11 @@ class MaxPool1d(_MaxPool):
 
     _dims = 1
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] | None = None,
-        padding: int | tuple[int] = 0,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-
 
 class AvgPool1d(_AvgPool):
     """Mean over windows of (N, L, C); padding counts as zeros."""
 
     _dims = 1
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] | None = None,
-        padding: int | tuple[int] = 0,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
 
 
 class MaxPool2d(_MaxPool):
@@ -138,27 +127,11 @@ class MaxPool2d(_MaxPool):
 
     _dims = 2
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] | None = 0,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-
 
 class AvgPool2d(_AvgPool):
     """Mean over windows of (N, H, W, C); padding counts as zeros."""
 
     _dims = 2
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] | None = 0,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
 
 
 class MaxPool3d(_MaxPool):
@@ -166,24 +139,8 @@ class MaxPool3d(_MaxPool):
 
     _dims = 3
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int, int],
-        stride: int | tuple[int, int, int] | None = None,
-        padding: int | tuple[int, int, int] | None = 0,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-
 
 class AvgPool3d(_AvgPool):
     """Mean over windows of (N, D, H, W, C); padding counts as zeros."""
 
     _dims = 3
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int, int],
-        stride: int | tuple[int, int, int] | None = None,
-        padding: int | tuple[int, int, int] | None = 0,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)

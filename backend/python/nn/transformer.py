@@ -76,99 +76,61 @@ class MultiHeadAttention(Module):
         return hidden.astype(dtype) * mx.finfo(dtype).min
 
 
-class TransformerEncoderLayer(Module):
+class _Layer(Module):
+    """One or more attentions and a two-layer perceptron, each with a norm and a residual."""
+
+    _attentions: tuple[str, ...]
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        mlp_dims: int | None = None,
+        dropout: float = 0.0,
+        activation: Callable[[Any], Any] = relu,
+        norm_first: bool = True,
+    ) -> None:
+        super().__init__()
+        mlp_dims = mlp_dims or dims * 4
+        for name in self._attentions:
+            self[name] = MultiHeadAttention(dims, num_heads)
+        parts = range(1, len(self._attentions) + 2)
+        for i in parts:
+            self[f"ln{i}"] = LayerNorm(dims)
+        self.linear1 = Linear(dims, mlp_dims)
+        self.linear2 = Linear(mlp_dims, dims)
+        for i in parts:
+            self[f"dropout{i}"] = Dropout(dropout)
+        self.activation = activation
+        self.norm_first = norm_first
+
+    def _run(self, x: mx.array, *others: tuple[mx.array | None, mx.array | None]) -> mx.array:
+        """`others`: per attention, what it looks at (None: x itself) and its mask."""
+        last = len(others) + 1
+        for i, (name, (memory, mask)) in enumerate(zip(self._attentions, others, strict=True), 1):
+            y = self[f"ln{i}"](x) if self.norm_first else x
+            seen = y if memory is None else memory
+            x = x + self[f"dropout{i}"](self[name](y, seen, seen, mask))
+            x = x if self.norm_first else self[f"ln{i}"](x)
+        y = self[f"ln{last}"](x) if self.norm_first else x
+        hidden = self[f"dropout{last}"](self.activation(self.linear1(y)))
+        x = x + self.linear2(hidden)
+        return x if self.norm_first else self[f"ln{last}"](x)
+
+
+class TransformerEncoderLayer(_Layer):
     """Self attention and a two-layer perceptron, each with a norm and a residual."""
 
-    def __init__(
-        self,
-        dims: int,
-        num_heads: int,
-        mlp_dims: int | None = None,
-        dropout: float = 0.0,
-        activation: Callable[[Any], Any] = relu,
-        norm_first: bool = True,
-    ) -> None:
-        super().__init__()
-        mlp_dims = mlp_dims or dims * 4
-        self.attention = MultiHeadAttention(dims, num_heads)
-        self.ln1 = LayerNorm(dims)
-        self.ln2 = LayerNorm(dims)
-        self.linear1 = Linear(dims, mlp_dims)
-        self.linear2 = Linear(mlp_dims, dims)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.activation = activation
-        self.norm_first = norm_first
-
-    def _mlp(self, x: mx.array) -> mx.array:
-        return self.linear2(self.dropout2(self.activation(self.linear1(x))))
+    _attentions = ("attention",)
 
     def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
-        if self.norm_first:
-            y = self.ln1(x)
-            x = x + self.dropout1(self.attention(y, y, y, mask))
-            return x + self._mlp(self.ln2(x))
-        x = self.ln1(x + self.dropout1(self.attention(x, x, x, mask)))
-        return self.ln2(x + self._mlp(x))
+        return self._run(x, (None, mask))
 
 
-class TransformerEncoder(Module):
-    """`num_layers` encoder layers and a final norm; `checkpoint` saves memory in the gradient."""
-
-    def __init__(
-        self,
-        num_layers: int,
-        dims: int,
-        num_heads: int,
-        mlp_dims: int | None = None,
-        dropout: float = 0.0,
-        activation: Callable[[Any], Any] = relu,
-        norm_first: bool = True,
-        checkpoint: bool = False,
-    ) -> None:
-        super().__init__()
-        self.layers = [
-            TransformerEncoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
-            for _ in range(num_layers)
-        ]
-        self.ln = LayerNorm(dims)
-        self.checkpoint = checkpoint
-
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
-        for layer in self["layers"]:
-            x = (checkpointed(layer) if self.checkpoint else layer)(x, mask)
-        return self.ln(x)
-
-
-class TransformerDecoderLayer(Module):
+class TransformerDecoderLayer(_Layer):
     """Self attention, attention to a memory, and a perceptron, each with a norm and a residual."""
 
-    def __init__(
-        self,
-        dims: int,
-        num_heads: int,
-        mlp_dims: int | None = None,
-        dropout: float = 0.0,
-        activation: Callable[[Any], Any] = relu,
-        norm_first: bool = True,
-    ) -> None:
-        super().__init__()
-        mlp_dims = mlp_dims or dims * 4
-        self.self_attention = MultiHeadAttention(dims, num_heads)
-        self.cross_attention = MultiHeadAttention(dims, num_heads)
-        self.ln1 = LayerNorm(dims)
-        self.ln2 = LayerNorm(dims)
-        self.ln3 = LayerNorm(dims)
-        self.linear1 = Linear(dims, mlp_dims)
-        self.linear2 = Linear(mlp_dims, dims)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
-        self.activation = activation
-        self.norm_first = norm_first
-
-    def _mlp(self, x: mx.array) -> mx.array:
-        return self.linear2(self.dropout3(self.activation(self.linear1(x))))
+    _attentions = ("self_attention", "cross_attention")
 
     def __call__(
         self,
@@ -177,20 +139,11 @@ class TransformerDecoderLayer(Module):
         x_mask: mx.array | None,
         memory_mask: mx.array | None,
     ) -> mx.array:
-        if self.norm_first:
-            y = self.ln1(x)
-            x = x + self.dropout1(self.self_attention(y, y, y, x_mask))
-            y = self.ln2(x)
-            x = x + self.dropout2(self.cross_attention(y, memory, memory, memory_mask))
-            return x + self._mlp(self.ln3(x))
-        x = self.ln1(x + self.dropout1(self.self_attention(x, x, x, x_mask)))
-        y = self.cross_attention(x, memory, memory, memory_mask)
-        x = self.ln2(x + self.dropout2(y))
-        return self.ln3(x + self._mlp(x))
+        return self._run(x, (None, x_mask), (memory, memory_mask))
 
 
-class TransformerDecoder(Module):
-    """`num_layers` decoder layers and a final norm; `checkpoint` saves memory in the gradient."""
+class _Stack(Module):
+    _layer: type[_Layer]
 
     def __init__(
         self,
@@ -205,11 +158,31 @@ class TransformerDecoder(Module):
     ) -> None:
         super().__init__()
         self.layers = [
-            TransformerDecoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
+            self._layer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
             for _ in range(num_layers)
         ]
         self.ln = LayerNorm(dims)
         self.checkpoint = checkpoint
+
+    def _run(self, x: mx.array, *rest: mx.array | None) -> mx.array:
+        for layer in self["layers"]:
+            x = (checkpointed(layer) if self.checkpoint else layer)(x, *rest)
+        return self.ln(x)
+
+
+class TransformerEncoder(_Stack):
+    """`num_layers` encoder layers and a final norm; `checkpoint` saves memory in the gradient."""
+
+    _layer = TransformerEncoderLayer
+
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+        return self._run(x, mask)
+
+
+class TransformerDecoder(_Stack):
+    """`num_layers` decoder layers and a final norm; `checkpoint` saves memory in the gradient."""
+
+    _layer = TransformerDecoderLayer
 
     def __call__(
         self,
@@ -218,10 +191,7 @@ class TransformerDecoder(Module):
         x_mask: mx.array | None,
         memory_mask: mx.array | None,
     ) -> mx.array:
-        for layer in self["layers"]:
-            call = checkpointed(layer) if self.checkpoint else layer
-            x = call(x, memory, x_mask, memory_mask)
-        return self.ln(x)
+        return self._run(x, memory, x_mask, memory_mask)
 
 
 class Transformer(Module):
