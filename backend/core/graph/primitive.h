@@ -10,6 +10,7 @@
 #include "devices/device.h"
 #include "graph/array.h"
 #include "kernels/formulas.h"
+#include "kernels/text.h"
 
 namespace lamina {
 
@@ -52,6 +53,7 @@ struct Primitive {
   LayoutFn layout = nullptr;           // view; nullopt: needs a contiguous copy first
   DecomposeFn decompose = nullptr;     // composite
   CallFn call = nullptr;               // call
+  TextFn text = nullptr;               // call: as kernel text; without it, the CPU runs it
   FlopsFn flops = nullptr;             // call; others count by element
   uint32_t splits_rows = 0;  // call: rows [a, b) of the result (axis 0) need only those rows of
                              // the inputs whose bits are set, and the other inputs whole

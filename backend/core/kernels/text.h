@@ -1,0 +1,82 @@
+// Kernels as text: what a fused group (kernels/kernel.h) or a structured operation becomes on a
+// device that compiles source, in one of two dialects. One skeleton set writes both; the dialects
+// differ in their prelude and in the spelling of functions.
+//
+// Rules of the text
+//  1. Sizes, strides, offsets and the values of scalar arguments stand in the constant block, never
+//     in the text: one text serves all sizes. Rank, dtypes, which strides are 0 or 1, the width of
+//     loads and of index arithmetic are text.
+//  2. No fast math: NaN, infinities and signed zeros keep their meaning. Devices compile it with
+//     their safe mode.
+//  3. Launches of one program run in order and see each other's writes. A launch with a zero in
+//     `groups` does not exist: empty work gives a program without that launch.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/tensor_view.h"
+#include "kernels/kernel.h"
+
+namespace lamina {
+
+enum class Dialect : uint8_t { msl, cuda };
+
+// What a writer must know of a device.
+struct TextTraits {
+  Dialect dialect = Dialect::msl;
+  int simd_width = 32;
+  int max_threads = 1024;             // of a threadgroup
+  int64_t threadgroup_bytes = 32768;  // memory of a threadgroup
+  int max_buffers = 31;               // buffers of a launch, the constant block among them
+  bool float64 = false;
+  bool complex64 = true;
+  int cores = 8;  // processors that each run threadgroups
+  // Widest load and store. Smaller where the address of an operand is less aligned than its Bind
+  // says; a text written for 1 asks for no more than an element's own alignment.
+  int vector_bytes = 16;
+};
+
+// One launch. Buffers are bound at indices 0..n-1 in the order of `buffers`; the constant block
+// follows at index n (MSL: `constant Block&`, through setBytes; CUDA: by value, the last
+// parameter).
+struct TextKernel {
+  std::string name;    // entry point
+  std::string source;  // whole translation unit of the dialect
+  struct Bind {
+    int operand = 0;  // the kernel's argument, or the call's operand by position (inputs, then
+                      // outputs); -1 - k: temporary k
+    bool written = false;
+    int alignment = 1;  // bytes the bound address is a multiple of
+  };
+  std::vector<Bind> buffers;
+  std::vector<unsigned char> block;  // scalar argument k's value is written at scalar_at[k] before
+  std::vector<int> scalar_at;        // the launch, in its own dtype; -1: this launch reads it not
+  std::array<int64_t, 3> groups{1, 1, 1};  // threadgroups in the grid
+  std::array<int, 3> threads{1, 1, 1};     // threads in a group
+  int64_t threadgroup_bytes = 0;           // dynamic threadgroup memory, at index 0
+};
+
+// Launches in order, with temporaries of the given bytes between them.
+struct TextProgram {
+  std::vector<TextKernel> launches;
+  std::vector<int64_t> temporaries;
+};
+
+// Throws DtypeError where a dtype is not the device's (float64 on Metal), naming what to do.
+TextProgram write_text(const Kernel& kernel, const TextTraits& traits);
+
+// A structured operation to be written: views without data.
+struct TextCall {
+  const void* params;  // const Params*
+  std::span<const TensorView> in;
+  std::span<const TensorView> out;
+};
+// A program may have no launch where nothing is to be done. Binds name operands whose addresses are
+// those of the views' first elements.
+using TextFn = TextProgram (*)(const TextCall& call, const TextTraits& traits);
+
+}  // namespace lamina
