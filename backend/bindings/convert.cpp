@@ -207,13 +207,6 @@ std::optional<Dtype> dtype_of_numpy(const py::dtype& d) {
   }
 }
 
-void drop_python(PyObject* o) {
-  if (!Py_IsInitialized()) return;
-  PyGILState_STATE state = PyGILState_Ensure();
-  Py_DECREF(o);
-  PyGILState_Release(state);
-}
-
 Array from_numpy(py::array a, std::optional<Dtype> dtype) {
   std::optional<Dtype> own = dtype_of_numpy(a.dtype());
   if (!own && a.dtype().kind() == 'c') {

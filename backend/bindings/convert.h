@@ -29,6 +29,8 @@ std::string to_html(const Array& x);  // never evaluates
 py::object dtype_object(Dtype d);
 Dtype dtype_from(py::handle o);  // a Dtype or a name; throws DtypeError
 std::optional<Dtype> optional_dtype(py::handle o);
+// An int of 64 bits. Throws TypeError or ValueError with the value otherwise.
+int64_t int_from(py::handle o);
 // int or sequence of ints.
 Shape shape_from(py::handle o);
 // None: every axis of x.

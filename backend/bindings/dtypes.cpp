@@ -30,22 +30,28 @@ std::optional<Dtype> optional_dtype(py::handle o) {
   return dtype_from(o);
 }
 
+int64_t int_from(py::handle o) {
+  PyObject* index = PyNumber_Index(o.ptr());
+  if (!index) {
+    PyErr_Clear();
+    throw py::type_error("axes and sizes are ints, got " + std::string(py::repr(o)));
+  }
+  int overflow = 0;
+  int64_t v = PyLong_AsLongLongAndOverflow(index, &overflow);
+  Py_DECREF(index);
+  if (overflow) throw ValueError("axes and sizes have 64 bits, got " + std::string(py::repr(o)));
+  return v;
+}
+
 Shape shape_from(py::handle o) {
   Shape out;
-  auto one = [&](py::handle h) {
-    PyObject* index = PyNumber_Index(h.ptr());
-    if (!index) throw py::error_already_set();
-    int64_t v = PyLong_AsLongLong(index);
-    Py_DECREF(index);
-    if (v == -1 && PyErr_Occurred()) throw py::error_already_set();
-    out.push_back(v);
-  };
   if (PyList_Check(o.ptr()) || PyTuple_Check(o.ptr())) {
-    for (py::handle h : o) one(h);
-  } else if (PyIndex_Check(o.ptr()) && !is_array(o.ptr())) {
-    one(o);
+    for (py::handle h : o) out.push_back(int_from(h));
+  } else if ((PyIndex_Check(o.ptr()) && !is_array(o.ptr())) || !py::hasattr(o, "__iter__") ||
+             PyUnicode_Check(o.ptr())) {
+    out.push_back(int_from(o));
   } else {
-    for (py::handle h : py::iter(o)) one(h);
+    for (py::handle h : py::iter(o)) out.push_back(int_from(h));
   }
   return out;
 }

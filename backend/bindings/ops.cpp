@@ -40,7 +40,7 @@ void define_spread(py::module_& m, const char* name, F f, const char* doc) {
 }
 
 Array arg_reduce(ReduceOp op, const Array& a, const py::object& axis, bool keepdims) {
-  if (!axis.is_none()) return reduce(op, a, {axis.cast<int64_t>()}, keepdims);
+  if (!axis.is_none()) return reduce(op, a, {int_from(axis)}, keepdims);
   Array flat = reduce(op, reshape(a, {-1}), {0}, false);
   return keepdims ? reshape(flat, Shape(static_cast<size_t>(a.ndim()), 1)) : flat;
 }
@@ -60,7 +60,7 @@ Array along(const Array& a, const py::object& axis, int64_t& out) {
     out = 0;
     return reshape(a, {-1});
   }
-  out = axis.cast<int64_t>();
+  out = int_from(axis);
   return a;
 }
 
@@ -328,8 +328,7 @@ void define_indexing(py::module_& m) {
         Array v =
             astype(weak_scalar(values.ptr(), &a) ? weak_scalar(values.ptr(), &a) : to_array(values),
                    a.dtype());
-        if (!axis.is_none())
-          return put_along_axis(a, indices, v, axis.cast<int64_t>(), ScatterMode::set);
+        if (!axis.is_none()) return put_along_axis(a, indices, v, int_from(axis), ScatterMode::set);
         Array flat = put_along_axis(reshape(a, {-1}), reshape(indices, {-1}),
                                     v.ndim() ? reshape(v, {-1}) : v, 0, ScatterMode::set);
         return reshape(flat, a.shape());
@@ -418,20 +417,24 @@ void define_linear(py::module_& m) {
                         {shape_from(stride), shape_from(low), shape_from(high),
                          shape_from(kernel_dilation), shape_from(input_dilation), groups, flip});
   });
-  auto optional_array = [](const py::object& o) {
-    return o.is_none() ? Array() : array_of(o.ptr());
+  auto optional_array = [](const py::object& o, const char* what) {
+    if (o.is_none()) return Array();
+    if (is_array(o.ptr())) return array_of(o.ptr());
+    throw py::type_error(std::string(what) + " must be an array or None, got " +
+                         std::string(py::repr(o)));
   };
   m.def(
       "rms_norm",
       [optional_array](const Array& x, py::object w, double eps, py::object) {
-        return rms_norm(x, optional_array(w), eps);
+        return rms_norm(x, optional_array(w, "rms_norm: weight"), eps);
       },
       arg("x"), arg("weight"), arg("eps"), rest, no_stream(),
       "x / sqrt(mean(x^2) + eps) over the last axis, times a weight.");
   m.def(
       "layer_norm",
       [optional_array](const Array& x, py::object w, py::object b, double eps, py::object) {
-        return layer_norm(x, optional_array(w), optional_array(b), eps);
+        return layer_norm(x, optional_array(w, "layer_norm: weight"),
+                          optional_array(b, "layer_norm: bias"), eps);
       },
       arg("x"), arg("weight"), arg("bias"), arg("eps"), rest, no_stream(),
       "(x - mean) / sqrt(variance + eps) over the last axis, times a weight plus a bias.");

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import array
 from lamina._dtypes import finfo, floating, inexact, issubdtype
 
@@ -42,6 +43,8 @@ def clip(a: array, /, a_min: Any, a_max: Any, *, stream: Any = None) -> array:
 
 def round(a: array, /, decimals: int = 0, stream: Any = None) -> array:
     """Rounded to `decimals` places, ties to even; negative ones round tens, hundreds, ..."""
+    if abs(decimals) > 308:
+        raise ValueError(f"round: decimals must lie between -308 and 308, got {decimals}")
     if not issubdtype(a.dtype, inexact):
         if decimals >= 0:
             return a
@@ -254,3 +257,6 @@ def unique(
     if return_counts:
         out.append(gathered(_c.zeros([places], _c.int32), _c.ones([n], _c.int32), 1))
     return out[0] if len(out) == 1 else tuple(out)
+
+
+explain(globals(), __all__)

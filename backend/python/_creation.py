@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import Dtype, array
 from lamina._dtypes import integer, issubdtype
 
@@ -204,3 +205,6 @@ def bartlett(M: int, *, stream: Any = None) -> array:
         return _c.ones((max(0, M),))
     half = (M - 1) / 2
     return 1.0 - _c.abs(_c._arange(0, M, 1, _c.float32) - half) / half
+
+
+explain(globals(), __all__)

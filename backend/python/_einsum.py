@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import array
 from lamina._linear import _product
 
@@ -196,3 +197,6 @@ def einsum_path(subscripts: str, *operands: array) -> tuple[list[tuple[int, ...]
         f"  Optimized FLOP count:  {flops}\n"
     )
     return [tuple(p) for p in path] or [(0,)], text
+
+
+explain(globals(), __all__)

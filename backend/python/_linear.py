@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import array
 from lamina._dtypes import inexact, issubdtype
 
@@ -330,3 +331,6 @@ def convolve(a: array, v: array, /, mode: str = "full", *, stream: Any = None) -
         low, high = n // 2, n - 1 - n // 2
     x, w = _c.reshape(a, [1, a.size, 1]), _c.reshape(v, [1, n, 1])
     return _c.reshape(conv_general(x, w, 1, ([low], [high]), flip=True), [-1])
+
+
+explain(globals(), __all__)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import Dtype, array
 from lamina._dtypes import floating, issubdtype
 
@@ -311,3 +312,6 @@ def categorical(
             )
         full.insert(len(full) + 1 + at, logits.shape[at])
     return _c.argmax(logits + gumbel(full, key=key), at)
+
+
+explain(globals(), __all__)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import array
 
 __all__ = [
@@ -280,3 +281,6 @@ def slice_update(
     sizes = [1] * (a.ndim - update.ndim) + list(update.shape)
     starts = _starts("slice_update", start_indices, axes)
     return _c._scatter(a, starts, _c.reshape(update, sizes), list(axes), 0)
+
+
+explain(globals(), __all__)

@@ -15,6 +15,7 @@ from lamina import _composite, _core, _methods
 from lamina import _random as random  # noqa: F401
 from lamina import fast as fast
 from lamina import linalg as linalg
+from lamina._arguments import explain, shown
 from lamina._composite import *  # noqa: F403
 from lamina._core import *  # noqa: F403
 from lamina._core import (
@@ -101,7 +102,12 @@ def asarray(a: Any, dtype: Any = None, *, copy: bool | None = None) -> array:
 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
     """An array over the memory of a DLPack producer."""
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(f"from_dlpack: x must have __dlpack__, got {shown(x)}")
     return _core._from_dlpack(x, bool(copy))
+
+
+explain(globals(), ["positive", "matrix_transpose"])
 
 
 class ArrayAt:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import array
 
 __all__ = ["cross_entropy", "layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
@@ -162,3 +163,6 @@ def cross_entropy(logits: array, targets: array, *, stream: Any = None) -> array
     wide = logits.astype(_c.float32)
     picked = _c.take_along_axis(wide, _c.expand_dims(targets, -1), -1)
     return _c.logsumexp(wide, -1) - _c.squeeze(picked, -1)
+
+
+explain(globals(), __all__)

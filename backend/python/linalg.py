@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina import _core as _c
+from lamina._arguments import explain
 from lamina._core import array
 from lamina._dtypes import inexact, issubdtype
 
@@ -93,3 +94,6 @@ def qr(a: array, *, stream: Any = None) -> tuple[array, array]:
     K = min(M, N) and Q @ R is a. DtypeError unless float32 or float64.
     """
     return _c.qr(a)
+
+
+explain(globals(), __all__)

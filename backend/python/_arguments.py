@@ -1,0 +1,116 @@
+"""What was wrong with a call: found from the annotations, once the call has failed.
+
+A call that succeeds pays for nothing but the wrapper; one that fails with Python's own complaint
+about a value of the wrong kind is answered by the function's name, the argument, what it may be
+and what it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from lamina._core import Dtype, LaminaError, array
+
+_NAMES = {
+    array: "an array",
+    int: "an int",
+    float: "a number",
+    bool: "True or False",
+    str: "a str",
+    Dtype: "a dtype",
+    type(None): "None",
+}
+_PLURALS = {array: "arrays", int: "ints", float: "numbers", bool: "bools", str: "strs"}
+_UNIONS = (typing.Union, types.UnionType)
+
+
+def _sequence_of(hint: Any) -> Any:
+    """The elements' annotation where `hint` is some sequence, else None."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (list, tuple, Sequence):
+        return arguments[0] if arguments else Any
+    return None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    if typing.get_origin(hint) in _UNIONS:
+        return any(_fits(value, h) for h in typing.get_args(hint))
+    element = _sequence_of(hint)
+    if element is not None:
+        return isinstance(value, (list, tuple)) and all(_fits(v, element) for v in value)
+    if hint is int:
+        return isinstance(value, (int, np.integer)) and -(2**63) <= int(value) < 2**63
+    if hint is float:
+        return isinstance(value, (int, float, np.number))
+    return isinstance(value, hint) if hint in _NAMES else True
+
+
+def _wanted(hint: Any) -> str:
+    if typing.get_origin(hint) in _UNIONS:
+        kinds = [_wanted(h) for h in typing.get_args(hint)]
+        return " or ".join(dict.fromkeys(kinds))
+    element = _sequence_of(hint)
+    if element is not None:
+        return f"a list of {_PLURALS.get(element, 'values')}"
+    return _NAMES.get(hint, str(hint))
+
+
+def shown(value: Any) -> str:
+    """A value in an error message: short, with its kind."""
+    kind = type(value).__name__
+    if isinstance(value, (array, np.ndarray)):
+        return f"{kind} of shape {tuple(value.shape)}"
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f"{text} ({kind})"
+
+
+def _complaint(function: Callable[..., Any], args: Any, kwargs: Any) -> str | None:
+    """One line on the first argument that does not fit its annotation, if any."""
+    import inspect  # slow to import, and rarely needed
+
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return None
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters
+    for name, value in bound.arguments.items():
+        hint = hints.get(name, Any)
+        many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+        for one in value if many else [value]:
+            if not _fits(one, hint):
+                return f"{function.__name__}: {name} must be {_wanted(hint)}, got {shown(one)}"
+    return None
+
+
+def explained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, answering values of the wrong kind with a TypeError that names them."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, AttributeError, OverflowError, ValueError, IndexError) as error:
+            meant = isinstance(error, LaminaError) or str(error).startswith(f"{name}:")
+            complaint = None if meant else _complaint(function, args, kwargs)
+            if complaint is None:
+                raise
+        raise TypeError(complaint)
+
+    return call
+
+
+def explain(namespace: dict[str, Any], names: Sequence[str]) -> None:
+    """Wrap those of `names` that are Python functions in place."""
+    for name in names:
+        if isinstance(namespace[name], types.FunctionType):
+            namespace[name] = explained(namespace[name])
