@@ -8,7 +8,7 @@ namespace lamina::python {
 namespace {
 
 struct Classes {
-  PyObject *value, *shape, *dtype, *index, *device, *trace, *failed, *internal, *memory, *base;
+  PyObject *value, *shape, *dtype, *index, *device, *trace, *internal, *memory, *base;
 };
 Classes classes;
 
@@ -47,8 +47,6 @@ void raise(std::exception_ptr p) {
     PyErr_SetString(classes.device, e.what());
   } catch (const TraceError& e) {
     PyErr_SetString(classes.trace, e.what());
-  } catch (const FailedError& e) {
-    PyErr_SetString(classes.failed, e.what());
   } catch (const InternalError& e) {
     PyErr_SetString(classes.internal, e.what());
   } catch (const std::bad_alloc&) {
@@ -73,8 +71,6 @@ void init_errors(py::module_& m) {
   classes.index = make(m, "BoundsError", PyExc_IndexError, "An index is out of bounds.");
   classes.device = make(m, "DeviceError", PyExc_RuntimeError, "A device or library failed.");
   classes.trace = make(m, "TraceError", PyExc_ValueError, "A transform cannot do this.");
-  classes.failed =
-      make(m, "FailedError", PyExc_RuntimeError, "The array's producer failed earlier.");
   classes.internal = make(m, "InternalError", PyExc_RuntimeError, "A fault of lamina itself.");
   classes.memory = make(m, "OutOfMemoryError", PyExc_MemoryError,
                         "Memory ran out; bytes_asked and bytes_free tell how much.");

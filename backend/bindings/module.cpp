@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, m) {
   init_transforms(m);
   init_runtime(m);
   init_trace(m);
+  init_io(m);
 }

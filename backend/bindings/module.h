@@ -13,5 +13,6 @@ void init_methods(py::module_& m);  // methods and properties of array
 void init_transforms(py::module_& m);
 void init_runtime(py::module_& m);  // eval, memory, devices
 void init_trace(py::module_& m);
+void init_io(py::module_& m);
 
 }  // namespace lamina::python

@@ -256,7 +256,6 @@ def test_classes() -> None:
         "BoundsError": IndexError,
         "OutOfMemoryError": MemoryError,
         "TraceError": ValueError,
-        "FailedError": RuntimeError,
         "DeviceError": RuntimeError,
         "InternalError": RuntimeError,
     }.items():

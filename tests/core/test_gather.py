@@ -170,7 +170,7 @@ def test_vmap_over_indices() -> None:
 # --- sorting ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [d for d in DTYPES if d != "complex64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 17, 64, 65, 1000, 5000])
 def test_sort(dtype: str, n: int) -> None:
     x = sample(dtype, (3, n), n, -100, 100)
@@ -195,8 +195,13 @@ def test_sort_special() -> None:
     a = np.array([3, np.nan, -np.inf, 0.0, -0.0, np.inf, np.nan, 1], np.float32)
     check(mx.sort(mx.array(a)), np.sort(a))
     assert to_numpy(mx.argsort(mx.array(a))).tolist() == np.argsort(a, kind="stable").tolist()
-    x = sample("float32", (6, 7, 4), 1)
+    parts = [np.nan, -np.inf, 0.0, 1.0, np.inf]
+    c = np.array([complex(re, im) for re in parts for im in parts], np.complex64)
+    c = np.random.default_rng(0).permutation(np.tile(c, 3))
+    check(mx.sort(mx.array(c)), np.sort(c))
+    assert to_numpy(mx.argsort(mx.array(c))).tolist() == np.argsort(c, kind="stable").tolist()
     for axis in (0, 1, None):
+        x = sample("float32", (6, 7, 4), 1)
         check(mx.sort(x, axis=axis), np.sort(to_numpy(x), axis=axis))
         check(
             mx.argsort(x[::-1, ::2], axis=axis),

@@ -33,9 +33,6 @@ class DeviceError : public Error {
 class TraceError : public Error {
   using Error::Error;
 };  // misuse inside a transform
-class FailedError : public Error {
-  using Error::Error;
-};  // a read of an array whose producer failed
 class Interrupted : public Error {
   using Error::Error;
 };  // Python: KeyboardInterrupt

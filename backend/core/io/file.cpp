@@ -40,9 +40,11 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
     throw ValueError("load: '" + path + "' is not a regular file");
   }
   void* data = nullptr;
+  // Writable because consumers of DLPack may write; private, so that the file stays as it is; and
+  // without a reservation of memory, of which a file may be larger than there is.
   if (status.st_size > 0)
-    data =
-        mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0);
+    data = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
   std::string why = reason();
   close(descriptor);
   if (data == MAP_FAILED) throw ValueError("load: cannot map '" + path + "': " + why);
@@ -62,15 +64,16 @@ FileWriter::FileWriter(const std::string& path) : path_(resolved(path)) {
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
     partial_ = path_ + ".partial-" + std::to_string(getpid()) + "-" + std::to_string(serial++);
-    mode_t mode = exists ? status.st_mode & 07777 : 0666;
-    descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (exists && descriptor_ >= 0) fchmod(descriptor_, status.st_mode & 07777);
   }
   if (descriptor_ < 0) throw ValueError("save: cannot create '" + path + "': " + reason());
 }
 
-FileWriter::~FileWriter() {
+void FileWriter::discard() noexcept {
   if (descriptor_ < 0) return;
   close(descriptor_);
+  descriptor_ = -1;
   if (!partial_.empty()) unlink(partial_.c_str());
 }
 
@@ -79,6 +82,7 @@ void FileWriter::fail(const char* what) {
 }
 
 void FileWriter::write(const void* data, int64_t bytes) {
+  if (descriptor_ < 0) throw ValueError("save: '" + path_ + "' is finished");
   const char* at = static_cast<const char*>(data);
   while (bytes > 0) {
     ssize_t done = ::write(descriptor_, at, static_cast<size_t>(std::min(bytes, kMaxWrite)));
@@ -90,6 +94,7 @@ void FileWriter::write(const void* data, int64_t bytes) {
 }
 
 void FileWriter::commit() {
+  if (descriptor_ < 0) throw ValueError("save: '" + path_ + "' is finished");
   // close reports delayed write errors of network file systems.
   int closed = close(descriptor_);
   descriptor_ = -1;

@@ -8,17 +8,18 @@
 
 namespace lamina {
 
-// A file's bytes, mapped read-only and unmapped with the last reference. Replacing the file (as
-// FileWriter does) leaves a mapping intact; truncating it in place does not. Thread safe.
+// A file's bytes, mapped and unmapped with the last reference. Pages are read when they are first
+// touched; what is written to them is never written to the file. Replacing the file (as FileWriter
+// does) leaves a mapping intact; truncating it in place does not. Thread safe.
 class MappedFile {
  public:
-  // Throws ValueError naming the file when it cannot be opened or is no regular file.
+  // Throws ValueError naming the file when it cannot be opened or mapped.
   static std::shared_ptr<const MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  const unsigned char* data() const { return static_cast<const unsigned char*>(data_); }
+  unsigned char* data() const { return static_cast<unsigned char*>(data_); }
   int64_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
@@ -38,12 +39,13 @@ using ByteSink = std::function<void(const void* data, int64_t bytes)>;
 class FileWriter {
  public:
   explicit FileWriter(const std::string& path);  // ValueError when it cannot be created
-  ~FileWriter();
+  ~FileWriter() { discard(); }
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
 
   void write(const void* data, int64_t bytes);  // ValueError when the disk is full, ...
   void commit();
+  void discard() noexcept;  // what is not committed is gone
 
  private:
   [[noreturn]] void fail(const char* what);

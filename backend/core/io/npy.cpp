@@ -54,7 +54,7 @@ class DictReader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw ValueError(where_ + ": " + what); }
+  [[noreturn]] void fail(const std::string& what) const { throw ValueError(where_ + ": bad header: " + what); }
   char peek() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n')) ++at_;
     return at_ < text_.size() ? text_[at_] : 0;
@@ -65,7 +65,7 @@ class DictReader {
     return true;
   }
   void expect(char c) {
-    if (!accept(c)) fail(std::string("bad header: expected '") + c + "'");
+    if (!accept(c)) fail(std::string("expected '") + c + "'");
   }
   std::string string() {
     char quote = peek();
@@ -211,12 +211,6 @@ void write_npy(const ByteSink& sink, const TensorView& view) {
   std::string header = header_of(view, fortran_order);
   sink(header.data(), static_cast<int64_t>(header.size()));
   write_row_major(sink, fortran_order ? reversed : view);
-}
-
-void write_npy(const std::string& path, const TensorView& view) {
-  FileWriter file(path);
-  write_npy([&](const void* data, int64_t bytes) { file.write(data, bytes); }, view);
-  file.commit();
 }
 
 }  // namespace lamina

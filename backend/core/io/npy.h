@@ -28,6 +28,5 @@ void swap_bytes(void* data, Dtype dtype, int64_t count);
 // Writes version 1 (2 when the header needs it). A view that is contiguous with its axes reversed
 // is written in Fortran order as it lies; any other in row-major order.
 void write_npy(const ByteSink& sink, const TensorView& view);
-void write_npy(const std::string& path, const TensorView& view);
 
 }  // namespace lamina

@@ -32,7 +32,7 @@ constexpr DtypeName kDtypeNames[] = {
     {"I16", Dtype::int16},     {"I32", Dtype::int32},     {"I64", Dtype::int64},
     {"F16", Dtype::float16},   {"BF16", Dtype::bfloat16}, {"F32", Dtype::float32},
     {"F64", Dtype::float64},   {"C64", Dtype::complex64}, {"F8_E4M3", Dtype::uint8},
-    {"F8_E8M0", Dtype::uint8},
+    {"F8_E5M2", Dtype::uint8}, {"F8_E8M0", Dtype::uint8},
 };
 
 // The value of one tensor's entry; offsets are still relative to the data section.
@@ -142,7 +142,8 @@ SafetensorsIndex read_safetensors_index(const unsigned char* data, int64_t size,
                                         const std::string& file) {
   std::string where = "load: '" + file + "'";
   uint64_t length = 0;
-  if (size < 8) throw ValueError(where + " is too short for safetensors");
+  if (size < 8)
+    throw ValueError(where + " has " + std::to_string(size) + " bytes, too few for safetensors");
   std::memcpy(&length, data, 8);
   if (length > kMaxHeader || length > static_cast<uint64_t>(size - 8))
     throw ValueError(where + " is not safetensors: a header of " + std::to_string(length) +
@@ -211,14 +212,6 @@ void write_safetensors(const ByteSink& sink, std::span<const NamedView> tensors,
   std::string header = header_of(tensors, order, metadata);
   sink(header.data(), static_cast<int64_t>(header.size()));
   for (size_t i : order) write_row_major(sink, tensors[i].view);
-}
-
-void write_safetensors(const std::string& path, std::span<const NamedView> tensors,
-                       const Metadata& metadata) {
-  FileWriter file(path);
-  write_safetensors([&](const void* data, int64_t bytes) { file.write(data, bytes); }, tensors,
-                    metadata);
-  file.commit();
 }
 
 }  // namespace lamina

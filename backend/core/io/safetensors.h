@@ -29,7 +29,7 @@ struct SafetensorsIndex {
 
 // Reads the header of a whole file's bytes (mapped or in memory; only the header is touched).
 // Every tensor returned lies inside the file and overlaps no other. Throws ValueError naming the
-// file, and the tensor where there is one. F8_E4M3 and F8_E8M0 are given as uint8.
+// file, and the tensor where there is one. Eight-bit floats are given as uint8.
 SafetensorsIndex read_safetensors_index(const unsigned char* data, int64_t size,
                                         const std::string& file);
 
@@ -41,9 +41,6 @@ struct NamedView {
 // Writes the tensors, larger items first so that each is aligned to its item size. ValueError when
 // a name comes twice or is "__metadata__".
 void write_safetensors(const ByteSink& sink, std::span<const NamedView> tensors,
-                       const Metadata& metadata);
-// To a file, replaced whole.
-void write_safetensors(const std::string& path, std::span<const NamedView> tensors,
                        const Metadata& metadata);
 
 // The bytes of a view in row-major order, through a buffer of bounded size when it is strided.

@@ -235,6 +235,15 @@ void verify(const Ir& ir, const Fusion& fusion) {
     if (!seen.insert({e.from, e.to}).second)
       throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) +
                           " stands twice");
+  for (const Edge& e : fusion.edges) {
+    if (e.reason != Reason::none || free_value(ir.nodes[static_cast<size_t>(e.from)]) ||
+        ir.nodes[static_cast<size_t>(e.to)].role == Role::assemble)
+      continue;
+    for (const Group& g : fusion.groups)
+      if (g.maps.count(e.to) && !g.maps.count(e.from))
+        throw InternalError("edge " + std::to_string(e.from) + " -> " + std::to_string(e.to) +
+                            " is fused across kernels");
+  }
   for (size_t i = 0; i < ir.nodes.size(); ++i) {
     if (ir.nodes[i].role == Role::view) continue;
     for (int in : ir.nodes[i].inputs) {

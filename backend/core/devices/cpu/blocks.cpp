@@ -45,19 +45,23 @@ constexpr Isa kIsas[] = {
     {"baseline", always, baseline::fill_float, baseline::fill_integer, baseline::fill_movement},
 };
 
-// The instruction set asked for, if this machine has it; else the best it has.
-const Isa& choose() {
+std::vector<const Isa*> usable() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
 #endif
+  std::vector<const Isa*> out;
+  for (const Isa& isa : kIsas)
+    if (isa.runs_here()) out.push_back(&isa);
+  return out;
+}
+
+// The instruction set asked for, if this machine has it; else the best it has.
+const Isa& choose() {
   const char* asked = std::getenv("LAMINA_ISA");
-  for (const Isa& isa : kIsas) {
-    if (asked && std::strcmp(asked, isa.name) == 0 && isa.runs_here()) return isa;
-  }
-  for (const Isa& isa : kIsas) {
-    if (isa.runs_here()) return isa;
-  }
-  return kIsas[std::size(kIsas) - 1];
+  std::vector<const Isa*> all = usable();
+  for (const Isa* isa : all)
+    if (asked && std::strcmp(asked, isa->name) == 0) return *isa;
+  return *all[0];
 }
 
 template <class T>
@@ -89,6 +93,12 @@ const BlockTable& blocks() {
     return filled;
   }();
   return *table;
+}
+
+std::vector<const char*> instruction_sets() {
+  std::vector<const char*> names;
+  for (const Isa* isa : usable()) names.push_back(isa->name);
+  return names;
 }
 
 void reduce_identity(ReduceOp op, Dtype d, void* dst) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/dtype.h"
 #include "kernels/kernel.h"
@@ -61,6 +62,9 @@ struct BlockTable {
 
 // The table for this machine; LAMINA_ISA=baseline|avx2|avx512|neon overrides. Thread safe.
 const BlockTable& blocks();
+
+// Names of the tables that this machine can run, best first.
+std::vector<const char*> instruction_sets();
 
 // Value an accumulator starts from, written to dst in compute dtype d.
 void reduce_identity(ReduceOp op, Dtype d, void* dst);

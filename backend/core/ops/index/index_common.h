@@ -44,27 +44,14 @@ inline int64_t resolve(const char* op, I index, int64_t axis, int64_t size, int6
 
 // Calls f with the C++ type of an integer dtype.
 template <class F>
-decltype(auto) dispatch_index(const char* op, Dtype d, F&& f) {
-  switch (d) {
-    case Dtype::uint8:
-      return f(uint8_t{});
-    case Dtype::uint16:
-      return f(uint16_t{});
-    case Dtype::uint32:
-      return f(uint32_t{});
-    case Dtype::uint64:
-      return f(uint64_t{});
-    case Dtype::int8:
-      return f(int8_t{});
-    case Dtype::int16:
-      return f(int16_t{});
-    case Dtype::int32:
-      return f(int32_t{});
-    case Dtype::int64:
-      return f(int64_t{});
-    default:
+void dispatch_index(const char* op, Dtype d, F&& f) {
+  dispatch(d, [&](auto item) {
+    using I = decltype(item);
+    if constexpr (std::is_integral_v<I> && !std::is_same_v<I, bool>)
+      f(item);
+    else
       throw DtypeError(std::string(op) + ": indices must be integers, got " + name_of(d));
-  }
+  });
 }
 
 // One index array: a position along `axis` of the indexed view for every point of `nest`.

@@ -85,7 +85,8 @@ Array reached(const ScanParams& p, const Array& i, const Array& j) {
 // The cotangents and tangents that a matrix of weights [..., input, output] gives.
 Array weighted_back(const Array& weights, const Array& ct, int64_t axis) {
   Array row = expand_dims(moveaxis(ct, axis, -1), {ct.ndim() - 1});
-  return moveaxis(sum(weights * row, {weights.ndim() - 1}, false), -1, axis);
+  Array adjoint = is_complex(weights.dtype()) ? conjugate(weights) : weights;
+  return moveaxis(sum(adjoint * row, {weights.ndim() - 1}, false), -1, axis);
 }
 Array weighted_forth(const Array& weights, const Array& t, int64_t axis) {
   Array column = expand_dims(moveaxis(t, axis, -1), {t.ndim()});
@@ -195,8 +196,6 @@ Array scan(ScanOp op, const Array& x, int64_t axis, bool reverse, bool inclusive
   int64_t a = normalize_axis(row.name.c_str(), axis, x.ndim());
   Array source = op == ScanOp::logaddexp ? astype(x, at_least_float(x.dtype())) : x;
   if (op == ScanOp::sum && x.dtype() == Dtype::bool_) source = astype(x, Dtype::int32);
-  if (is_complex(x.dtype()) && op != ScanOp::sum && op != ScanOp::prod)
-    throw DtypeError(row.name + ": complex64 is not supported");
   return make_node(row, Params().add(a).add(reverse).add(inclusive), {source}, x.shape(),
                    source.dtype());
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "devices/cpu/complex_math.h"
 #include "ops/copy/copy_cpu.h"
 #include "ops/copy/strided.h"
 
@@ -44,8 +45,13 @@ T wrapping_product(T a, T b) {
 }
 
 template <class A>
+constexpr bool kComplex = std::is_same_v<A, complex64_t>;
+
+template <class A>
 A lowest() {
-  if constexpr (std::is_floating_point_v<A>)
+  if constexpr (kComplex<A>)
+    return {lowest<float>(), lowest<float>()};
+  else if constexpr (std::is_floating_point_v<A>)
     return -std::numeric_limits<A>::infinity();
   else
     return std::numeric_limits<A>::lowest();
@@ -53,10 +59,26 @@ A lowest() {
 
 template <class A>
 A highest() {
-  if constexpr (std::is_floating_point_v<A>)
+  if constexpr (kComplex<A>)
+    return {highest<float>(), highest<float>()};
+  else if constexpr (std::is_floating_point_v<A>)
     return std::numeric_limits<A>::infinity();
   else
     return std::numeric_limits<A>::max();
+}
+
+// The running extreme; the first NaN stays. Complex numbers are ordered as NumPy orders them.
+template <bool largest, class A>
+A extreme(A a, A b) {
+  if constexpr (kComplex<A>) {
+    auto nan = [](A x) { return x.real() != x.real() || x.imag() != x.imag(); };
+    if (nan(a) || nan(b)) return nan(a) ? a : b;
+    bool less = a.real() < b.real() || (a.real() == b.real() && a.imag() < b.imag());
+    return less == largest ? b : a;
+  } else {
+    bool keep = largest ? a > b : a < b;
+    return keep | (a != a) ? a : b;
+  }
 }
 
 template <ScanKind kind, class A>
@@ -68,6 +90,8 @@ struct Step {
       return A(1);
     else if constexpr (kind == ScanKind::min)
       return highest<A>();
+    else if constexpr (kind == ScanKind::logaddexp && kComplex<A>)
+      return {lowest<float>(), 0};
     else
       return lowest<A>();
   }
@@ -77,10 +101,13 @@ struct Step {
     else if constexpr (kind == ScanKind::prod)
       return wrapping_product(a, b);
     else if constexpr (kind == ScanKind::max)
-      return (a > b) | (a != a) ? a : b;
+      return extreme<true>(a, b);
     else if constexpr (kind == ScanKind::min)
-      return (a < b) | (a != a) ? a : b;
-    else {
+      return extreme<false>(a, b);
+    else if constexpr (kComplex<A>) {
+      Complex sum = complex_logaddexp({a.real(), a.imag()}, {b.real(), b.imag()});
+      return {sum.re, sum.im};
+    } else {
       if (a != a || b != b) return a + b;
       A high = std::max(a, b), low = std::min(a, b);
       // Equal infinities would give NaN from their difference.
@@ -158,21 +185,18 @@ void scan_typed(const Rows& r, const T* src, T* out) {
 
 template <class T>
 void scan_kind(ScanKind kind, const Rows& r, const T* src, T* out) {
-  constexpr bool is_complex = std::is_same_v<T, complex64_t>;
-  constexpr bool is_real = !is_complex && !std::is_integral_v<T>;
+  constexpr bool is_inexact = !std::is_integral_v<T>;
   switch (kind) {
     case ScanKind::sum:
       return scan_typed<ScanKind::sum>(r, src, out);
     case ScanKind::prod:
       return scan_typed<ScanKind::prod>(r, src, out);
     case ScanKind::max:
-      if constexpr (!is_complex) return scan_typed<ScanKind::max>(r, src, out);
-      unsupported("cummax", dtype_of<T>);
+      return scan_typed<ScanKind::max>(r, src, out);
     case ScanKind::min:
-      if constexpr (!is_complex) return scan_typed<ScanKind::min>(r, src, out);
-      unsupported("cummin", dtype_of<T>);
+      return scan_typed<ScanKind::min>(r, src, out);
     default:
-      if constexpr (is_real) return scan_typed<ScanKind::logaddexp>(r, src, out);
+      if constexpr (is_inexact) return scan_typed<ScanKind::logaddexp>(r, src, out);
       unsupported("logcumsumexp", dtype_of<T>);
   }
 }

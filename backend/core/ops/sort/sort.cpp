@@ -122,30 +122,22 @@ int64_t checked_kth(const char* op, int64_t kth, int64_t size) {
                      " is out of bounds for an axis of size " + std::to_string(size));
   return k;
 }
-void no_complex(const char* op, const Array& x) {
-  if (is_complex(x.dtype())) throw DtypeError(std::string(op) + ": complex64 has no order");
-}
-
 }  // namespace
 
 Array sort(const Array& x, int64_t axis) {
-  no_complex("sort", x);
   return make_node(sort_row, Params().add(normalize_axis("sort", axis, x.ndim())), {x}, x.shape(),
                    x.dtype());
 }
 Array argsort(const Array& x, int64_t axis) {
-  no_complex("argsort", x);
   return make_node(argsort_row, Params().add(normalize_axis("argsort", axis, x.ndim())), {x},
                    x.shape(), Dtype::uint32);
 }
 Array partition(const Array& x, int64_t kth, int64_t axis) {
-  no_complex("partition", x);
   int64_t a = normalize_axis("partition", axis, x.ndim());
   return make_node(partition_row, Params().add(a).add(checked_kth("partition", kth, x.shape(a))),
                    {x}, x.shape(), x.dtype());
 }
 Array argpartition(const Array& x, int64_t kth, int64_t axis) {
-  no_complex("argpartition", x);
   int64_t a = normalize_axis("argpartition", axis, x.ndim());
   return make_node(argpartition_row,
                    Params().add(a).add(checked_kth("argpartition", kth, x.shape(a))), {x},

@@ -82,6 +82,13 @@ void order_keys(K* keys, K* scratch, int64_t n, int64_t kth, bool alone, int low
   }
 }
 
+void order_keys(ComplexKey* keys, ComplexKey*, int64_t n, int64_t kth, bool, int) {
+  if (kth >= 0 && n >= kSelect)
+    std::nth_element(keys, keys + kth, keys + n);
+  else
+    std::sort(keys, keys + n);
+}
+
 // Two rows' worth of keys, per thread of the caller's making.
 template <class K>
 struct KeySpace {
@@ -110,12 +117,12 @@ void argsort_packed(const T* src, uint32_t* out, int64_t n, int64_t kth, bool al
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint32_t>(keys[i]);
 }
 
-template <class T>
-void argsort_wide(const T* src, uint32_t* out, int64_t n, int64_t kth, int64_t* keys) {
+template <class T, class K>
+void argsort_wide(const T* src, uint32_t* out, int64_t n, int64_t kth, K* keys) {
   for (int64_t i = 0; i < n; ++i) keys[i] = SortKey<T>::encode(src[i]);
   std::iota(out, out + n, 0u);
   auto less = [keys](uint32_t a, uint32_t b) {
-    return keys[a] < keys[b] || (keys[a] == keys[b] && a < b);
+    return keys[a] < keys[b] || (!(keys[b] < keys[a]) && a < b);
   };
   if (kth >= 0 && n >= kSelect)
     std::nth_element(out, out + kth, out + n, less);
@@ -144,8 +151,6 @@ void for_rows(const TensorView& src, O* out, int64_t n, F&& row) {
 template <class F>
 void with_rows(const char* op, const TensorView& src, const TensorView& out, int64_t axis,
                F&& run) {
-  if (is_complex(src.dtype))
-    throw DtypeError(std::string(op) + ": dtype " + name_of(src.dtype) + " has no order");
   axis = checked_axis(op, axis, src.shape.size());
   if (!(src.shape == out.shape))
     throw ShapeError(std::string(op) + ": shapes differ: " + to_string(src.shape) + " and " +
@@ -170,18 +175,11 @@ void with_rows(const char* op, const TensorView& src, const TensorView& out, int
   copy(to, strided);
 }
 
-template <class F>
-void dispatch_ordered(Dtype dtype, F&& f) {
-  dispatch(dtype, [&](auto item) {
-    if constexpr (!std::is_same_v<decltype(item), complex64_t>) f(item);
-  });
-}
-
 void sort_or_select(const char* op, const TensorView& src, const TensorView& out, int64_t kth,
                     int64_t axis) {
   with_rows(op, src, out, axis, [&](const TensorView& from, const TensorView& to) {
     int64_t n = from.shape.back();
-    dispatch_ordered(src.dtype, [&](auto item) {
+    dispatch(src.dtype, [&](auto item) {
       using T = decltype(item);
       using Space = KeySpace<typename SortKey<T>::type>;
       for_rows<Space, T>(from, to.as<T>(), n, [&](const T* s, T* o, bool alone, Space& space) {
@@ -200,12 +198,14 @@ void argsort_or_select(const char* op, const TensorView& src, const TensorView& 
     if (n > int64_t{1} << 32)
       throw ValueError(std::string(op) + ": an axis of " + std::to_string(n) +
                        " elements is too long for uint32 positions");
-    dispatch_ordered(src.dtype, [&](auto item) {
+    dispatch(src.dtype, [&](auto item) {
       using T = decltype(item);
-      using Space = KeySpace<int64_t>;
+      using Key = typename SortKey<T>::type;
+      // Narrow keys share a word with their position.
+      using Space = KeySpace<std::conditional_t<sizeof(Key) == 4, int64_t, Key>>;
       for_rows<Space, T>(from, to.as<uint32_t>(), n,
                          [&](const T* s, uint32_t* o, bool alone, Space& space) {
-                           if constexpr (sizeof(typename SortKey<T>::type) == 4)
+                           if constexpr (sizeof(Key) == 4)
                              argsort_packed(s, o, n, kth, alone, space);
                            else
                              argsort_wide(s, o, n, kth, space.keys.get());
@@ -249,7 +249,7 @@ void searchsorted(const TensorView& sorted, const TensorView& values, bool right
   if (sorted.shape.size() != 1)
     throw ShapeError("searchsorted: the sorted sequence must have one axis, got " +
                      to_string(sorted.shape));
-  if (sorted.dtype != values.dtype || is_complex(values.dtype))
+  if (sorted.dtype != values.dtype)
     throw DtypeError(std::string("searchsorted: dtypes ") + name_of(sorted.dtype) + " and " +
                      name_of(values.dtype) + " cannot be compared");
   if (out.dtype != Dtype::uint32 && out.dtype != Dtype::int64)
@@ -258,7 +258,7 @@ void searchsorted(const TensorView& sorted, const TensorView& values, bool right
   int64_t n = sorted.shape[0], step = sorted.strides[0];
   Nest<1> nest = collapse<1>(values.shape, {&values.strides});
   if (nest.size == 0) return;
-  dispatch_ordered(values.dtype, [&](auto item) {
+  dispatch(values.dtype, [&](auto item) {
     using T = decltype(item);
     const T* row = sorted.as<T>();
     parallel_for(nest.size, 1 << 10, [&](int64_t begin, int64_t end, int) {

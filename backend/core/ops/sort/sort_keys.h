@@ -65,4 +65,25 @@ struct SortKey {
   }
 };
 
+// NumPy's order of complex numbers: by real part, then by imaginary part; after all numbers those
+// with a NaN in the imaginary part, in the real part, in both.
+struct ComplexKey {
+  float re, im;
+  int nan_rank() const { return (re != re) * 2 + (im != im); }
+  friend bool operator<(ComplexKey a, ComplexKey b) {
+    int x = a.nan_rank(), y = b.nan_rank();
+    if (x != y) return x < y;
+    if (a.re < b.re || a.re > b.re) return a.re < b.re;
+    return a.im < b.im;
+  }
+  friend bool operator<=(ComplexKey a, ComplexKey b) { return !(b < a); }
+};
+
+template <>
+struct SortKey<complex64_t> {
+  using type = ComplexKey;
+  static type encode(complex64_t value) { return {value.real(), value.imag()}; }
+  static complex64_t decode(type key) { return {key.re, key.im}; }
+};
+
 }  // namespace lamina::cpu

@@ -1,0 +1,76 @@
+#include "io/arrays.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "io/npy.h"
+
+namespace lamina {
+namespace {
+
+// Smaller arrays are copied: that costs less than a page fault, and a small file that another
+// program then truncates takes nothing away.
+constexpr int64_t kMapFrom = int64_t{1} << 16;
+// As many axes as NumPy has.
+constexpr size_t kMaxAxes = 64;
+
+struct Stored {
+  std::string name;  // of the file or of the tensor in it
+  Dtype dtype;
+  Shape shape;
+  Strides strides;
+  int64_t offset, bytes;
+  bool swapped = false;
+};
+
+BufferRef buffer_of(const FileBytes& file, const Stored& s) {
+  const unsigned char* from = file.data + s.offset;
+  bool aligned = reinterpret_cast<uintptr_t>(from) % static_cast<size_t>(itemsize(s.dtype)) == 0;
+  // A bool in memory is 0 or 1, in a file it may be any byte.
+  if (file.mapping && aligned && !s.swapped && s.bytes >= kMapFrom && s.dtype != Dtype::bool_)
+    return Buffer::adopt(file.mapping->data() + s.offset, s.bytes, Category::input,
+                         [keep = file.mapping] {});
+  BufferRef out = Buffer::allocate(s.bytes, Category::input, -1);
+  unsigned char* to = static_cast<unsigned char*>(out->data());
+  if (s.dtype == Dtype::bool_) {
+    for (int64_t i = 0; i < s.bytes; ++i) to[i] = from[i] != 0;
+  } else if (s.bytes > 0) {
+    std::memcpy(to, from, static_cast<size_t>(s.bytes));
+  }
+  if (s.swapped) swap_bytes(to, s.dtype, s.bytes / itemsize(s.dtype));
+  return out;
+}
+
+Array array_of(const FileBytes& file, const Stored& s) {
+  if (s.shape.size() > kMaxAxes)
+    throw ValueError("load: '" + file.name + "': " + s.name + "has " +
+                     std::to_string(s.shape.size()) + " axes, more than " +
+                     std::to_string(kMaxAxes));
+  return make_leaf({buffer_of(file, s), s.strides, 0}, s.shape, s.dtype);
+}
+
+}  // namespace
+
+FileBytes FileBytes::map(const std::string& path) {
+  auto mapping = MappedFile::open(path);
+  return {mapping->data(), mapping->size(), path, mapping};
+}
+
+Array load_npy(const FileBytes& file) {
+  NpyHeader h = read_npy_header(file.data, file.size, file.name);
+  int64_t bytes = element_count(h.shape) * itemsize(h.dtype);
+  return array_of(file, {"", h.dtype, h.shape, h.strides(), h.offset, bytes, h.swapped});
+}
+
+LoadedTensors load_safetensors(const FileBytes& file) {
+  SafetensorsIndex index = read_safetensors_index(file.data, file.size, file.name);
+  LoadedTensors out;
+  out.metadata = std::move(index.metadata);
+  for (const StoredTensor& t : index.tensors)
+    out.arrays.emplace_back(t.name,
+                            array_of(file, {"tensor '" + t.name + "' ", t.dtype, t.shape,
+                                            row_major_strides(t.shape), t.offset, t.bytes}));
+  return out;
+}
+
+}  // namespace lamina

@@ -1,0 +1,34 @@
+// Arrays out of files.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph/array.h"
+#include "io/safetensors.h"
+
+namespace lamina {
+
+// A whole file's bytes. With `mapping`, arrays may stay in it; without, they are copied out.
+struct FileBytes {
+  const unsigned char* data;
+  int64_t size;
+  std::string name;  // for errors
+  std::shared_ptr<const MappedFile> mapping;
+
+  static FileBytes map(const std::string& path);
+};
+
+struct LoadedTensors {
+  std::vector<std::pair<std::string, Array>> arrays;  // in the header's order
+  Metadata metadata;
+};
+
+// Elements that lie in the mapping aligned and in native order are used in place: nothing is read
+// before they are. The others are copied. Both throw ValueError naming the file, and OutOfMemory.
+Array load_npy(const FileBytes& file);
+LoadedTensors load_safetensors(const FileBytes& file);
+
+}  // namespace lamina
