@@ -223,13 +223,7 @@ def build_bundle(test: bool = False) -> None:
         lock = hashlib.sha256((WIDGETS / "package-lock.json").read_bytes()).hexdigest()
         installed = WIDGETS / "node_modules" / ".made-from"
         if not installed.exists() or installed.read_text() != lock:
-            quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-            if subprocess.call([*command, "ci", *quiet], cwd=WIDGETS, env=env):
-                # A registry without some package of another platform leaves it out of the lock,
-                # which `ci` then refuses. This one takes the lock's versions all the same.
-                print("npm ci refused the lock, trying npm install", file=sys.stderr)
-                install = [*command, "install", "--no-save", *quiet]
-                subprocess.check_call(install, cwd=WIDGETS, env=env)
+            subprocess.check_call([*command, "ci", "--loglevel=error"], cwd=WIDGETS, env=env)
             installed.write_text(lock)
         if not bundle_is_fresh():
             subprocess.check_call([*command, "run", "build"], cwd=WIDGETS, env=env)

@@ -53,6 +53,7 @@ def summary(recording: Recording, memory: Memory | None = None) -> dict[str, flo
         "peak": memory.peak.bytes,
         "wall_ns": recording.wall_ns,
         "overhead_ns": recording.overhead.total_ns,
+        "prepare_ns": recording.overhead.prepare_ns,
         "dropped": recording.dropped,
     }
 
@@ -91,6 +92,7 @@ def memory_document(recording: Recording, memory: Memory) -> dict[str, Any]:
                 "bytes": b.bytes,
                 "category": b.category,
                 "op": b.op,
+                "name": b.name,
                 "where": b.where,
                 "module": b.module,
                 "phase": b.phase,
@@ -108,6 +110,7 @@ def memory_document(recording: Recording, memory: Memory) -> dict[str, Any]:
                     "bytes": part.bytes,
                     "category": part.category,
                     "op": part.op,
+                    "name": part.name,
                     "where": part.where,
                     "module": part.module,
                     "phase": part.phase,

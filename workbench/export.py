@@ -86,7 +86,7 @@ def to_dot(plan: Plan) -> str:
 def _dot_node(plan: Plan, node_id: int) -> str:
     node = plan.node_by_id[node_id]
     shape = "x".join(map(str, node.shape)) or "scalar"
-    return f"n{node_id} [label={_quoted(f'{node.op} {node.dtype} {shape}')}];"
+    return f"n{node_id} [label={_quoted(f'{node.title} {node.dtype} {shape}')}];"
 
 
 def _quoted(text: str) -> str:

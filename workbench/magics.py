@@ -160,6 +160,7 @@ class ProfileMagics(Magics):
             check_free()
             live = _live_view(options)
             p = profile(code.source.name, view=live)
+            p.variables = self.shell.user_ns
             p.__enter__()
         value = None
         try:

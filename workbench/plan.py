@@ -6,7 +6,7 @@ serves every run of it.  Bytes are bytes of one run; indices are positions in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ CATEGORIES = (
     "arena",
     "output",
 )
+PARAMETER, GRADIENT, OPTIMIZER_STATE, ACTIVATION, INPUT, ARENA, OUTPUT = range(1, 8)
 
 
 def category_name(code: int) -> str:
@@ -32,7 +33,11 @@ def category_name(code: int) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation of the graph.  ``group`` is None for views, leaves and aliases."""
+    """One operation of the graph.  ``group`` is None for views, leaves and aliases.
+
+    ``name`` is what the program calls the value (a parameter's path, a variable), empty where that
+    is not known.  ``value`` is a scalar's, in the first run where ``varies``.
+    """
 
     id: int
     op: str
@@ -46,6 +51,18 @@ class Node:
     group: int | None = None
     role: str = "interior"
     category: int = 0
+    name: str = ""
+    value: Any = None
+    varies: bool = False
+
+    @property
+    def title(self) -> str:
+        """What a reader calls the node: a leaf's name, a scalar's value, else the operation."""
+        if self.name and self.kind == "leaf":
+            return self.name
+        if self.value is not None:
+            return f"{self.value}{' (varies)' if self.varies else ''}"
+        return self.op
 
 
 @dataclass(frozen=True)
@@ -197,6 +214,15 @@ class Plan:
                     sources += source.inputs
                 found.setdefault(source.id, []).append(node)
         return {i: tuple(nodes) for i, nodes in found.items()}
+
+    def kept_for_backward(self, node: Node, phase: Callable[[int], str]) -> bool:
+        """Whether a value of the forward pass is read by the backward pass.
+
+        phase: ``forward``, ``backward`` or nothing, of a node's id.
+        """
+        if phase(node.id) != "forward":
+            return False
+        return any(phase(user.id) == "backward" for user in self.consumers.get(node.id, ()))
 
     def launch_nodes(self, launch: int) -> tuple[int, ...]:
         """Ids of the nodes that a launch computes, in plan order; empty for an unknown launch."""

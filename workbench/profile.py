@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType, TracebackType
+from typing import Any
 
 from .display import live_view
 from .recorder import Recorder, Sink
@@ -46,6 +50,8 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
         self._recording: Recording | None = None
         self.cells: Sequence[SourceCell] = ()
         self.laps: list[Lap] = []
+        self._frame: FrameType | None = None
+        self.variables: Mapping[str, Any] | None = None
 
     @property
     def recording(self) -> Recording:
@@ -56,6 +62,7 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
 
     def __enter__(self) -> profile:
         global _running
+        self._frame = _callers_frame()
         with _lock:
             check_free()
             _running = self
@@ -64,7 +71,7 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
             if self._live and self._view is None:
                 self._view = live_view()
             self._recorder = Recorder(self._title, self._view)
-            self._recorder.start()
+            self._recorder.start(self._spaces)
         except BaseException:
             self._release()
             raise
@@ -83,6 +90,7 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
             )
         finally:
             self._recorder = None
+            self._frame = None
             self._release()
         if self._view is not None:
             try:
@@ -90,10 +98,31 @@ class profile:  # noqa: N801 (reads as the statement it is used in)
             except Exception as fault:  # a view's fault must not hide the user's exception
                 warnings.warn(f"profile: the live view stopped: {fault!r}", stacklevel=2)
 
+    @contextlib.contextmanager
+    def _spaces(self) -> Iterator[list[Mapping[str, Any]]]:
+        """Where the profiled program keeps its variables."""
+        if self.variables is not None or self._frame is None:
+            yield [self.variables or {}]
+            return
+        frame = self._frame
+        names = frame.f_locals
+        yield [names, frame.f_globals]
+        if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            # A copy that the frame keeps: it would hold on to arrays that the program lets go.
+            names.clear()
+
     def _release(self) -> None:
         global _running
         with _lock:
             _running = None
+
+
+def _callers_frame() -> FrameType | None:
+    """The frame with the ``with`` statement, also behind an ExitStack."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") == contextlib.__name__:
+        frame = frame.f_back
+    return frame
 
 
 def check_free() -> None:

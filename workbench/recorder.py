@@ -1,8 +1,9 @@
 """Recorder: switches the engine's trace on, drains it while the program runs, makes a Recording.
 
-A thread empties the ring 30 times a second, so that a long run cannot overflow it; plans are
-described as soon as they are seen, before the plan cache can forget them.  Only this file and
-``profile.py`` touch the engine.
+A thread empties the ring 30 times a second, so that a long run cannot overflow it.  Everything
+else waits until the clock has stopped: the engine keeps each plan that ran, so it can be described
+then.  A live view is fed while the program runs, but with no more than a set share of the time.
+Only this file, ``names.py`` and ``profile.py`` touch the engine.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from .ceilings import ceilings
+from .names import Names
 from .plan import Plan
 from .recording import (
     EVENT_DTYPE,
@@ -43,6 +47,10 @@ DRAIN_HZ = 30
 # Events a thread's ring holds, 8 MB: four million a second at this rate of draining.
 RING = 1 << 17
 TICKS_HZ = 10
+# Share of the running time that feeding a live view may take, and what a node not seen before is
+# taken to cost it: describing the plan, finding the line.
+LIVE_SHARE = 0.02
+NS_PER_NODE = 40_000
 EVAL, PLAN, LAUNCH, OVERHEAD = 1, 2, 3, 10
 
 
@@ -60,7 +68,8 @@ class Sink(Protocol):
     """A live view: receives what was just drained, on the draining thread, never from two at once.
 
     ``begin`` comes first, ``tick`` (send what was gathered) at most ten times a second, ``finish``
-    from the caller's thread once the recording exists.
+    from the caller's thread once the recording exists.  A plan is described again at the end where
+    more is known of its nodes by then.
     """
 
     def begin(self, recorder: Recorder) -> None: ...
@@ -69,6 +78,13 @@ class Sink(Protocol):
     def events(self, events: Events, dropped: int) -> None: ...
     def tick(self) -> None: ...
     def finish(self, recording: Recording) -> None: ...
+
+
+Spaces = Callable[[], AbstractContextManager[Sequence[Mapping[str, Any]]]]
+
+
+def _no_spaces() -> AbstractContextManager[Sequence[Mapping[str, Any]]]:
+    return nullcontext(())
 
 
 class Recorder:
@@ -81,18 +97,30 @@ class Recorder:
         self._sink = sink
         self._capacity = capacity
         self._chunks: list[Events] = []
+        self._unsent: list[Events] = []
         self._dropped = 0
         self._plans: dict[int, Plan] = {}
         self._missing: set[int] = set()
         self._origins: dict[int, Origin] = {}
         self._origin_lists: dict[int, Column] = {}
         self._drain_ns = 0
+        self._feed_ns = 0
         self._begun = False
+        self._names = Names(self.core)
+        self._spaces: Spaces = _no_spaces
+        self._prepare_ns = 0
+        self._shown: dict[int, Plan] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.memory_start = MemoryState()
 
-    def start(self) -> None:
+    def start(self, spaces: Spaces = _no_spaces) -> None:
+        """Begin.  ``spaces`` gives the program's variables, innermost first, while it is open."""
+        looking = now_ns()
+        self._spaces = spaces
+        with spaces() as found:
+            self._names.before(found)
+        self._prepare_ns = now_ns() - looking
         self.memory_start = MemoryState(**self.core._memory())
         self.core._trace_start(self._capacity)
         self._thread = threading.Thread(target=self._pump, name="lamina-recorder", daemon=True)
@@ -109,18 +137,15 @@ class Recorder:
         """Switch the trace off and return what was recorded."""
         t1 = now_ns()
         self.core._trace_stop()
-        origins_ns = self.core._origin_overhead()
         memory_end = MemoryState(**self.core._memory())
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
         drain_ns = self._drain_ns
-        self._drain()
-        self._to_sink(lambda sink: sink.tick())
-        events = np.concatenate(self._chunks) if self._chunks else np.zeros(0, EVENT_DTYPE)
-        self._look_up_origins(events)
+        stopped = now_ns()
+        events = self._finish()
         own = events[events["kind"] == OVERHEAD]
-        return Recording(
+        recording = Recording(
             events=events,
             window=(self.t0, t1),
             plans=dict(self._plans),
@@ -131,7 +156,7 @@ class Recorder:
             machine=_machine(self.core, measure_ceilings),
             memory_start=self.memory_start,
             memory_end=memory_end,
-            overhead=Overhead(int(own["a"].sum()) + origins_ns, drain_ns),
+            overhead=Overhead(int(own["a"].sum()), drain_ns),
             cells=(*cells, *_cells_of(self._origins, {cell.file for cell in cells})),
             failure=failure,
             laps=tuple(laps),
@@ -140,6 +165,39 @@ class Recorder:
             title=self.title,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
+        prepare_ns = self._prepare_ns + now_ns() - stopped
+        cost = replace(recording.overhead, prepare_ns=prepare_ns)
+        return replace(recording, overhead=cost)
+
+    def _finish(self) -> Events:
+        """What is left in the ring, the descriptions, and the view's rest; returns all events."""
+        self._drain()
+        events = np.concatenate(self._chunks) if self._chunks else np.zeros(0, EVENT_DTYPE)
+        self._describe_plans(events)
+        with self._spaces() as found:
+            self._names.after(found)
+        self._look_up_origins(events)
+        self._annotate(events)
+        self._feed()
+        self._to_sink(lambda sink: sink.tick())
+        self.core._release_plans()
+        return events
+
+    def _annotate(self, events: Events) -> None:
+        """Put in what is known of the nodes by now, and show what is new of it."""
+        runs = events[events["kind"] == EVAL]
+        lists = dict(zip(runs["a"].tolist(), runs["d"].tolist(), strict=True))
+
+        def phase(plan: int, node: int) -> str:
+            ids = self._origin_lists.get(lists.get(plan, 0), ())
+            origin = self._origins.get(int(ids[node])) if node < len(ids) else None
+            return origin.phase if origin else ""
+
+        self._plans = self._names.annotate(self._plans, events, phase)
+        for plan_id, plan in self._plans.items():
+            if self._shown.get(plan_id) is not plan:
+                self._shown[plan_id] = plan
+                self._to_sink(partial(_send_plan, plan.raw))
 
     def _pump(self) -> None:
         ticked = 0
@@ -147,10 +205,24 @@ class Recorder:
             start = time.thread_time_ns()
             self._drain()
             now = now_ns()
-            if now - ticked >= 1e9 / TICKS_HZ:
+            if now - ticked >= 1e9 / TICKS_HZ and self._affordable(now):
                 ticked = now
+                feeding = time.thread_time_ns()
+                self._feed()
                 self._to_sink(lambda sink: sink.tick())
+                self._feed_ns += time.thread_time_ns() - feeding
             self._drain_ns += time.thread_time_ns() - start
+
+    def _affordable(self, now: int) -> bool:
+        """Whether what waits for the view fits its share of the time that has passed."""
+        if self._sink is None:
+            return False
+        new = 0
+        for events in self._unsent:
+            runs = events[events["kind"] == EVAL]
+            sizes = dict(zip(runs["a"].tolist(), runs["c"].tolist(), strict=True))
+            new += sum(size for plan, size in sizes.items() if plan not in self._plans)
+        return self._feed_ns + NS_PER_NODE * new <= LIVE_SHARE * (now - self.t0)
 
     def _to_sink(self, send: Callable[[Sink], None]) -> None:
         """Pass something on; begin with the first, so that a short run is not burdened with it."""
@@ -172,10 +244,19 @@ class Recorder:
             return
         events = np.frombuffer(data, EVENT_DTYPE)
         self._chunks.append(events)
-        self._describe_plans(events)
         if self._sink is not None:
-            self._look_up_origins(events)
-            self._to_sink(lambda sink: sink.events(events, self._dropped))
+            self._unsent.append(events)
+
+    def _feed(self) -> None:
+        """Pass on to the view what was drained since the last time."""
+        if self._sink is None or not self._unsent:
+            return
+        events = np.concatenate(self._unsent)
+        self._unsent.clear()
+        self._describe_plans(events)
+        self._look_up_origins(events)
+        self._annotate(events)
+        self._to_sink(lambda sink: sink.events(events, self._dropped))
 
     def _describe_plans(self, events: Events) -> None:
         kinds = events["kind"]
@@ -184,13 +265,11 @@ class Recorder:
             if plan_id in self._plans or plan_id in self._missing:
                 continue
             try:
-                description = json.loads(self.core._plan_describe(plan_id))
-                self._plans[plan_id] = Plan.from_json(description)
+                text = self.core._plan_describe(plan_id)
+                self._plans[plan_id] = Plan.from_json(json.loads(text))
             except (ValueError, KeyError, IndexError, RuntimeError) as error:
                 self._missing.add(plan_id)
                 warnings.warn(f"profile: plan {plan_id} has no description: {error}", stacklevel=1)
-                continue
-            self._to_sink(partial(_send_plan, description))
 
     def _look_up_origins(self, events: Events) -> None:
         found = events[events["kind"] == EVAL]["d"]

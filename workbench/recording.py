@@ -59,7 +59,7 @@ SCHEMA = (
     EventKind(7, "copy", True, {"a": "bytes"}),
     EventKind(8, "sync", True),
     EventKind(9, "bind", False, {"a": "buffer", "b": "node", "c": "role"}),
-    EventKind(10, "overhead", False, {"a": "ns"}),
+    EventKind(10, "overhead", False, {"a": "ns", "b": "events"}),
 )
 
 
@@ -139,13 +139,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What recording cost: time in the engine's hooks, and CPU time of the thread that drains."""
+    """What recording cost: time in the engine's hooks, and CPU time of the thread that drains.
+
+    ``prepare_ns`` came after the clock had stopped: describing the plans, finding the lines.
+    """
 
     engine_ns: int = 0
     drain_ns: int = 0
+    prepare_ns: int = 0
 
     @property
     def total_ns(self) -> int:
+        """What the recorded program felt."""
         return self.engine_ns + self.drain_ns
 
 
@@ -281,6 +286,11 @@ class Recording:
         if ids is None or not 0 <= node < len(ids):
             return None
         return self.origins.get(int(ids[node]))
+
+    def phase(self, plan: int, node: int) -> str:
+        """``forward`` or ``backward``; empty where the node's origin is unknown."""
+        origin = self.origin(plan, node)
+        return origin.phase if origin else ""
 
     def between(self, t0: int, t1: int) -> Recording:
         """The same recording cut to a stretch of time: events that start inside it."""

@@ -51,8 +51,10 @@ bool internal_code(PyCodeObject* code) {
   return internal;
 }
 
-// One call in so many is timed: the clock would cost about as much as the rest.
+// One call in so many is timed: the clock would cost about as much as the rest. The first ones meet
+// new places and cold caches, so they stand for themselves only.
 constexpr uint32_t kTimedEvery = 16;
+constexpr uint32_t kAllTimed = 256;
 // What a sample may count for; longer ones saw the thread lose its processor.
 constexpr int64_t kLongestSample = 20'000;
 
@@ -75,7 +77,8 @@ uint32_t origin_of(PyCodeObject* code, PyFrameObject* frame) {
 // The innermost frame outside lamina's package. Called with the interpreter lock held.
 uint32_t current_origin() {
   Origins& o = origins();
-  const bool timed = o.calls++ % kTimedEvery == 0;
+  const uint32_t call = o.calls++;
+  const bool timed = call < kAllTimed || call % kTimedEvery == 0;
   int64_t t0 = timed ? now_ns() : 0;
   PyThreadState* state = PyThreadState_Get();
   uint32_t id = 0;
@@ -90,7 +93,9 @@ uint32_t current_origin() {
       frame = back;
     }
   }
-  if (timed) o.nanoseconds += std::min(now_ns() - t0, kLongestSample) * kTimedEvery;
+  if (timed)
+    o.nanoseconds +=
+        call < kAllTimed ? now_ns() - t0 : std::min(now_ns() - t0, kLongestSample) * kTimedEvery;
   return id;
 }
 
@@ -127,6 +132,8 @@ void init_trace(py::module_& m) {
       "_trace_start",
       [](int64_t capacity) {
         origins().nanoseconds = 0;
+        origins().calls = 0;
+        release_held_plans();
         trace::start(capacity);
         origin_hook.store(current_origin);
       },
@@ -135,6 +142,7 @@ void init_trace(py::module_& m) {
       "_trace_stop",
       [] {
         origin_hook.store(nullptr);
+        if (trace::enabled()) trace::account(0, origins().nanoseconds);
         trace::stop();
       },
       "Stops recording.");
@@ -175,9 +183,15 @@ void init_trace(py::module_& m) {
   m.def("_origins", described_origins, py::arg("origins"), "Origin of every node of a plan's run.");
   m.def("_origin", describe_origin, py::arg("origin"),
         "File, line, function, module path and phase of an origin.");
+  m.def("_release_plans", release_held_plans,
+        "Lets go of the plans that the last recording kept to be described.");
   m.def(
-      "_origin_overhead", [] { return origins().nanoseconds; },
-      "Nanoseconds spent finding origins since the start.");
+      "_buffer_id",
+      [](const Array& a) -> uint64_t {
+        const Node& n = *a.node();
+        return n.ready() && n.value.buffer ? n.value.buffer->id() : 0;
+      },
+      py::arg("array"), "Id of the array's memory in events; 0 while it has none.");
   m.def("_set_package", [](const std::string& path) { origins().package = path; });
   m.def("_module_scope_push",
         [](const std::string& path) { module_stack.push_back(scope_id(path)); });

@@ -44,6 +44,8 @@ class _FileWriter:
         """Nothing waits to be written."""
     def write(self: _FileWriter, bytes: Any) -> int: ...
 def _arange(arg0: typing.SupportsFloat | typing.SupportsIndex, arg1: typing.SupportsFloat | typing.SupportsIndex, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: object) -> array: ...
+def _buffer_id(array: array) -> int:
+    """Id of the array's memory in events; 0 while it has none."""
 def _clear_plan_cache() -> None: ...
 def _concatenate(arg0: collections.abc.Sequence[array], arg1: typing.SupportsInt | typing.SupportsIndex) -> array: ...
 def _conv_general(arg0: array, arg1: array, arg2: object, arg3: object, arg4: object, arg5: object, arg6: object, arg7: typing.SupportsInt | typing.SupportsIndex, arg8: bool) -> array: ...
@@ -77,8 +79,6 @@ def _options(fuse: bool | None=None, donate: bool | None=None, verify: bool | No
     """Scheduler switches; returns them as they are now."""
 def _origin(origin: typing.SupportsInt | typing.SupportsIndex) -> dict:
     """File, line, function, module path and phase of an origin."""
-def _origin_overhead() -> int:
-    """Nanoseconds spent finding origins since the start."""
 def _origins(origins: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
     """Origin of every node of a plan's run."""
 def _pad(arg0: array, arg1: object, arg2: object, arg3: object, arg4: array) -> array: ...
@@ -91,6 +91,8 @@ def _registry() -> list:
     """Every primitive's row."""
 def _registry_verify() -> list[str]:
     """Missing fields of the rows, one line each."""
+def _release_plans() -> None:
+    """Lets go of the plans that the last recording kept to be described."""
 def _repeat(arg0: array, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: typing.SupportsInt | typing.SupportsIndex) -> array: ...
 def _roll(arg0: array, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: typing.SupportsInt | typing.SupportsIndex) -> array: ...
 def _save_npy(write: collections.abc.Callable, x: array) -> None:

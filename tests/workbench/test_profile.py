@@ -165,11 +165,42 @@ def test_faulty_view_does_not_disturb(engine: ReplayEngine) -> None:
     assert len(p.recording.runs) == 1
 
 
+def test_nothing_is_described_while_the_program_runs(engine: ReplayEngine) -> None:
+    described: list[bool] = []
+    describe = engine._plan_describe
+    engine._plan_describe = lambda plan: described.append(engine.enabled) or describe(plan)  # type: ignore
+    with profile(ceilings=False):
+        engine.evaluate()
+        time.sleep(0.12)
+        engine.evaluate()
+    assert described == [False]
+    assert engine.released == 1
+
+
+def test_a_live_view_takes_its_share_of_the_time_at_most(
+    engine: ReplayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "NS_PER_NODE", 200_000)
+    sink = Sink()
+    with profile(view=sink, ceilings=False):
+        engine.evaluate()  # 5 nodes at 200 us: 1 ms is 2% of 50 ms
+        time.sleep(0.04)
+        early = list(sink.calls)
+        time.sleep(0.3)
+        late = list(sink.calls)
+    assert early == [] and "plan 7" in late
+
+
 def test_overhead_line() -> None:
     r = recording(window=(0, 6_700_000), overhead=Overhead(100_000, 20_000))
     assert overhead_line(r) == "recording cost 1.8% of this run: 120 us of 6.7 ms"
     assert overhead_line(r) in r.summary()
     assert overhead_line(r) in html(r)
+    later = recording(window=(0, 6_700_000), overhead=Overhead(100_000, 20_000, 9_000_000))
+    told = (
+        "recording cost 1.8% of this run: 120 us of 6.7 ms; describing it took 9 ms outside the run"
+    )
+    assert overhead_line(later) == told
 
 
 def test_ceilings_are_measured_once_and_kept(

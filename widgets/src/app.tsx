@@ -56,6 +56,7 @@ function Header(props: { store: Store }) {
     `${summary.misses} miss`,
   ].join(" · ");
   const whole = summary.wall_ns || summary.eval_ns;
+  const cost = `what recording cost while the program ran, and its share; describing it took ${format.time(summary.prepare_ns)} outside the run`;
   const share = whole > 0 ? summary.overhead_ns / whole : Number.NaN;
   return (
     <header class="lam-header">
@@ -66,7 +67,7 @@ function Header(props: { store: Store }) {
         <Figure name="time in evals">{format.time(summary.eval_ns)}</Figure>
         <Figure name="kernels run">{format.count(summary.kernels)}</Figure>
         <Figure name="peak memory">{format.bytes(summary.peak)}</Figure>
-        <Figure name="recording cost" hint="time spent recording, share of the time in evaluations">
+        <Figure name="recording cost" hint={cost}>
           {store.ended ? format.time(summary.overhead_ns) : "…"}{" "}
           <small>{store.ended && Number.isFinite(share) ? format.percent(share) : ""}</small>
         </Figure>

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..plan import Edge, Plan
 from ..recording import Recording
+from .once import once
 from .table import format_bytes, format_ns, plain, text_table
 
 
@@ -90,6 +91,7 @@ def _text_row(edge: EdgeCost) -> tuple[str, ...]:
     return (edge.pair, format_bytes(edge.total_bytes), about, edge.reason, edge.where)
 
 
+@once
 def fusion(recording: Recording) -> Fusion:
     """Edges of every plan that ran in ``recording``, weighted by how often it ran."""
     costs = [
@@ -121,7 +123,7 @@ def _plans_run(recording: Recording) -> list[tuple[Plan, int]]:
 
 
 def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int) -> EdgeCost:
-    ops = {i: node.op for i, node in plan.node_by_id.items()}
+    ops = {i: node.title for i, node in plan.node_by_id.items()}
     origin = recording.origin(plan.id, edge.dst) or recording.origin(plan.id, edge.src)
     total = edge.bytes * runs
     ceilings = recording.machine.ceilings

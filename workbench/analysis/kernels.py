@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..recording import LaunchRun, Recording
+from .once import once
 from .table import format_bytes, format_ns, percent, plain, text_table
 
 
@@ -76,6 +77,7 @@ class Kernels:
     __str__ = to_text
 
 
+@once
 def kernels(recording: Recording) -> Kernels:
     """All launches, grouped by plan and position in it."""
     groups: dict[tuple[int, int], list[LaunchRun]] = {}

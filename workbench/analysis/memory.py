@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..plan import Node, Plan, category_name
+from ..plan import ACTIVATION, ARENA, Node, Plan, category_name
 from ..recording import Column, Recording, Run
+from .once import once
 from .table import format_bytes, format_ns, percent, plain, text_table
 
-ACTIVATION, ARENA = 4, 6
 # Field c of a free event whose buffer was adopted.
 FREE_EXTERNAL = 1
 BEFORE = "before the recording"
@@ -35,6 +35,7 @@ class Buffer(NamedTuple):
     bytes: int
     category: str
     op: str
+    name: str
     shape: tuple[int, ...]
     where: str
     module: str
@@ -55,12 +56,18 @@ class PeakPart:
     bytes: int
     category: str
     op: str
+    name: str
     shape: tuple[int, ...]
     where: str
     module: str
     phase: str
     buffer: int
     note: str = ""
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it: its name, else the operation that made it."""
+        return self.name or self.op or "-"
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class Memory:
         grouped = peak.grouped()
         parts = [
             (
-                f"{part.op or '-'}{f' (x{count})' if count > 1 else ''}",
+                f"{part.title}{f' (x{count})' if count > 1 else ''}",
                 format_bytes(part.bytes),
                 "x".join(map(str, part.shape)),
                 part.category,
@@ -156,6 +163,7 @@ class Memory:
     __str__ = to_text
 
 
+@once
 def memory(recording: Recording) -> Memory:
     """Memory of ``recording``; one sample (the bytes live at the start) where nothing happened."""
     events = _memory_events(recording)
@@ -316,6 +324,7 @@ def _buffer(
         bytes=size,
         category=name,
         op="arena" if category == ARENA else node.op if node else "",
+        name=node.name if node else "",
         shape=tuple(node.shape) if node else (),
         where=origin.where if origin else "",
         module=origin.module if origin else "",
@@ -367,10 +376,21 @@ def _peak(
         else:
             note = f"since {BEFORE}" if b.first < 0 and b.category != BEFORE else ""
             parts.append(
-                PeakPart(b.bytes, b.category, b.op, b.shape, b.where, b.module, b.phase, b.id, note)
+                PeakPart(
+                    b.bytes,
+                    b.category,
+                    b.op,
+                    b.name,
+                    b.shape,
+                    b.where,
+                    b.module,
+                    b.phase,
+                    b.id,
+                    note,
+                )
             )
     if before:
-        parts.append(PeakPart(before, BEFORE, "", (), "", "", "", -1, "allocated earlier"))
+        parts.append(PeakPart(before, BEFORE, "", "", (), "", "", "", -1, "allocated earlier"))
     parts.sort(key=lambda part: (-part.bytes, part.buffer, part.op))
     sums: dict[str, int] = {}
     for part in parts:
@@ -402,15 +422,11 @@ def _run_at(recording: Recording, t: int, thread: int | None = None) -> Run | No
     return None
 
 
-def _kept_for_backward(recording: Recording, plan: Plan, node: Node) -> int:
-    """Category activation for a value of the forward pass that the backward pass reads, else 0."""
-
-    def phase(of: Node) -> str:
-        origin = recording.origin(plan.id, of.id)
-        return origin.phase if origin else ""
-
-    used = plan.consumers.get(node.id, ())
-    kept = phase(node) == "forward" and any(phase(user) == "backward" for user in used)
+def _category(recording: Recording, plan: Plan, node: Node) -> int:
+    """Of a value inside an arena; a recording of before nodes had categories tells it by phase."""
+    if node.category:
+        return node.category
+    kept = plan.kept_for_backward(node, lambda of: recording.phase(plan.id, of))
     return ACTIVATION if kept else 0
 
 
@@ -444,8 +460,9 @@ def _arena(
         parts.append(
             PeakPart(
                 bytes=size,
-                category=category_name(node.category or _kept_for_backward(recording, plan, node)),
+                category=category_name(_category(recording, plan, node)),
                 op=node.op,
+                name=node.name,
                 shape=tuple(node.shape),
                 where=origin.where if origin else "",
                 module=origin.module if origin else "",
@@ -457,6 +474,6 @@ def _arena(
     unused = arena.bytes - sum(part.bytes for part in parts)
     if unused:
         parts.append(
-            PeakPart(unused, "arena", "", (), "", "", "", arena.id, "unused at this moment")
+            PeakPart(unused, "arena", "", "", (), "", "", "", arena.id, "unused at this moment")
         )
     return step, parts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..recording import OUTCOMES, Recording
+from .once import once
 from .table import format_ns, percent, plain, text_table
 
 SPAN_KINDS = ("eval", "plan", "launch", "copy", "sync")
@@ -83,6 +84,7 @@ class Timeline:
     __str__ = to_text
 
 
+@once
 def timeline(recording: Recording) -> Timeline:
     """Spans ordered by start, with totals over ``recording.window``."""
     rows: list[tuple[int, int, int, str, int, int, int, int]] = []

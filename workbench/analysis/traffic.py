@@ -11,6 +11,7 @@ from typing import Any
 
 from ..recording import Recording
 from .fusion import EdgeCost, fusion
+from .once import once
 from .table import format_bytes, percent, plain, text_table
 
 
@@ -77,6 +78,7 @@ class Ledger:
     __str__ = to_text
 
 
+@once
 def traffic(recording: Recording) -> Ledger:
     """The ledger of every evaluation in ``recording``; all zero where nothing was evaluated."""
     as_run: dict[int, int] = {}

@@ -155,6 +155,11 @@ void evaluate(std::span<const Array> roots) {
   run.id = next_run_id();
   std::shared_ptr<Plan> plan = plan_for(key, order, run);
   latest_plan.store(plan->id, std::memory_order_relaxed);
+  if (recording) {
+    const int64_t start = now_ns();
+    hold_plan(plan, order);
+    run.recorder_ns += now_ns() - start;
+  }
   Failure failure;
   std::vector<Value> values;
   run_plan(*plan, order, run, values, failure);
@@ -164,9 +169,12 @@ void evaluate(std::span<const Array> roots) {
   }
   settle(*plan, order, values);
   if (recording && trace::enabled()) {
+    const int64_t start = now_ns();
     uint64_t origins = intern_origins(*plan, run.origins);
+    run.recorder_ns += now_ns() - start;
     trace::span(trace::EventKind::eval, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),
                 run.outcome, static_cast<int64_t>(order.size()), static_cast<int64_t>(origins));
+    trace::account(run.id, run.recorder_ns);
   }
   order.clear();
   order_scratch = std::move(order);

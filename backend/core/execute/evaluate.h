@@ -36,6 +36,7 @@ void clear_plan_cache();
 
 // For the recorder.
 std::string describe_plan(uint64_t plan);                   // "" if unknown
+void release_held_plans();                                  // those of the recording that ended
 std::vector<uint32_t> described_origins(uint64_t origins);  // by the plan's node id
 uint64_t last_plan();  // of the latest evaluation, 0 before any
 

@@ -1,6 +1,8 @@
 #include "execute/plan_cache.h"
 
+#include <cstring>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "devices/device.h"
@@ -36,6 +38,13 @@ Hash128 structure_of(const std::vector<OrderedNode>& order) {
   return h;
 }
 
+// A plan that ran in the recording, with its scalars: (plan node, position in the order).
+struct Held {
+  std::shared_ptr<Plan> plan;
+  schedule::Seen seen;
+  std::vector<std::pair<size_t, size_t>> scalars;
+};
+
 struct Cache {
   std::mutex mutex;  // the recorder reads while evaluations go on
   std::unordered_map<Hash128, Entry> by_key;
@@ -45,11 +54,34 @@ struct Cache {
   std::unordered_map<Hash128, std::weak_ptr<Plan>> by_structure;
   std::unordered_map<Hash128, uint64_t> origin_ids;
   std::vector<std::vector<uint32_t>> origins{{}};
+  std::unordered_map<uint64_t, Held> held;
 };
 
 Cache& cache() {
   static auto* c = new Cache;
   return *c;
+}
+
+Category category_of(const Node& n) {
+  return n.leaf() && n.value.buffer ? n.value.buffer->category() : n.category;
+}
+
+Held first_sight(const std::shared_ptr<Plan>& plan, const std::vector<OrderedNode>& order) {
+  const size_t count = plan->ir.nodes.size();
+  Held out{plan,
+           {std::vector(count, Category::temporary), std::vector<ScalarValue>(count),
+            std::vector(count, false)},
+           {}};
+  for (size_t i = 0; i < count; ++i) {
+    const schedule::IrNode& n = plan->ir.nodes[i];
+    if (n.source >= 0)
+      out.seen.categories[i] = category_of(*order[static_cast<size_t>(n.source)].node);
+    if (n.role != schedule::Role::scalar || n.position < 0) continue;
+    const auto position = static_cast<size_t>(n.position);
+    out.seen.values[i] = order[position].node->literal;
+    out.scalars.push_back({i, position});
+  }
+  return out;
 }
 
 // The least recently used half goes at once, so that eviction costs little per plan.
@@ -122,15 +154,42 @@ std::vector<uint32_t> described_origins(uint64_t id) {
   return id < c.origins.size() ? c.origins[id] : std::vector<uint32_t>{};
 }
 
+void hold_plan(const std::shared_ptr<Plan>& plan, const std::vector<OrderedNode>& order) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  auto it = c.held.find(plan->id);
+  if (it == c.held.end()) {
+    c.held.emplace(plan->id, first_sight(plan, order));
+    return;
+  }
+  Held& held = it->second;
+  for (auto [node, position] : held.scalars)
+    if (std::memcmp(held.seen.values[node].bytes, order[position].node->literal.bytes,
+                    sizeof(ScalarValue)) != 0)
+      held.seen.varies[node] = true;
+}
+
+void release_held_plans() {
+  std::unordered_map<uint64_t, Held> gone;
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  gone.swap(c.held);
+}
+
 std::string describe_plan(uint64_t id) {
   Cache& c = cache();
   std::shared_ptr<Plan> plan;
+  std::optional<schedule::Seen> seen;
   {
     std::lock_guard lock(c.mutex);
-    auto it = c.by_id.find(id);
-    if (it != c.by_id.end()) plan = it->second.lock();
+    if (auto held = c.held.find(id); held != c.held.end()) {
+      plan = held->second.plan;
+      seen = held->second.seen;
+    } else if (auto it = c.by_id.find(id); it != c.by_id.end()) {
+      plan = it->second.lock();
+    }
   }
-  return plan ? describe(*plan) : "";
+  return plan ? describe(*plan, seen ? &*seen : nullptr) : "";
 }
 
 PlanCacheStats plan_cache_stats() {

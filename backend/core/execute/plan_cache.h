@@ -12,6 +12,10 @@ namespace lamina {
 // or a new one. Sets run.outcome.
 std::shared_ptr<schedule::Plan> plan_for(const Hash128& key,
                                          const std::vector<schedule::OrderedNode>& order, Run& run);
+// While recording: keeps the plan, and what this run tells of its nodes, until the next recording
+// starts, so that it can be described when the clock has stopped.
+void hold_plan(const std::shared_ptr<schedule::Plan>& plan,
+               const std::vector<schedule::OrderedNode>& order);
 // Remembers the origins of a run's nodes, by plan node; equal lists share an id.
 uint64_t intern_origins(const schedule::Plan& plan, const std::vector<uint32_t>& by_position);
 

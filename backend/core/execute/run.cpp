@@ -36,8 +36,10 @@ class Runner {
     if (plan_.arena_bytes > 0) arena_ = Buffer::allocate(plan_.arena_bytes, Category::arena, -1);
     for (size_t s = 0; s < plan_.slots.size(); ++s) bind_slot(static_cast<int>(s));
     if (recording_) {
+      const int64_t start = now_ns();
       run_.origins.reserve(order_.size());
       for (const OrderedNode& o : order_) run_.origins.push_back(o.node->origin);
+      run_.recorder_ns += now_ns() - start;
       if (arena_) emit_bind(arena_, -1, 2);
     }
   }

@@ -1,6 +1,9 @@
 // A plan written down for the recorder: everything static that the views show.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "schedule/plan.h"
 
@@ -171,7 +174,52 @@ int64_t flops_of(const Plan& plan, const IrNode& n) {
   return n.primitive->flops(stand_in);
 }
 
-void write_nodes(Json& j, const Plan& plan) {
+// The shortest text that reads back as `x`, of which `digits` are enough.
+template <class T>
+std::string shortest(T x, int digits) {
+  char buf[40];
+  for (int n = 1; n <= digits; ++n) {
+    std::snprintf(buf, sizeof buf, "%.*g", n, static_cast<double>(x));
+    if (static_cast<T>(std::strtod(buf, nullptr)) == x) break;
+  }
+  return buf;
+}
+
+// What is not finite, and complex numbers, go as text: JSON has no numbers for them.
+void write_value(Json& j, const ScalarValue& v, Dtype dtype) {
+  dispatch(dtype, [&](auto x) {
+    using T = decltype(x);
+    std::memcpy(&x, v.bytes, sizeof x);
+    if constexpr (std::is_same_v<T, bool>) {
+      j.literal(x ? "true" : "false");
+    } else if constexpr (std::is_integral_v<T>) {
+      j.literal(std::to_string(x).c_str());
+    } else if constexpr (std::is_same_v<T, complex64_t>) {
+      const char* plus = std::signbit(x.imag()) ? "" : "+";
+      j.string(shortest(x.real(), 9) + plus + shortest(x.imag(), 9) + "j");
+    } else {
+      using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+      const auto wide = static_cast<Wide>(x);
+      const std::string text = shortest(wide, std::is_same_v<T, double> ? 17 : 9);
+      std::isfinite(wide) ? j.literal(text.c_str()) : j.string(text);
+    }
+  });
+}
+
+void write_scalar(Json& j, const IrNode& n, const Seen* seen, size_t i) {
+  ScalarValue v;
+  if (n.position < 0)
+    std::memcpy(v.bytes, &n.params.words()[0], sizeof v.bytes);
+  else if (seen)
+    v = seen->values[i];
+  else
+    return;
+  j.key("value");
+  write_value(j, v, n.dtype);
+  if (n.position >= 0 && seen->varies[i]) j.key("varies").literal("true");
+}
+
+void write_nodes(Json& j, const Plan& plan, const Seen* seen) {
   j.key("nodes").open('[');
   for (size_t i = 0; i < plan.ir.nodes.size(); ++i) {
     const IrNode& n = plan.ir.nodes[i];
@@ -188,6 +236,8 @@ void write_nodes(Json& j, const Plan& plan) {
       j.number(g);
     bool leaf = n.role == Role::data || n.role == Role::scalar;
     j.key("role").string(leaf ? "leaf" : n.output ? "output" : "interior");
+    if (seen) j.key("category").number(static_cast<int64_t>(seen->categories[i]));
+    if (n.role == Role::scalar) write_scalar(j, n, seen, i);
     j.key("position").number(n.source).close('}');
   }
   j.close(']');
@@ -302,11 +352,11 @@ void write_memory(Json& j, const Plan& plan) {
 
 }  // namespace
 
-std::string describe(const Plan& plan) {
+std::string describe(const Plan& plan, const Seen* seen) {
   Json j;
   j.open('{').key("plan").number(static_cast<int64_t>(plan.id)).key("key").string(plan.key.hex());
   j.key("device").string("cpu").key("outcome").string(plan.refitted ? "polymorphic" : "miss");
-  write_nodes(j, plan);
+  write_nodes(j, plan, seen);
   write_groups(j, plan);
   write_edges(j, plan);
   write_launches(j, plan);

@@ -111,9 +111,14 @@ struct GroupCost {
 GroupCost group_cost(const Plan& plan, const Step& step, size_t k);
 // Makes neighbouring independent kernels one launch. Returns how many launches went.
 int join_launches(Plan& plan);
-// The plan as JSON for the recorder; see docs/recording-format.md. `positions` are ids of the
-// user's nodes (category, origin) and may be empty.
-std::string describe(const Plan& plan);
+// What a recording saw of a plan's runs, by plan node.
+struct Seen {
+  std::vector<Category> categories;
+  std::vector<ScalarValue> values;  // of scalars, in the first run
+  std::vector<bool> varies;         // scalars that had another value later
+};
+// The plan as JSON for the recorder; see docs/recording-format.md.
+std::string describe(const Plan& plan, const Seen* seen = nullptr);
 
 struct Options {
   bool fuse = true;

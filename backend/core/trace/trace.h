@@ -58,5 +58,9 @@ inline void instant(EventKind kind, uint64_t run, int64_t a = 0, int64_t b = 0, 
   int64_t t = now_ns();
   emit({static_cast<uint32_t>(kind), 0, run, t, t, a, b, c, d});
 }
+// Emits an overhead event: `nanoseconds`, and what this thread's events since its last one cost at
+// the price of one, which start() measures once.
+// REQUIRES: as emit.
+void account(uint64_t run, int64_t nanoseconds);
 
 }  // namespace lamina::trace

@@ -1,7 +1,15 @@
 // Draws a scene: only what is in sight, and less of it the farther away.
 import * as format from "../shared/format.ts";
 import type { PlanIndex } from "../shared/plan.ts";
-import { heat, kCategoryColor, kKindColor, kKindGlyph, mix, type Theme } from "../shared/theme.ts";
+import {
+  heat,
+  kCategoryColor,
+  kCategoryGlyph,
+  kKindColor,
+  kKindGlyph,
+  mix,
+  type Theme,
+} from "../shared/theme.ts";
 import type { SceneIndex } from "./pick.ts";
 import type { Box, Line, Scene } from "./scene.ts";
 
@@ -43,21 +51,22 @@ export interface DrawInput {
 const kTextZoom = 0.42;
 const kDetailZoom = 0.7;
 
-export function colorOf(
-  box: Box,
-  input: Pick<DrawInput, "coloring" | "index" | "maxBytes">,
-): string {
+export function colorOf(box: Box, input: Pick<DrawInput, "coloring" | "maxBytes">): string {
   const { item } = box;
   if (input.coloring === "bytes") {
     return heat(Math.log1p(item.bytes) / Math.log1p(Math.max(1, input.maxBytes)));
   }
   if (input.coloring === "category") {
-    const nodes = item.node >= 0 ? [item.node] : (input.index.groups.get(item.group)?.nodes ?? []);
-    // A kernel is shown in the category of what it leaves behind.
-    const last = input.index.nodes.get(nodes[nodes.length - 1] ?? -1);
-    return kCategoryColor[last?.category ?? 0] ?? kCategoryColor[0];
+    return kCategoryColor[item.category] ?? kCategoryColor[0];
   }
   return kKindColor[item.kind] ?? kKindColor.module;
+}
+
+/** What stands before a title; leaves say what they are for whatever the colours mean. */
+export function glyphOf(box: Box, coloring: Coloring): string {
+  const { item } = box;
+  const told = coloring === "category" || (item.kind === "leaf" && item.category > 0);
+  return (told ? kCategoryGlyph[item.category] : kKindGlyph[item.kind]) ?? "·";
 }
 
 function trace(context: CanvasRenderingContext2D, points: number[]): void {
@@ -229,7 +238,7 @@ function drawText(input: DrawInput, box: Box, color: string): void {
   context.textAlign = "left";
   context.font = `700 12px ${theme.font}`;
   context.fillStyle = theme.forced ? theme.text : mix(color, theme.text, 0.6);
-  const glyph = kKindGlyph[item.kind] ?? "·";
+  const glyph = glyphOf(box, input.coloring);
   const detail = camera.k >= kDetailZoom ? detailOf(box, index) : "";
   const y = box.y + (detail ? box.h / 2 - 7 : box.h / 2);
   context.fillText(glyph, box.x + 9, y);

@@ -3,8 +3,14 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import * as format from "../shared/format.ts";
 import type { Store } from "../shared/model.ts";
-import type { PlanEdge, PlanGroup, PlanIndex, PlanNode } from "../shared/plan.ts";
-import { kKindGlyph } from "../shared/theme.ts";
+import {
+  type PlanEdge,
+  type PlanGroup,
+  type PlanIndex,
+  type PlanNode,
+  titleOf,
+} from "../shared/plan.ts";
+import { kCategoryGlyph, kKindGlyph } from "../shared/theme.ts";
 import { type GraphState, graphState } from "./state.ts";
 
 function Facts(props: { rows: [string, ComponentChildren][] }) {
@@ -26,7 +32,7 @@ function where(store: Store, node: number): string {
 
 function nameOf(index: PlanIndex, node: number): string {
   const found = index.nodes.get(node);
-  return found ? `${found.op} ${format.shape(found.shape)}` : `node ${node}`;
+  return found ? `${titleOf(found)} ${format.shape(found.shape)}` : `node ${node}`;
 }
 
 function select(state: GraphState, node: number): void {
@@ -193,14 +199,15 @@ function NodePanel(props: { state: GraphState; index: PlanIndex; node: PlanNode 
   return (
     <>
       <h4>
-        {kKindGlyph[node.kind]} {node.op}
+        {kKindGlyph[node.kind]} {titleOf(node)}
       </h4>
       <Facts
         rows={[
+          ...(node.name ? [["name", node.name] as [string, string]] : []),
           ["shape", `${format.shape(node.shape)} ${node.dtype}`],
           ["bytes", format.bytes(node.bytes)],
           ["flops", format.count(node.flops)],
-          ["category", store.category(node.category)],
+          ["category", `${kCategoryGlyph[node.category ?? 0]} ${store.category(node.category)}`],
           ["line", where(store, node.id) || "unknown"],
           ["module", origin?.module || "none"],
           ["phase", origin?.phase || "none"],

@@ -134,16 +134,17 @@ export class GraphState {
     return result;
   }
 
-  /** Plan nodes whose op, module, line or shape holds the text. */
+  /** Plan nodes whose name, category, op, module, line or shape holds the text. */
   matches(text: string): number[] {
     const index = this.index.value;
     const wanted = text.trim().toLowerCase();
     if (!index || !wanted) return [];
-    const plan = this.store.plan.value;
+    const { store } = this;
+    const plan = store.plan.value;
     return index.plan.nodes
       .filter((node) => {
-        const origin = this.store.originOf(plan, node.id);
-        const all = `${node.op} ${node.kind} (${node.shape.join(", ")}) ${node.dtype} ${origin?.module ?? ""} ${origin?.file ?? ""}:${origin?.line ?? ""} ${index.groupOf(node.id)?.label ?? ""}`;
+        const origin = store.originOf(plan, node.id);
+        const all = `${node.name ?? ""} ${store.category(node.category)} ${node.op} ${node.kind} (${node.shape.join(", ")}) ${node.dtype} ${origin?.module ?? ""} ${origin?.file ?? ""}:${origin?.line ?? ""} ${index.groupOf(node.id)?.label ?? ""}`;
         return all.toLowerCase().includes(wanted);
       })
       .map((node) => node.id);

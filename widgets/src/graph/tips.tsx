@@ -1,6 +1,8 @@
 // What the pointer and the legend say about boxes and lines.
 import * as format from "../shared/format.ts";
-import { kKindColor, kKindGlyph } from "../shared/theme.ts";
+import { titleOf } from "../shared/plan.ts";
+import { kCategoryColor, kCategoryGlyph, kKindColor, kKindGlyph } from "../shared/theme.ts";
+import { glyphOf } from "./draw.ts";
 import type { Built, GraphState } from "./state.ts";
 
 export function BoxTip(props: { state: GraphState; built: Built; item: number }) {
@@ -33,11 +35,17 @@ export function BoxTip(props: { state: GraphState; built: Built; item: number })
   const node = built.index.nodes.get(item.node);
   if (!node) return null;
   const origin = store.originOf(store.plan.value, node.id);
+  const box = built.scene.boxes[built.scene.boxOfItem.get(props.item) ?? -1];
+  const glyph = box ? glyphOf(box, state.coloring.value) : kKindGlyph[node.kind];
   return (
     <>
       <strong>
-        {kKindGlyph[node.kind]} {node.op}
+        {glyph} {titleOf(node)}
       </strong>
+      <div>
+        {store.category(node.category)}
+        {node.name && node.name !== titleOf(node) && ` ${node.name}`}
+      </div>
       <div>
         {format.shape(node.shape)} {node.dtype} · {format.bytes(node.bytes)} ·{" "}
         {format.count(node.flops)} flop
@@ -83,17 +91,28 @@ export function LineTip(props: { state: GraphState; built: Built; line: number }
 
 export function Legend(props: { state: GraphState; built: Built }) {
   const { state, built } = props;
-  const kinds = [...new Set(built.scene.boxes.map((box) => box.item.kind))].filter(
-    (kind) => kKindGlyph[kind],
+  const coloring = state.coloring.value;
+  if (coloring === "bytes") return <span class="lam-dim">glyph = kind, colour = bytes</span>;
+  const shown = built.scene.boxes.filter((box) => !box.open).map((box) => box.item);
+  const kinds = [...new Set(shown.map((item) => item.kind))].filter(
+    (kind) => kKindGlyph[kind] && coloring === "kind" && kind !== "leaf",
   );
-  if (state.coloring.value !== "kind")
-    return <span class="lam-dim">glyph = kind, colour = {state.coloring.value}</span>;
+  const told = shown.filter((item) => coloring === "category" || item.kind === "leaf");
+  const categories = [...new Set(told.map((item) => item.category))].sort((a, b) => a - b);
+  const leaf = coloring === "kind";
   return (
     <ul class="lam-legend" aria-label="Legend">
       {kinds.map((kind) => (
         <li key={kind}>
           <i style={{ background: kKindColor[kind] }} />
           {kKindGlyph[kind]} {kind}
+        </li>
+      ))}
+      {categories.map((category) => (
+        <li key={category}>
+          <i style={{ background: leaf ? kKindColor.leaf : kCategoryColor[category] }} />
+          {leaf && !category ? kKindGlyph.leaf : kCategoryGlyph[category]}{" "}
+          {leaf && !category ? "leaf" : state.store.category(category)}
         </li>
       ))}
       <li>∂ backward</li>

@@ -115,7 +115,7 @@ export function Toolbar(props: {
       <input
         type="search"
         class="lam-search"
-        placeholder="search op, line, module"
+        placeholder="search name, op, line, category"
         aria-label="Search operations"
         value={state.search.value}
         onInput={(event) => {

@@ -1,6 +1,12 @@
 // Nesting of a plan's nodes: by nn.Module path (forward and backward apart) or by fused kernel.
 import * as format from "../shared/format.ts";
-import type { Origin, PlanIndex, PlanNode } from "../shared/plan.ts";
+import {
+  kCategories,
+  type Origin,
+  type PlanIndex,
+  type PlanNode,
+  titleOf,
+} from "../shared/plan.ts";
 
 export type Nesting = "kernel" | "module";
 
@@ -22,6 +28,8 @@ export interface Item {
   size: number;
   bytes: number;
   flops: number;
+  /** Category code of a node; of a group, the one with most bytes inside that is not temporary. */
+  category: number;
 }
 
 export interface Tree {
@@ -39,6 +47,12 @@ export interface TreeOptions {
   /** Show views and scalars too. */
   views: boolean;
   origin: (node: number) => Origin | null;
+}
+
+/** Leaves without a name are all called alike: their shape tells them apart. */
+function leafTitle(node: PlanNode): string {
+  const title = node.kind === "leaf" || node.kind === "scalar" ? titleOf(node) : node.op;
+  return node.kind === "leaf" && !node.name ? `${title} ${format.shape(node.shape)}` : title;
 }
 
 class Builder {
@@ -62,6 +76,7 @@ class Builder {
       size: 0,
       bytes: 0,
       flops: 0,
+      category: 0,
     };
     this.items.push(item);
     this.byKey.set(key, item.id);
@@ -78,17 +93,31 @@ class Builder {
   }
 
   leaf(node: PlanNode, parent: number, phase: string): void {
-    // All leaves are called alike: their shape tells them apart.
-    const title = node.kind === "leaf" ? `${node.op} ${format.shape(node.shape)}` : node.op;
-    const item = this.add(`n${node.id}`, title, parent, node.kind);
+    const item = this.add(`n${node.id}`, leafTitle(node), parent, node.kind);
     item.node = node.id;
     item.phase = phase;
     this.itemOfNode.set(node.id, item.id);
+    const category = node.category ?? 0;
+    item.category = category;
     for (let at: number = item.id; at >= 0; at = this.items[at].parent) {
       this.items[at].size++;
       this.items[at].bytes += node.bytes;
       this.items[at].flops += node.flops;
+      if (at !== item.id && category) this.count(at, category, node.bytes);
     }
+  }
+
+  private sums = new Map<number, Float64Array>();
+
+  private count(group: number, category: number, bytes: number): void {
+    let sums = this.sums.get(group);
+    if (!sums) {
+      sums = new Float64Array(kCategories.length);
+      this.sums.set(group, sums);
+    }
+    sums[category] += bytes;
+    const item = this.items[group];
+    if (sums[category] > sums[item.category]) item.category = category;
   }
 }
 

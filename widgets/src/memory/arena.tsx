@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { Tooltip, useCanvas } from "../shared/canvas.tsx";
 import * as format from "../shared/format.ts";
 import type { Store } from "../shared/model.ts";
-import type { PlanBuffer } from "../shared/plan.ts";
+import { type PlanBuffer, titleOf } from "../shared/plan.ts";
 import { kCategoryColor, mix } from "../shared/theme.ts";
 
 const kMargin = 56;
@@ -50,7 +50,8 @@ export function ArenaView(props: { store: Store; plan: number }) {
       context.lineWidth = hover?.buffer === buffer ? 2 : 0.8;
       context.fillRect(x, y, w, h);
       context.strokeRect(x + 0.5, y + 0.5, Math.max(0.5, w - 1), Math.max(0.5, h - 1));
-      const op = index?.nodes.get(buffer.node)?.op ?? "";
+      const node = index?.nodes.get(buffer.node);
+      const op = node ? titleOf(node) : "";
       if (w > 40 && h > 12) {
         context.fillStyle = theme.text;
         context.fillText(format.elide(op, Math.floor(w / 6.5)), x + 4, y + h / 2);
@@ -94,7 +95,8 @@ export function ArenaView(props: { store: Store; plan: number }) {
         <Tooltip at={hover} width={canvas.ref.current?.clientWidth ?? 500} height={130}>
           {hover && node && (
             <>
-              <strong>{node.op}</strong>
+              <strong>{titleOf(node)}</strong>
+              <div>{store.category(node.category)}</div>
               <div>
                 {format.shape(node.shape)} {node.dtype} · {format.bytes(hover.buffer.bytes)} at{" "}
                 {format.bytes(hover.buffer.offset)}

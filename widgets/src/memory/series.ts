@@ -10,6 +10,7 @@ export interface Lifetime {
   bytes: number;
   category: string;
   op: string;
+  name?: string | undefined;
   where: string;
   module: string;
   phase: string;
@@ -133,6 +134,7 @@ export class LiveSeries {
       bytes: entry.bytes,
       category: store.category(entry.category),
       op: entry.category === 6 ? "arena" : (node?.op ?? ""),
+      name: node?.name,
       where: node ? store.where(plan, node.id) : "",
       module: origin?.module ?? "",
       phase: origin?.phase ?? "",

@@ -32,7 +32,7 @@ const kColumns: Column<Lifetime, Key>[] = [
     title: "buffer of",
     cell: (row) => (
       <>
-        {row.op || "-"} {row.note && <span class="lam-dim">{row.note}</span>}
+        {row.name || row.op || "-"} {row.note && <span class="lam-dim">{row.note}</span>}
       </>
     ),
   },

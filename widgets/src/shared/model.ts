@@ -47,6 +47,8 @@ export interface Summary {
   /** Length of the recorded stretch; 0 while it runs. */
   wall_ns: number;
   overhead_ns: number;
+  /** Spent on describing the recording, outside the recorded stretch. */
+  prepare_ns: number;
   dropped: number;
 }
 
@@ -54,6 +56,7 @@ export interface BufferPart {
   bytes: number;
   category: string;
   op: string;
+  name?: string;
   where: string;
   module: string;
   phase: string;
@@ -361,6 +364,7 @@ export function summarize(store: Store, livePeak: number): Summary {
     predicted_peak,
     wall_ns: 0,
     overhead_ns: store.counters.overheadNs,
+    prepare_ns: 0,
     dropped: store.counters.dropped,
   };
   const merged: Record<string, number> = { ...summed };

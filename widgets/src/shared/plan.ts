@@ -13,6 +13,20 @@ export interface PlanNode {
   group: number | null;
   role: string;
   category?: number;
+  /** What the program calls the value: a parameter's path, a variable. */
+  name?: string;
+  /** Of a scalar, in its first run. */
+  value?: number | boolean | string;
+  varies?: boolean;
+}
+
+/** What a reader calls a node: a leaf's name, a scalar's value, else the operation. */
+export function titleOf(node: PlanNode): string {
+  if (node.name && node.kind === "leaf") return node.name;
+  if (node.value === undefined) return node.op;
+  const { value } = node;
+  const text = typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
+  return node.varies ? `${text} …` : text;
 }
 
 export interface PlanGroup {

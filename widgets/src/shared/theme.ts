@@ -69,6 +69,9 @@ export const kCategoryColor = [
   kOkabe.red,
 ];
 
+/** By category code, read beside the colour. */
+export const kCategoryGlyph = ["·", "θ", "∇", "μ", "a", "x", "▥", "y"];
+
 export function themeOf(element: Element): Theme {
   const style = getComputedStyle(element);
   const read = (name: string, otherwise: string) =>
