@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   init_runtime(m);
   init_trace(m);
   init_io(m);
+  init_texts(m);
 }

@@ -14,5 +14,6 @@ void init_transforms(py::module_& m);
 void init_runtime(py::module_& m);  // eval, memory, devices
 void init_trace(py::module_& m);
 void init_io(py::module_& m);
+void init_texts(py::module_& m);  // kernels as text
 
 }  // namespace lamina::python

@@ -176,6 +176,13 @@ void release_held_plans() {
   gone.swap(c.held);
 }
 
+std::shared_ptr<Plan> plan_by_id(uint64_t id) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  auto it = c.by_id.find(id);
+  return it == c.by_id.end() ? nullptr : it->second.lock();
+}
+
 std::string describe_plan(uint64_t id) {
   Cache& c = cache();
   std::shared_ptr<Plan> plan;

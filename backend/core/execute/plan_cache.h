@@ -16,6 +16,8 @@ std::shared_ptr<schedule::Plan> plan_for(const Hash128& key,
 // starts, so that it can be described when the clock has stopped.
 void hold_plan(const std::shared_ptr<schedule::Plan>& plan,
                const std::vector<schedule::OrderedNode>& order);
+// A plan that is still remembered, or null.
+std::shared_ptr<schedule::Plan> plan_by_id(uint64_t id);
 // Remembers the origins of a run's nodes, by plan node; equal lists share an id.
 uint64_t intern_origins(const schedule::Plan& plan, const std::vector<uint32_t>& by_position);
 

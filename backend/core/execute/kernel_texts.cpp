@@ -1,0 +1,50 @@
+#include "execute/kernel_texts.h"
+
+#include "execute/plan_cache.h"
+#include "graph/primitive.h"
+
+namespace lamina {
+
+using namespace schedule;
+
+namespace {
+
+TensorView view_of(const Operand& o) {
+  return {nullptr, o.dtype, o.layout.shape, o.layout.strides};
+}
+
+StepText call_text(const CallRun& call, const TextTraits& traits) {
+  StepText out;
+  if (!call.primitive->text) {
+    out.on_cpu = true;
+    return out;
+  }
+  std::vector<TensorView> in;
+  for (const Operand& o : call.inputs) in.push_back(view_of(o));
+  TensorView result = view_of(call.output);
+  out.program = call.primitive->text({&call.params, in, {&result, 1}}, traits);
+  return out;
+}
+
+}  // namespace
+
+std::vector<StepText> kernel_texts(uint64_t id, const TextTraits& traits) {
+  std::vector<StepText> out;
+  std::shared_ptr<Plan> plan = plan_by_id(id);
+  if (!plan) return out;
+  for (size_t s = 0; s < plan->steps.size(); ++s) {
+    const Step& step = plan->steps[s];
+    auto add = [&](StepText text) {
+      text.step = static_cast<int>(s);
+      text.name = step.name;
+      out.push_back(std::move(text));
+    };
+    if (step.call) add(call_text(*step.call, traits));
+    if (step.call && step.call->epilogue)
+      add({.program = write_text(step.call->epilogue->kernel, traits)});
+    for (const KernelRun& run : step.runs) add({.program = write_text(run.kernel, traits)});
+  }
+  return out;
+}
+
+}  // namespace lamina
