@@ -36,7 +36,7 @@ std::string Places::iota(int k, uint32_t axes, const std::function<std::string(s
 }
 
 std::string Places::split(const std::string& from, const std::vector<size_t>& axes,
-                          const std::string& indent) {
+                          const std::string& indent, int64_t pack) {
   auto name = [](size_t d) { return "i" + std::to_string(d); };
   if (axes.empty()) return "";
   if (axes.size() == 1)
@@ -46,9 +46,11 @@ std::string Places::split(const std::string& from, const std::vector<size_t>& ax
   std::string out = indent + count_type() + " " + rest + " = " + from + ";\n";
   for (size_t k = axes.size(); k-- > 1;) {
     std::string suffix = std::to_string(axes[k]);
+    int64_t size = kernel_.domain[axes[k]];
+    if (axes[k] + 1 == kernel_.domain.size()) size /= pack;
     out += indent + "const " + index_type() + " " + name(axes[k]) + " = " +
            (wide_ ? "next_index_wide(" : "next_index(") + rest + ", " +
-           unit_.divisor(suffix, kernel_.domain[axes[k]], wide_) + ");\n";
+           unit_.divisor(suffix, size, wide_) + ");\n";
   }
   return out + indent + "const " + index_type() + " " + name(axes[0]) + " = " + index_type() + "(" +
          rest + ");\n";
@@ -60,14 +62,6 @@ std::string buffer_name(const Kernel& kernel, int arg) {
     before +=
         kernel.args[static_cast<size_t>(i)].output == kernel.args[static_cast<size_t>(arg)].output;
   return (kernel.args[static_cast<size_t>(arg)].output ? "out" : "in") + std::to_string(before);
-}
-
-void declare_buffers(const Kernel& kernel, Unit& unit,
-                     const std::function<int64_t(int)>& alignment) {
-  for (int i = 0; i < static_cast<int>(kernel.args.size()); ++i) {
-    const KernelArg& a = kernel.args[static_cast<size_t>(i)];
-    unit.buffer(buffer_name(kernel, i), text_type(a.dtype), i, a.output, alignment(i));
-  }
 }
 
 }  // namespace lamina

@@ -25,8 +25,9 @@ class Places {
   std::string iota(int k, uint32_t axes, const std::function<std::string(size_t)>& axis,
                    bool with_offset = true);
   // Lines that split `from` (a count) into variables i<axis> of the given axes, outermost first.
+  // The innermost axis of the domain is counted in packs.
   std::string split(const std::string& from, const std::vector<size_t>& axes,
-                    const std::string& indent);
+                    const std::string& indent, int64_t pack);
   // "uint(group_id.x)" widened where indices are.
   std::string group(const char* axis = "x") const {
     return wide_ ? std::string("ulong(group_id.") + axis + ")" : std::string("group_id.") + axis;
@@ -42,9 +43,7 @@ class Places {
   bool wide_;
 };
 
-// Declares the buffers of all arguments: inputs in0.., outputs out0.. by their position.
+// "in0", "out1": an argument's buffer, by its position among inputs or outputs.
 std::string buffer_name(const Kernel& kernel, int arg);
-void declare_buffers(const Kernel& kernel, Unit& unit,
-                     const std::function<int64_t(int)>& alignment);
 
 }  // namespace lamina

@@ -11,6 +11,26 @@ const Helper kHelpers[] = {
      "#define SHARED(T, name, n) __shared__ T name[n]\n"},
     {"UNROLL", "#define UNROLL _Pragma(\"clang loop unroll(full)\")\n",
      "#define UNROLL _Pragma(\"unroll\")\n"},
+    {"UNROLL_BY_4", "#define UNROLL_BY_4 _Pragma(\"clang loop unroll_count(4)\")\n",
+     "#define UNROLL_BY_4 _Pragma(\"unroll 4\")\n"},
+    // Whether (v, i) takes the place of the best so far: strictly better, or NaN before numbers, or
+    // equal and earlier.
+    {"takes_max", R"(
+template <typename T>
+inline bool takes_max(T v, uint i, T best, uint at) {
+  if (v != v || best != best) return v != v && (best == best || i < at);
+  return v > best || (v == best && i < at);
+}
+)",
+     nullptr},
+    {"takes_min", R"(
+template <typename T>
+inline bool takes_min(T v, uint i, T best, uint at) {
+  if (v != v || best != best) return v != v && (best == best || i < at);
+  return v < best || (v == best && i < at);
+}
+)",
+     nullptr},
     {"COMPLEX", "#define COMPLEX(x, y) float2(x, y)\n",
      "#define COMPLEX(x, y) make_float2(x, y)\n"},
     // Kernel parameters in MSL.

@@ -1,6 +1,5 @@
 #include "kernels/text.h"
 
-#include "base/error.h"
 #include "kernels/skeletons.h"
 #include "kernels/stage.h"
 
@@ -9,9 +8,14 @@ namespace lamina {
 TextProgram write_text(const Kernel& kernel, const TextTraits& traits) {
   check_dtypes(kernel, traits);
   const Kernel simple = simplified(kernel);
-  if (simple.kind != KernelKind::map)
-    throw DeviceError(entry_name(simple) + ": only elementwise kernels are written as text");
-  return write_map(simple, traits);
+  switch (simple.kind) {
+    case KernelKind::map:
+      return write_map(simple, traits);
+    case KernelKind::reduce:
+      return write_reduce(simple, traits);
+    default:
+      return write_row(simple, traits);
+  }
 }
 
 }  // namespace lamina
