@@ -17,11 +17,11 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 TESTS ?=
 NOTEBOOK := notebooks/00_first_look.ipynb
 TREE := build/site
-CXX_FILES = $(shell find backend tests/cpp -name '*.h' -o -name '*.cpp' 2>/dev/null)
+CXX_FILES = $(shell find backend tests -name '*.h' -o -name '*.cpp' -o -name '*.mm' 2>/dev/null)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test widgets-test node provide
+.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test metal-double widgets-test node provide
 
 help:
 	@sed -n '1,7s/^# //p' Makefile
@@ -93,12 +93,17 @@ lab: build widgets $(LAB)
 provide:
 	@$(or $(PYTHON),python3) tests/tools/machine.py provide
 
-test: provide build widgets $(TEST) cpp-test widgets-test
+test: provide build widgets $(TEST) cpp-test metal-double widgets-test
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 cpp-test: build
 	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
 	  $(PY) setup.py --quiet build_ext --core-tests; fi
+
+# The Metal host on Linux, against the double of Metal's protocols in tests/metal_double.
+metal-double: build
+	@if $(PY) tests/tools/machine.py objc; then \
+	  $(PY) setup.py --quiet build_ext --metal-double; fi
 
 bench: build $(BENCH)
 	$(PY) -m benchmarks
@@ -126,8 +131,7 @@ sanitize: $(TEST)
 	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
 	  LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --core-tests; fi
 	@$(PY) tests/tools/link_tree.py build/sanitize/site --core build/sanitize/lib/lamina
-	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest -n $(JOBS) --dist loadfile --capture=sys \
-	  -m "not browser" $(TESTS)
+	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest --capture=sys -m "not browser" $(TESTS)
 
 clean:
 	rm -rf build dist artifacts *.egg-info widgets/static widgets/node_modules

@@ -2,7 +2,8 @@
 
 Environment: LAMINA_DEBUG=1 (symbols, asserts), LAMINA_SANITIZE=address,undefined, LAMINA_JOBS=N,
 LAMINA_BUILD_DIR (default build/core-<python>). Commands of its own: `build_ext --inplace` refreshes
-the compiled module in backend/python; `build_widgets` makes widgets/static from widgets/src.
+the compiled module in backend/python, `--core-tests` and `--metal-double` build what the tests run
+besides; `build_widgets` makes widgets/static from widgets/src.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
+if sys.platform == "darwin":
+    os.environ.setdefault("MACOSX_DEPLOYMENT_TARGET", "13.5")
 PACKAGE = ROOT / "backend" / "python"
 WIDGETS = ROOT / "widgets"
 BUNDLE_SOURCES = ("package.json", "package-lock.json", "tsconfig.json", "*.mjs", "*.ts", "src/**/*")
@@ -120,6 +123,7 @@ def build_core(version: str, inplace: Path | None, target: str = "all") -> Path:
             "LAMINA_SANITIZE": os.environ.get("LAMINA_SANITIZE", ""),
             "LAMINA_DEBUG": "ON" if os.environ.get("LAMINA_DEBUG") else "OFF",
             "LAMINA_INPLACE": inplace or "",
+            "LAMINA_METAL_DOUBLE": "ON" if target == "metal_double_all" else "OFF",
         }
         defines = [f"-D{name}={value}" for name, value in options.items()]
         cmake = [tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", "--log-level=WARNING"]
@@ -148,12 +152,16 @@ def ship_onednn(folder: Path) -> None:
 class BuildCore(build_ext):
     """CMake in place of distutils' own compiler calls. --core-tests builds and runs tests/cpp."""
 
-    user_options = [*build_ext.user_options, ("core-tests", None, "build and run tests/cpp")]
-    boolean_options = [*build_ext.boolean_options, "core-tests"]
+    user_options = [
+        *build_ext.user_options,
+        ("core-tests", None, "build and run tests/cpp"),
+        ("metal-double", None, "build the tests' double of Metal"),
+    ]
+    boolean_options = [*build_ext.boolean_options, "core-tests", "metal-double"]
 
     def initialize_options(self) -> None:
         super().initialize_options()
-        self.core_tests = False
+        self.core_tests = self.metal_double = False
 
     def run(self) -> None:
         # setuptools clears `inplace` while it builds, to copy afterwards.
@@ -164,6 +172,9 @@ class BuildCore(build_ext):
         version = self.distribution.get_version()
         if self.core_tests:
             subprocess.check_call([build_core(version, PACKAGE, "core_tests") / "core_tests"])
+            return
+        if self.metal_double:
+            build_core(version, PACKAGE, "metal_double_all")
             return
         folder = PACKAGE if self.refresh else (Path(self.build_lib) / "lamina").resolve()
         folder.mkdir(parents=True, exist_ok=True)

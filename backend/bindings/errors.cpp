@@ -21,16 +21,6 @@ PyObject* make(py::module_& m, const char* name, PyObject* builtin, const char* 
   return c;
 }
 
-// A message may hold bytes of a damaged file or of a file's name.
-void say(PyObject* kind, const std::exception& e) {
-  std::string_view text = e.what();
-  PyObject* message =
-      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace");
-  if (!message) return;
-  PyErr_SetObject(kind, message);
-  Py_DECREF(message);
-}
-
 void raise(std::exception_ptr p) {
   try {
     std::rethrow_exception(p);
@@ -44,25 +34,25 @@ void raise(std::exception_ptr p) {
     error.attr("bytes_free") = e.bytes_free;
     PyErr_SetObject(classes.memory, error.ptr());
   } catch (const Interrupted& e) {
-    say(PyExc_KeyboardInterrupt, e);
+    PyErr_SetString(PyExc_KeyboardInterrupt, e.what());
   } catch (const ShapeError& e) {
-    say(classes.shape, e);
+    PyErr_SetString(classes.shape, e.what());
   } catch (const ValueError& e) {
-    say(classes.value, e);
+    PyErr_SetString(classes.value, e.what());
   } catch (const DtypeError& e) {
-    say(classes.dtype, e);
+    PyErr_SetString(classes.dtype, e.what());
   } catch (const IndexError& e) {
-    say(classes.index, e);
+    PyErr_SetString(classes.index, e.what());
   } catch (const DeviceError& e) {
-    say(classes.device, e);
+    PyErr_SetString(classes.device, e.what());
   } catch (const TraceError& e) {
-    say(classes.trace, e);
+    PyErr_SetString(classes.trace, e.what());
   } catch (const InternalError& e) {
-    say(classes.internal, e);
+    PyErr_SetString(classes.internal, e.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& e) {
-    say(PyExc_RuntimeError, e);
+    PyErr_SetString(PyExc_RuntimeError, e.what());
   }
 }
 

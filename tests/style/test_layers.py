@@ -49,7 +49,7 @@ def test_every_core_folder_has_a_layer():
 
 def test_includes_point_down():
     wrong = []
-    for path in below("backend/core", ".h", ".cpp", ".def"):
+    for path in below("backend/core", ".h", ".cpp", ".mm", ".def"):
         for include in INCLUDE.findall(path.read_text()):
             if not include.startswith(may_include(path)):
                 wrong.append(f"{name(path)}: {include}")
@@ -69,7 +69,7 @@ def test_rows_are_data():
 def test_core_knows_no_python():
     wrong = [
         name(path)
-        for path in below("backend/core", ".h", ".cpp")
+        for path in below("backend/core", ".h", ".cpp", ".mm")
         if re.search(r"#\s*include\s+[<\"](pybind11/|Python\.h)", path.read_text())
     ]
     assert not wrong
@@ -79,7 +79,7 @@ def test_includes_are_complete_paths():
     """`#include "base/dtype.h"`, never `"dtype.h"` or `"../base/dtype.h"`."""
     wrong = [
         f"{name(path)}: {include}"
-        for path in below("backend/core", ".h", ".cpp")
+        for path in below("backend/core", ".h", ".cpp", ".mm")
         for include in INCLUDE.findall(path.read_text())
         if not (CORE / include).exists()
     ]

@@ -8,7 +8,7 @@ from cpp_functions import functions
 from sources import below, name
 
 MAX_FILE, MAX_FUNCTION = 600, 80
-CODE = (".h", ".cpp", ".def", ".py", ".ts", ".tsx", ".css", ".mjs")
+CODE = (".h", ".cpp", ".mm", ".def", ".py", ".ts", ".tsx", ".css", ".mjs")
 
 
 def test_files_are_short():
@@ -30,7 +30,7 @@ def test_python_functions_are_short():
 def test_cpp_functions_are_short():
     long = [
         f"{name(path)}:{line}: {function} has {lines} lines"
-        for path in below("", ".h", ".cpp")
+        for path in below("", ".h", ".cpp", ".mm")
         for function, line, lines in functions(path.read_text())
         if lines > MAX_FUNCTION and not function.endswith("_rows")  # a table is data
     ]

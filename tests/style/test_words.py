@@ -36,7 +36,9 @@ def test_no_forbidden_words():
 
 def test_text_files_end_with_one_newline():
     wrong = []
-    for path in below("", ".h", ".cpp", ".py", ".pyi", ".md", ".toml", ".ts", ".tsx", ".yml"):
+    for path in below(
+        "", ".h", ".cpp", ".mm", ".py", ".pyi", ".md", ".toml", ".ts", ".tsx", ".yml"
+    ):
         text = path.read_text()
         if text and (not text.endswith("\n") or text.endswith("\n\n") or "\r" in text):
             wrong.append(name(path))

@@ -3,6 +3,7 @@
 machine.py check    what a build needs; exit status 1 when something is missing
 machine.py provide  apt-get install of what is missing, as root or through passwordless sudo;
                     where that may not be done, says loudly which tests are left out
+machine.py objc     exit status 0 where the double of Metal can be built (tests/metal_double)
 
 Runs on any Python 3, before anything is installed.
 """
@@ -18,6 +19,8 @@ from pathlib import Path
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 MAC = sys.platform == "darwin"
+CLANGS = ("clang++-19", "clang++-18", "clang++-17", "clang++")
+OBJC_PACKAGES = ("gobjc++", "libgnustep-base-dev", "libblocksruntime-dev")
 
 
 def chromium():
@@ -32,6 +35,25 @@ def chromium():
 def compiler():
     named = os.environ.get("CXX", "").split()[:1]
     return any(shutil.which(name) for name in named or ["c++", "g++", "clang++"])
+
+
+def has_objc():
+    """Whether Objective-C++ with blocks and a Foundation are here: on Linux clang and GNUstep's."""
+    gcc = shutil.which("g++")
+    if MAC or not gcc or not any(map(shutil.which, CLANGS)):
+        return False
+    command = [gcc, "-print-file-name=include"]
+    folder = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    wanted = ("/usr/include/GNUstep/Foundation/Foundation.h", "/usr/include/Block.h")
+    return all(Path(name).exists() for name in (*wanted, f"{folder}/objc/objc.h"))
+
+
+def objc_packages():
+    """Debian's names; of the compiler the newest that this release has."""
+    known = [f"clang-{n}" for n in (19, 18, 17)]
+    show = ["apt-cache", "show", "--no-all-versions"]
+    there = [n for n in known if subprocess.run([*show, n], capture_output=True).returncode == 0]
+    return [(there or known)[0], *OBJC_PACKAGES]
 
 
 def needs():
@@ -77,23 +99,29 @@ def provide():
         packages.append("chromium")
     if not shutil.which("dot"):
         packages.append("graphviz")
-    if packages and not MAC:
+    if (packages or not has_objc()) and not MAC:
         prefix = as_root()
         if shutil.which("apt-get") and prefix is not None:
             quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
             subprocess.run([*prefix, *quiet, "update"], check=False, stdout=subprocess.DEVNULL)
+            if not has_objc():
+                packages += objc_packages()
             install = [*prefix, *quiet, "install", "-y", "--no-install-recommends", *packages]
             subprocess.run(install, check=False, stdout=subprocess.DEVNULL)
+    left_out = []
     if not chromium():
         fix = "install Google Chrome" if MAC else "sudo apt-get install chromium"
-        print(f"lamina: NO CHROMIUM, THE BROWSER TESTS ARE LEFT OUT: {fix}", file=sys.stderr)
-        if os.environ.get("CI"):
-            return 1
-    return 0
+        left_out.append(f"NO CHROMIUM, THE BROWSER TESTS ARE LEFT OUT: {fix}")
+    if not MAC and not has_objc():
+        fix = f"sudo apt-get install clang-19 {' '.join(OBJC_PACKAGES)}"
+        left_out.append(f"NO OBJECTIVE-C++, THE TESTS OF THE METAL HOST ARE LEFT OUT: {fix}")
+    for line in left_out:
+        print(f"lamina: {line}", file=sys.stderr)
+    return 1 if left_out and os.environ.get("CI") else 0
 
 
 if __name__ == "__main__":
-    commands = {"check": check, "provide": provide}
+    commands = {"check": check, "provide": provide, "objc": lambda: 0 if has_objc() else 1}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(f"usage: machine.py {'|'.join(commands)}")
     sys.exit(commands[sys.argv[1]]())

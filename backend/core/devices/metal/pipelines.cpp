@@ -1,0 +1,68 @@
+#include "devices/metal/pipelines.h"
+
+#include "base/error.h"
+
+namespace lamina::metal {
+
+namespace {
+
+std::string sentence(const std::string& head, const Failure& failure) {
+  std::string out = head + ": " + failure.text;
+  if (!failure.domain.empty())
+    out += " (" + failure.domain + " " + std::to_string(failure.code) + ")";
+  return out;
+}
+
+}  // namespace
+
+Handle Pipelines::library(const std::string& source, const std::string& function) {
+  Key key;
+  key.hash.add(source);
+  auto found = libraries_.find(key);
+  if (found != libraries_.end()) return found->second;
+  Failure failure;
+  Handle made = host_.new_library(source, failure);
+  if (!made)
+    throw DeviceError(sentence("metal: kernel " + function + ": does not compile", failure));
+  ++libraries_made_;
+  return libraries_[key] = made;
+}
+
+PipelineRef Pipelines::get(const std::string& source, const std::string& function, int threads,
+                           const std::vector<FunctionConstant>& constants) {
+  Key key;
+  key.hash.add(source);
+  key.hash.add(function);
+  key.hash.add(static_cast<uint64_t>(threads));
+  for (const FunctionConstant& c : constants) {
+    key.hash.add(static_cast<uint64_t>(c.index));
+    key.hash.add(static_cast<uint64_t>(c.type));
+    key.hash.add(uint64_t{c.bits});
+  }
+  std::lock_guard lock(mutex_);
+  auto found = pipelines_.find(key);
+  if (found != pipelines_.end()) return found->second;
+  PipelineFacts facts;
+  Failure failure;
+  PipelineRequest request{function, constants, threads};
+  Handle handle = host_.new_pipeline(library(source, function), request, facts, failure);
+  if (!handle) throw DeviceError(sentence("metal: kernel " + function + ": no pipeline", failure));
+  auto made = std::make_shared<const Pipeline>(host_, handle, function, facts);
+  // A driver that gives such a pipeline drops its dispatches without a word.
+  if (facts.max_threads < std::max(threads, 1) || facts.simd_width <= 0)
+    throw DeviceError("metal: kernel " + function + ": no pipeline for groups of " +
+                      std::to_string(threads) + " threads: at most " +
+                      std::to_string(facts.max_threads) + " of SIMD width " +
+                      std::to_string(facts.simd_width));
+  ++pipelines_made_;
+  return pipelines_[key] = std::move(made);
+}
+
+void Pipelines::clear() {
+  std::lock_guard lock(mutex_);
+  pipelines_.clear();
+  for (auto& [key, handle] : libraries_) host_.release(handle);
+  libraries_.clear();
+}
+
+}  // namespace lamina::metal

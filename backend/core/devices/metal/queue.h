@@ -1,0 +1,157 @@
+// One command queue: takes launches in order, decides barriers, fences and where command buffers
+// end, and knows what has completed and what has failed.
+//
+// Used by one thread at a time; completions come on threads of the system's. A failed command
+// buffer spoils every launch encoded from it on until the failure has been thrown: wait() throws it
+// for each of their tickets, however often it is asked, and launches after that work again.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "devices/metal/chips.h"
+#include "devices/metal/hazards.h"
+#include "devices/metal/memory.h"
+#include "devices/metal/pipelines.h"
+
+namespace lamina::metal {
+
+// A buffer of a launch: where it is bound, and which bytes from there it may touch.
+struct Binding {
+  Place place;
+  int64_t first = 0;         // bytes from `place`; negative where strides run backwards
+  int64_t last = INT64_MAX;  // one past; clipped to the block
+  bool written = false;
+};
+
+struct Launch {
+  PipelineRef pipeline;
+  std::span<const Binding> buffers;
+  std::span<const unsigned char> block;  // constants, bound after the buffers
+  std::array<int64_t, 3> groups{1, 1, 1};
+  std::array<int, 3> threads{1, 1, 1};
+  int64_t threadgroup_bytes = 0;
+  int64_t bytes = 0, flops = 0;  // what it should cost
+  uint64_t tag = 0;              // comes back with its time
+};
+
+// When a launch, or a whole command buffer where single ones cannot be told apart, ran: on
+// now_ns()'s clock.
+struct Span {
+  enum class Source : uint8_t { counters, command_buffer };
+  Source source;
+  uint64_t tag;      // of the launch; of the first one of a command buffer
+  int64_t launches;  // in the interval
+  int64_t t0, t1;
+};
+
+struct QueueCounts {
+  int64_t command_buffers = 0, encoders = 0, launches = 0, barriers = 0, fence_waits = 0;
+};
+
+class Queue {
+ public:
+  struct Options {
+    bool track = true;             // off only in the test that shows that tests would notice
+    int64_t patience_ms = 60'000;  // without any completion, before the device counts as lost
+  };
+
+  Queue(Host& host, Memory& memory, const Chip& chip) : Queue(host, memory, chip, Options()) {}
+  Queue(Host& host, Memory& memory, const Chip& chip, Options options);
+  ~Queue();  // waits; drops failures
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  // Throws before anything is encoded: DeviceError where the device cannot run it, OutOfMemory.
+  // Returns the ticket to wait for: the number of its command buffer.
+  uint64_t launch(const Launch& launch);
+  // Sends off what has been encoded. Returns the last ticket given out.
+  uint64_t commit();
+  // Returns when the ticket's work is done; commits it first if need be. Throws what went wrong.
+  void wait(uint64_t ticket);
+  // Waits for everything; throws what has not been thrown yet.
+  void synchronize();
+  // Whether its command buffer has ended, well or not. Asks nothing of the GPU.
+  bool done(uint64_t ticket);
+  uint64_t last_ticket() const { return last_ticket_; }
+
+  // The launches from here on wait for the other queue's ticket, on the GPU.
+  void wait_for(Queue& other, uint64_t ticket);
+
+  // Keeps something alive until what has been encoded so far is done.
+  void keep(std::shared_ptr<const void> object);
+  // Runs on the thread that uses the queue, at one of its later calls or in the destructor, once
+  // the ticket's work is done.
+  void when_done(uint64_t ticket, std::function<void()> call);
+
+  // From the next launch on each launch has a time of its own where the chip can (counters), else
+  // the command buffer has one.
+  void set_timed(bool timed);
+  // Of everything committed so far; waits for it.
+  std::vector<Span> take_times();
+
+  Handle handle() const { return queue_; }
+  const QueueCounts& counts() const { return counts_; }
+  // Command buffers committed whose completion has not been taken in.
+  size_t in_flight() const { return flights_.size(); }
+
+ private:
+  struct Encoder;
+  struct Flight;
+  struct Shared;
+  struct Failed {
+    uint64_t first, last;  // tickets; `last` grows until the failure has been thrown
+    std::exception_ptr error;
+    bool thrown;
+  };
+
+  void check(const Launch& launch) const;
+  void begin();
+  void begin_encoder(const Launch& launch);
+  void end_encoder();
+  void order(std::span<const Access> accesses);
+  bool encode(const Launch& launch, std::span<const Access> accesses);
+  BoundBuffer spill(std::span<const unsigned char> block);
+  bool full(const Launch* next) const;
+  void reap();
+  void land(Flight& flight);
+  void take_time(Flight& flight);
+  void run_calls();
+  bool settled(uint64_t ticket);
+  void await(uint64_t ticket);
+  void await_completions();
+  void give_up();
+  void leave_to_device();
+  void throw_failure(uint64_t ticket);
+  std::exception_ptr error_of(const Failure& failure, const Flight& flight) const;
+
+  Host& host_;
+  Memory& memory_;
+  const Chip chip_;
+  const Options options_;
+  Handle queue_;
+  Handle event_;
+  std::shared_ptr<Shared> shared_;
+  std::unique_ptr<Flight> current_;              // being encoded
+  std::deque<std::unique_ptr<Flight>> flights_;  // committed, oldest first
+  std::vector<Handle> fences_;                   // free
+  std::vector<Handle> samples_;                  // free
+  std::vector<std::pair<uint64_t, std::function<void()>>> calls_;
+  std::vector<Failed> failed_;
+  std::vector<Span> times_;
+  uint64_t last_ticket_ = 0;
+  double correction_ = 1;  // measured over estimated time
+  bool timed_ = false;
+  bool lost_ = false;      // it has been given up: what it may touch is never freed
+  bool detailed_ = false;  // after a failure, errors name the encoder
+  QueueCounts counts_;
+};
+
+}  // namespace lamina::metal
