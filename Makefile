@@ -131,7 +131,8 @@ sanitize: $(TEST)
 	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
 	  LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --core-tests; fi
 	@$(PY) tests/tools/link_tree.py build/sanitize/site --core build/sanitize/lib/lamina
-	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest --capture=sys -m "not browser" $(TESTS)
+	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest -n $(JOBS) --dist loadfile --capture=sys \
+	  -m "not browser" $(TESTS)
 
 clean:
 	rm -rf build dist artifacts *.egg-info widgets/static widgets/node_modules

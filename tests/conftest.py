@@ -30,8 +30,10 @@ if settings is not None:
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large]
     settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=quiet)
     settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)
+    settings.register_profile("sanitized", settings.get_profile("ci"), max_examples=10)
     settings.register_profile("long", settings.get_profile("dev"), max_examples=2000)
-    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if STRICT else "dev"))
+    usual = "sanitized" if "LAMINA_SANITIZED" in os.environ else "ci" if STRICT else "dev"
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", usual))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 # Most bytes of frames kept for late views; beyond it the oldest timeline rows are let go.
 MAX_KEPT_BYTES = 64 << 20
-SHOWN_BELOW = "lamina: interactive view (needs a running kernel)"
+SHOWN_BELOW = "The interactive view needs a running kernel: run the cell again. As it was recorded:"
 
 NO_BUNDLE = """
 export default { render({ el }) {
@@ -129,8 +129,8 @@ class View(anywidget.AnyWidget):
         """Show the view, and its static twin as an output of its own, which a live view hides.
 
         Were both in one output, a host that knows widgets would show an error in place of the twin
-        when the notebook is opened again.  A view shown while it ran gets its twin when it is
-        shown again after ``finish``.
+        when the notebook is opened again; so it shows the twin, which takes that error line away.
+        A view shown while it ran gets its twin when it is shown again after ``finish``.
         """
         import IPython.display
 

@@ -1,9 +1,37 @@
 // Bundles the views into one ESM file and one style sheet, and the TypeScript tests for `node --test`.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
 
 const kMaxGzipBytes = 150_000;
+
+/** `import text from "worker:./file.ts"`: that module bundled, as text for a blob. */
+const workers = {
+  name: "workers",
+  setup(bundler) {
+    bundler.onResolve({ filter: /^worker:/ }, (found) => ({
+      path: join(found.resolveDir, found.path.slice("worker:".length)),
+      namespace: "worker",
+    }));
+    bundler.onLoad({ filter: /.*/, namespace: "worker" }, async ({ path }) => {
+      const result = await build({
+        ...options,
+        entryPoints: [path],
+        plugins: [],
+        format: "iife",
+        write: false,
+        metafile: true,
+        logLevel: "silent",
+      });
+      return {
+        contents: result.outputFiles[0].text,
+        loader: "text",
+        watchFiles: Object.keys(result.metafile.inputs),
+      };
+    });
+  },
+};
 
 const options = {
   entryPoints: { lamina: "src/index.tsx" },
@@ -16,6 +44,7 @@ const options = {
   jsxImportSource: "preact",
   legalComments: "none",
   logLevel: "info",
+  plugins: [workers],
 };
 
 function testFiles(folder) {

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 # Text, HTML (with the picture inside) and the picture again must fit a saved notebook.
 MAX_BYTES = 220_000
+# JupyterLab puts an error line where a view was whose model is gone: it tells a reader nothing, and
+# the twin stands below it.  The view comes right before its twin, or first where it ran live.
+DEAD_VIEW = (
+    ".jp-OutputArea-child{place}:has(>.lm-Panel.jp-OutputArea-output)"
+    ":not(:has(>.jp-OutputArea-output *)):has({next} * .{twin})"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,11 @@ class Twin:
     @cached_property
     def html(self) -> str:
         """Script-free HTML: the picture above the tables; the class lets a live view hide it."""
+        name = f"lamina-twin-{self.uid}"
+        places = (("", "+"), (":first-child", "~"))
+        dead = ",".join(
+            DEAD_VIEW.format(place=place, next=next_, twin=name) for place, next_ in places
+        )
         picture = ""
         if self.png is not None:
             source = base64.b64encode(self.png).decode()
@@ -59,7 +70,8 @@ class Twin:
                 "<img alt='Fusion graph, memory and timeline of the recording' "
                 f"style='max-width:100%' src='data:image/png;base64,{source}'/>"
             )
-        return f"<div class='lamina-twin-{self.uid}'>{picture}{self._tables}</div>"
+        style = f"<style>{dead}{{display:none}}</style>" if self.uid else ""
+        return f"<div class='{name}'>{style}{picture}{self._tables}</div>"
 
     def bundle(self) -> dict[str, str]:
         """Mime type to data, as ``_repr_mimebundle_`` gives it."""

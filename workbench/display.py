@@ -23,26 +23,24 @@ def in_notebook() -> bool:
 
 
 def mimebundle(recording: Recording) -> dict[str, Any]:
-    """Plain text and script-free HTML always; in a notebook the view with its own static twin."""
+    """Plain text and script-free HTML; in a notebook the picture with them.
+
+    Never the view: a host that finds a dead view in an output shows an error in place of what else
+    that output holds.  ``show`` gives it an output of its own.
+    """
     bundle: dict[str, Any] = {"text/plain": text(recording)}
     note = ""
     if in_notebook():
-        view, note = _view(recording)
-        if view is not None:
-            shown = view._repr_mimebundle_()
-            data = shown[0] if isinstance(shown, tuple) else shown
-            return {**bundle, "text/html": html(recording), **(data or {})}
+        widgets, note = _widgets()
+        if widgets is not None:
+            return {**bundle, **widgets.static_twin(recording).bundle()}
     if note:
         bundle["text/plain"] += "\n" + note
     return {**bundle, "text/html": html(recording, note)}
 
 
 def show(recording: Recording) -> None:
-    """Put a recording on screen, from inside a running cell.
-
-    In a notebook the view and its static twin are two outputs: a front end that finds a dead
-    view in an output shows an error in place of what else that output holds.
-    """
+    """Put a recording on screen, from inside a running cell: the view, then its static twin."""
     from IPython.display import display, publish_display_data
 
     view = _view(recording)[0] if in_notebook() else None
@@ -113,10 +111,16 @@ def live_view(say_why_not: bool = True) -> Sink | None:
 
 def _view(recording: Recording | None) -> tuple[Any, str]:
     """A ProfileView, or None and one line that says why not."""
+    widgets, note = _widgets()
+    return (widgets.ProfileView(recording) if widgets is not None else None), note
+
+
+def _widgets() -> tuple[Any, str]:
+    """``lamina.widgets``, or None and one line that says why not."""
     try:
-        from lamina.widgets import ProfileView
+        import lamina.widgets as widgets
     except ImportError as error:
         if error.name in ("anywidget", "ipywidgets", "traitlets"):
             return None, NO_WIDGET
         return None, f"interactive views could not be loaded: {error}"
-    return ProfileView(recording), ""
+    return widgets, ""

@@ -21,6 +21,16 @@ PyObject* make(py::module_& m, const char* name, PyObject* builtin, const char* 
   return c;
 }
 
+// A message may hold bytes of a damaged file or of a file's name.
+void say(PyObject* kind, const std::exception& e) {
+  std::string_view text = e.what();
+  PyObject* message =
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace");
+  if (!message) return;
+  PyErr_SetObject(kind, message);
+  Py_DECREF(message);
+}
+
 void raise(std::exception_ptr p) {
   try {
     std::rethrow_exception(p);
@@ -34,25 +44,25 @@ void raise(std::exception_ptr p) {
     error.attr("bytes_free") = e.bytes_free;
     PyErr_SetObject(classes.memory, error.ptr());
   } catch (const Interrupted& e) {
-    PyErr_SetString(PyExc_KeyboardInterrupt, e.what());
+    say(PyExc_KeyboardInterrupt, e);
   } catch (const ShapeError& e) {
-    PyErr_SetString(classes.shape, e.what());
+    say(classes.shape, e);
   } catch (const ValueError& e) {
-    PyErr_SetString(classes.value, e.what());
+    say(classes.value, e);
   } catch (const DtypeError& e) {
-    PyErr_SetString(classes.dtype, e.what());
+    say(classes.dtype, e);
   } catch (const IndexError& e) {
-    PyErr_SetString(classes.index, e.what());
+    say(classes.index, e);
   } catch (const DeviceError& e) {
-    PyErr_SetString(classes.device, e.what());
+    say(classes.device, e);
   } catch (const TraceError& e) {
-    PyErr_SetString(classes.trace, e.what());
+    say(classes.trace, e);
   } catch (const InternalError& e) {
-    PyErr_SetString(classes.internal, e.what());
+    say(classes.internal, e);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& e) {
-    PyErr_SetString(PyExc_RuntimeError, e.what());
+    say(PyExc_RuntimeError, e);
   }
 }
 

@@ -51,12 +51,8 @@ def save(file: _File, arr: array) -> None:
         _c._save_npy(out.write, x)
 
 
-def _save_archive(file: _File, args: Any, kwargs: dict[str, Any], pack: int) -> None:
-    arrays = {name: _c.array(a) for name, a in kwargs.items()}
-    for i, a in enumerate(args):
-        if f"arr_{i}" in arrays:
-            raise ValueError(f"savez: arr_{i} is the name of the array at position {i}")
-        arrays[f"arr_{i}"] = _c.array(a)
+def save_archive(file: _File, arrays: dict[str, array], pack: int = zipfile.ZIP_STORED) -> None:
+    """Save named arrays, whatever their names, to an .npz file."""
     with (
         _written(file, ".npz") as out,
         zipfile.ZipFile(out, "w", compression=pack, allowZip64=True) as archive,
@@ -66,14 +62,23 @@ def _save_archive(file: _File, args: Any, kwargs: dict[str, Any], pack: int) -> 
                 _c._save_npy(member.write, x)
 
 
+def _named(args: Any, kwargs: dict[str, Any]) -> dict[str, array]:
+    arrays = {name: _c.array(a) for name, a in kwargs.items()}
+    for i, a in enumerate(args):
+        if f"arr_{i}" in arrays:
+            raise ValueError(f"savez: arr_{i} is the name of the array at position {i}")
+        arrays[f"arr_{i}"] = _c.array(a)
+    return arrays
+
+
 def savez(file: _File, *args: Any, **kwargs: Any) -> None:
     """Save arrays to an .npz file, under their keywords or as arr_0, arr_1, ..."""
-    _save_archive(file, args, kwargs, zipfile.ZIP_STORED)
+    save_archive(file, _named(args, kwargs))
 
 
 def savez_compressed(file: _File, *args: Any, **kwargs: Any) -> None:
     """`savez` with compression."""
-    _save_archive(file, args, kwargs, zipfile.ZIP_DEFLATED)
+    save_archive(file, _named(args, kwargs), zipfile.ZIP_DEFLATED)
 
 
 def save_safetensors(

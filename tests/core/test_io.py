@@ -160,6 +160,7 @@ MALFORMED_NPY = {
     "no dict": (npy_of("nope"), "expected '{'"),
     "key": (npy_of("{'what': 1}"), "unknown key 'what'"),
     "missing": (npy_of("{'shape': (1,)}"), "missing"),
+    "no text": (npy_of("{'\x80': 1}"), r"unknown key '\\x80'"),
     "object": (npy_of(descr("'|O'")), r"'\|O' is not supported"),
     "fields": (npy_of(descr("[('a', '<f4')]")), "plain string"),
     "order": (npy_of(descr(order="1")), "True or False"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -322,30 +324,70 @@ def test_a_reloaded_page_gets_the_view_back(lab, shown):
     assert not twin_is_visible(shown)
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-def test_a_saved_notebook_reads_without_its_kernel(lab, artifacts, trusted):
+# A live view comes first in its cell's outputs, whatever else the cell prints before its twin.
+PROFILED = """
+%load_ext lamina
+import lamina.core as mx
+"""
+PROFILED_CELL = """%%mlx_profile
+print("before")
+mx.eval(mx.exp(mx.ones((64, 64))) + 1)
+print("after")
+"""
+
+
+def saved_notebook(lab, cells):
+    """The cells run, shown and saved; the notebook as JSON."""
     page = lab.page
-    lab.open("saved.ipynb", [SHOW])
+    lab.open("saved.ipynb", cells)
     lab.run_all()
     page.wait_for_selector(".lam-root canvas", timeout=90_000)
     lab.wait_done()
+    page.wait_for_timeout(500)
     assert not twin_is_visible(page)
     lab.run("docmanager:save")
     page.wait_for_timeout(1500)
-    saved = json.loads((lab.root / "saved.ipynb").read_text())
-    _, twin = saved["cells"][0]["outputs"]
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    return json.loads((lab.root / "saved.ipynb").read_text())
+
+
+@pytest.mark.parametrize("cells", [[SHOW], [PROFILED, PROFILED_CELL]], ids=["view", "magic"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_saved_notebook_reads_without_its_kernel(lab, artifacts, cells, trusted):
+    page = lab.page
+    saved = saved_notebook(lab, cells)
+    twin = saved["cells"][-1]["outputs"][-1]
     assert {"text/plain", "text/html", "image/png"} == set(twin["data"])
     # The static twin's own bound, and a little for the rest of the notebook.
     assert len(json.dumps(saved)) < MAX_BYTES + 20_000
-    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     if not trusted:
-        saved["cells"][0]["source"] += "# from somebody else"
-    (lab.root / f"reopened-{trusted}.ipynb").write_text(json.dumps(saved))
-    page.goto(f"{lab.address}/lab/tree/reopened-{trusted}.ipynb?reset")
+        saved["cells"][-1]["source"] += "# from somebody else"
+    name = f"{'view' if len(cells) == 1 else 'magic'}-{'' if trusted else 'un'}trusted"
+    (lab.root / f"reopened-{name}.ipynb").write_text(json.dumps(saved))
+    page.goto(f"{lab.address}/lab/tree/reopened-{name}.ipynb?reset")
     page.wait_for_selector(".jp-OutputArea-output img", timeout=60_000)
     page.wait_for_timeout(4000)
-    page.screenshot(path=artifacts / "widgets" / f"reopened-{'' if trusted else 'un'}trusted.png")
+    page.screenshot(path=artifacts / "widgets" / f"reopened-{name}.png")
     # The host itself complains that the widget's model is gone.
     lab.errors.clear()
     assert twin_is_visible(page)
     assert page.locator(".jp-OutputArea-output table").count() >= 2
+    shown = page.locator(".jp-Notebook").inner_text()
+    assert "rror displaying" not in shown and "Loading widget" not in shown
+    assert ("As it was recorded:" in shown) is not trusted
+    assert ("before" in shown and "after" in shown) is (len(cells) == 2)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_notebook_converted_to_html_shows_the_twin(lab, artifacts, scripts):
+    saved_notebook(lab, [SHOW])
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "saved.ipynb"]
+    subprocess.run(command, cwd=lab.root, check=True, capture_output=True)
+    context = lab.page.context.browser.new_context(java_script_enabled=scripts, offline=True)
+    page = context.new_page()
+    page.goto(f"file://{lab.root}/saved.html")
+    page.wait_for_timeout(1000)
+    page.screenshot(path=artifacts / "widgets" / f"converted-{scripts}.png", full_page=True)
+    assert page.locator(".jp-OutputArea-output img").first.is_visible()
+    assert "rror displaying" not in page.locator("body").inner_text()
+    context.close()

@@ -34,7 +34,9 @@ def test_a_saved_notebook_reads_without_a_kernel(cls):
     data = bundle(cls(recording(steps=3)))
     assert set(data) == {MIME, "text/plain", "text/html", "image/png"}
     html = data["text/html"]
-    assert not re.search(r"<script|<iframe|<svg|<style|\son\w+=|https?://", html)
+    assert not re.search(r"<script|<iframe|<svg|\son\w+=|https?://", html)
+    (style,) = re.findall(r"<style>(.*?)</style>", html)
+    assert style.endswith("{display:none}") and "url" not in style
     assert "data:image/png;base64," in html and "<table" in html
     assert "peak" in data["text/plain"]
     png = base64.b64decode(data["image/png"])

@@ -325,6 +325,15 @@ def test_outside_a_notebook_the_bundle_is_static() -> None:
     assert set(bundle) == {"text/plain", "text/html"}
 
 
+def test_in_a_notebook_the_bundle_holds_no_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One output must not hold both: a host shows an error in place of a dead view's siblings."""
+    from lamina.workbench import display
+
+    monkeypatch.setattr(display, "in_notebook", lambda: True)
+    bundle = recording()._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html", "image/png"}
+
+
 def test_without_anywidget_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from lamina.workbench import display
 

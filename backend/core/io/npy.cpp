@@ -54,7 +54,9 @@ class DictReader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw ValueError(where_ + ": bad header: " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw ValueError(where_ + ": bad header: " + what);
+  }
   char peek() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n')) ++at_;
     return at_ < text_.size() ? text_[at_] : 0;

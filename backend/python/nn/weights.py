@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import lamina.core as mx
-import numpy as np
+from lamina._io import save_archive
 
 Weights = dict[str, mx.array]
 
@@ -15,7 +15,7 @@ def save(file: str | os.PathLike[str], weights: Weights) -> None:
     """Write `weights` to a ``.npz`` or ``.safetensors`` file, chosen by the name's ending.
 
     Raises:
-        ValueError: another ending, or a dtype that ``.npz`` cannot hold (bfloat16).
+        ValueError: another ending.
 
     """
     name = os.fspath(file)
@@ -24,13 +24,7 @@ def save(file: str | os.PathLike[str], weights: Weights) -> None:
         return
     if not name.endswith(".npz"):
         raise ValueError(f"save_weights: expected a .npz or .safetensors file, got {name!r}")
-    for key, value in weights.items():
-        if value.dtype == mx.bfloat16:
-            raise ValueError(
-                f"save_weights: {key!r} is bfloat16, which .npz cannot hold\n"
-                "save to a .safetensors file instead"
-            )
-    np.savez(name, **{k: np.array(v) for k, v in weights.items()})  # type: ignore[arg-type]
+    save_archive(name, weights)
 
 
 def load(
@@ -38,11 +32,7 @@ def load(
 ) -> list[tuple[str, mx.array]]:
     """The (path, array) pairs of a file, or of a list or dict of weights."""
     if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        if name.endswith(".npz"):
-            with np.load(name, allow_pickle=False) as archive:
-                return [(key, mx.array(archive[key])) for key in archive.files]
-        return list(mx.load(name).items())
+        return list(mx.load(os.fspath(source)).items())
     return list(source.items()) if isinstance(source, dict) else list(source)
 
 

@@ -69,7 +69,7 @@ export function glyphOf(box: Box, coloring: Coloring): string {
   return (told ? kCategoryGlyph[item.category] : kKindGlyph[item.kind]) ?? "·";
 }
 
-function trace(context: CanvasRenderingContext2D, points: number[]): void {
+function trace(context: CanvasRenderingContext2D, points: ArrayLike<number>): void {
   context.moveTo(points[0], points[1]);
   for (let i = 2; i < points.length; i += 2) {
     const [x0, y0, x1, y1] = [points[i - 2], points[i - 1], points[i], points[i + 1]];

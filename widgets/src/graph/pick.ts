@@ -61,7 +61,7 @@ export class SceneIndex {
 }
 
 /** Squared distance to the drawn curve, sampled: exact enough for a pointer. */
-function distanceTo(points: number[], x: number, y: number): number {
+function distanceTo(points: ArrayLike<number>, x: number, y: number): number {
   let nearest = Number.POSITIVE_INFINITY;
   for (let i = 2; i < points.length; i += 2) {
     const [x0, y0, x1, y1] = [points[i - 2], points[i - 1], points[i], points[i + 1]];

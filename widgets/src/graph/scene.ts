@@ -17,7 +17,7 @@ export interface Line {
   src: number;
   dst: number;
   /** x, y pairs from the bottom of the source to the top of the target. */
-  points: number[];
+  points: number[] | Float64Array;
   /** Positions in plan.edges. */
   edges: number[];
   fused: number;
@@ -77,7 +77,7 @@ function visibleEdges(tree: Tree, edges: readonly PlanEdge[], rep: Int32Array): 
   const lines = new Map<string, Line>();
   const add = (a: number, b: number, edge: number) => {
     const [src, dst] = [rep[a], rep[b]];
-    if (src === dst) return;
+    if (src === dst || src < 0 || dst < 0) return;
     const key = `${src}>${dst}`;
     let line = lines.get(key);
     if (!line) {
@@ -112,14 +112,19 @@ function visibleEdges(tree: Tree, edges: readonly PlanEdge[], rep: Int32Array): 
   return lines;
 }
 
-/** Which visible item stands for each item: itself, or the outermost closed group around it. */
-function representatives(items: readonly Item[], open: ReadonlySet<string>): Int32Array {
+/** Which visible item stands for each item: itself, or the outermost closed group around it; -1: none. */
+function representatives(
+  items: readonly Item[],
+  open: ReadonlySet<string>,
+  most: number,
+): Int32Array {
   const rep = new Int32Array(items.length).fill(-1);
   const walk = (id: number, closed: number) => {
     const item = items[id];
     rep[id] = closed >= 0 ? closed : id;
     const below = closed >= 0 ? closed : id !== 0 && !open.has(item.key) && item.node < 0 ? id : -1;
-    for (const child of item.children) walk(child, below);
+    const shown = Math.min(most, item.children.length);
+    for (let i = 0; i < shown; i++) walk(item.children[i], below);
   };
   walk(0, -1);
   return rep;
@@ -137,13 +142,26 @@ function lift(items: readonly Item[], line: Line): Lifted {
   return { line, container: items[from].parent, from, to };
 }
 
+/** Boxes that show with these groups open. */
+export function countShown(items: readonly Item[], open: ReadonlySet<string>): number {
+  let count = 0;
+  const stack = [...items[0].children];
+  for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
+    count++;
+    if (open.has(items[id].key)) for (const child of items[id].children) stack.push(child);
+  }
+  return count;
+}
+
+/** The scene; of each group no more than its first `most` members, for a first picture. */
 export function buildScene(
   tree: Tree,
   edges: readonly PlanEdge[],
   open: ReadonlySet<string>,
+  most = Number.POSITIVE_INFINITY,
 ): Scene {
   const { items } = tree;
-  const rep = representatives(items, open);
+  const rep = representatives(items, open, most);
   const lifted = [...visibleEdges(tree, edges, rep).values()].map((line) => lift(items, line));
   const locals = new Map<number, Local>();
   for (const { container, from, to, line } of lifted) {
@@ -162,7 +180,7 @@ export function buildScene(
     if (!line.given) local.weak[at] = false;
   }
   const boxes = new Map<number, Box>();
-  const [width, height] = arrange(tree, open, locals, boxes);
+  const [width, height] = arrange(tree, open, locals, boxes, most);
   move(items, boxes, locals, 0, 0, 0);
   for (const entry of lifted) route(entry, boxes, locals);
   const ordered = [...boxes.values()].sort(
@@ -183,9 +201,10 @@ function arrange(
   open: ReadonlySet<string>,
   locals: Map<number, Local>,
   boxes: Map<number, Box>,
+  most: number,
   id = 0,
 ): [number, number] {
-  const children = tree.items[id].children;
+  const children = tree.items[id].children.slice(0, most);
   const position = new Map<number, number>();
   const widths: number[] = [];
   const heights: number[] = [];
@@ -194,7 +213,7 @@ function arrange(
     const opened = item.node < 0 && item.children.length > 0 && open.has(item.key);
     let [w, h] = sizeOf(item);
     if (opened) {
-      const [innerW, innerH] = arrange(tree, open, locals, boxes, child);
+      const [innerW, innerH] = arrange(tree, open, locals, boxes, most, child);
       w = Math.max(w, innerW + 2 * kPad);
       h = innerH + kTitle + 2 * kPad;
     }

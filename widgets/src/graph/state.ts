@@ -4,10 +4,14 @@ import type { Selection, Store } from "../shared/model.ts";
 import type { PlanIndex } from "../shared/plan.ts";
 import type { Camera, Coloring } from "./draw.ts";
 import { SceneIndex } from "./pick.ts";
-import { buildScene, type Scene } from "./scene.ts";
+import { Refiner } from "./refine.ts";
+import { buildScene, countShown, type Scene } from "./scene.ts";
 import { buildTree, firstOpen, type Nesting, openTo, type Tree } from "./tree.ts";
 
 const kFirstBoxes = 40;
+// Of scenes with more boxes only the beginning is drawn while a worker lays out all of it.
+const kAtOnce = 1200;
+const kDraft = 150;
 
 export interface Built {
   index: PlanIndex;
@@ -16,9 +20,15 @@ export interface Built {
   picks: SceneIndex;
   maxBytes: number;
   layoutMs: number;
+  /** A first picture: the layout of the whole is under way. */
+  draft: boolean;
 }
 
 export class GraphState {
+  private readonly refiner = new Refiner();
+  private readonly refined: Signal<{ tree: Tree; open: string; scene: Scene } | null> =
+    signal(null);
+  private wanted: { tree: Tree; open: string } | null = null;
   readonly nesting: Signal<Nesting> = signal("module");
   readonly views = signal(false);
   readonly coloring: Signal<Coloring> = signal("kind");
@@ -165,11 +175,33 @@ export class GraphState {
     const tree = this.tree.value;
     if (!index || !tree) return null;
     const start = performance.now();
-    const scene = buildScene(tree, index.plan.edges, this.openKeys(tree));
+    const { scene, draft } = this.scene(tree, index);
     const picks = new SceneIndex(scene);
     let maxBytes = 1;
     for (const box of scene.boxes) if (!box.open) maxBytes = Math.max(maxBytes, box.item.bytes);
-    return { index, tree, scene, picks, maxBytes, layoutMs: performance.now() - start };
+    return { index, tree, scene, picks, maxBytes, layoutMs: performance.now() - start, draft };
+  }
+
+  /** The whole where that is quick, else its beginning, and the whole when it is there. */
+  private scene(tree: Tree, index: PlanIndex): { scene: Scene; draft: boolean } {
+    const keys = this.openKeys(tree);
+    const { edges } = index.plan;
+    if (countShown(tree.items, keys) <= kAtOnce) {
+      this.refiner.stop();
+      this.wanted = null;
+      return { scene: buildScene(tree, edges, keys), draft: false };
+    }
+    const open = [...keys].sort().join("\n");
+    const refined = this.refined.value;
+    if (refined?.tree === tree && refined.open === open)
+      return { scene: refined.scene, draft: false };
+    if (this.wanted?.tree !== tree || this.wanted.open !== open) {
+      this.wanted = { tree, open };
+      this.refiner.start(tree, edges, keys, (scene) => {
+        this.refined.value = { tree, open, scene };
+      });
+    }
+    return { scene: buildScene(tree, edges, keys, kDraft), draft: true };
   }
 }
 

@@ -1,8 +1,10 @@
 // Graph and fusion view: canvas, toolbar, keyboard, explanation.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Tooltip, useCanvas } from "../shared/canvas.tsx";
+import * as format from "../shared/format.ts";
 import type { Store } from "../shared/model.ts";
 import { type CameraControl, useCamera } from "./camera.ts";
+import type { Camera } from "./draw.ts";
 import { moveFocus } from "./keys.ts";
 import { Panel } from "./panel.tsx";
 import { type Hover, hitAt, paint, selectBox, selectLine } from "./select.ts";
@@ -72,11 +74,15 @@ function Stage(props: {
   const camera = useCamera(state, built, canvas.ref, canvas.redraw);
   props.control.current = camera;
   const place = `${store.epoch}:${store.plan.value}:${state.nesting.value}:${state.views.value}`;
+  // The whole layout moves boxes: who has not moved the camera meanwhile sees its beginning.
+  const untouched = useRef<Camera | null>(null);
   useEffect(() => {
-    if (state.fitted === place) camera.restore();
+    const moved = state.camera !== untouched.current;
+    if (state.fitted === place && (built.draft || !untouched.current || moved)) camera.restore();
     else camera.start();
+    untouched.current = built.draft ? state.camera : null;
     state.fitted = place;
-  }, [place]);
+  }, [place, built.draft]);
   const selection = store.selection.value;
   // A selection made elsewhere (panel, other view) is brought into sight.
   useEffect(() => {
@@ -127,6 +133,11 @@ export function GraphView(props: { store: Store }) {
           <Stage state={state} built={built} control={control} />
           <div class="lam-foot">
             <Legend state={state} built={built} />
+            {built.draft && (
+              <span class="lam-dim">
+                laying out {format.count(built.index.plan.nodes.length)} operations…
+              </span>
+            )}
           </div>
         </div>
         <Panel store={store} />
