@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import itertools
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
+import lamina
 import lamina.core as mx
 import numpy as np
 
 from .measure import Call, Row, Samples, race
 from .peers import jax, mlx, torch
+from .training import graphs
 
 REPEAT = 1000  # calls within one timed call, so that the loop around it does not count
 
@@ -136,6 +140,85 @@ def plan_hits(rounds: int) -> list[Row]:
             name = f"plan hit, {make.__name__} of {length} nodes, per node"
             rows.append(Row(name, samples, unit="us", per=length, target=0.3))
     rows[-1].note = "torch builds and runs at once, so its time has both"
+    return rows
+
+
+def decoding(length: int) -> Callable[[int], Any]:
+    """One step of attention over the first rows of a key-value cache, 19 nodes."""
+    rng = np.random.default_rng(0)
+    heads, size = 4, 16
+
+    def normal(*shape: int) -> Any:
+        return mx.array(rng.standard_normal(shape, dtype=np.float32))
+
+    keys, values = normal(1, heads, length, size), normal(1, heads, length, size)
+    q, weight = normal(1, heads, 1, size), normal(heads * size, heads * size)
+    mx.eval(keys, values, q, weight)
+
+    def step(n: int) -> Any:
+        k, v = keys[:, :, :n], values[:, :, :n]
+        p = mx.softmax((q * 0.25) @ mx.swapaxes(k, -1, -2), axis=-1)
+        out = mx.reshape(mx.swapaxes(p @ v, 1, 2), (1, 1, heads * size)) @ weight
+        return mx.tanh(out * mx.sigmoid(out) + 1.0)
+
+    return step
+
+
+def training() -> Callable[[int], Any]:
+    import lamina.nn as nn
+    import lamina.optimizers as optimizers
+
+    return graphs(mx, nn, optimizers)
+
+
+def nodes_of(graph: Any) -> int:
+    """Nodes that an evaluation of this graph visits."""
+    with lamina.profile(ceilings=False) as recording:
+        mx.eval(graph)
+    return int(recording.runs[-1].nodes)
+
+
+def new_sizes(rounds: int) -> list[Row]:
+    """Evaluation in sizes not seen lately, per node, and the same sizes at once again."""
+    rows = []
+    cases: dict[str, tuple[Callable[[int], Any], range]] = {
+        "decoding step, one row longer each time": (decoding(2400), range(20, 2300)),
+        "training step, another short batch each time": (training(), range(2, 34)),
+    }
+    for label, (make, sizes) in cases.items():
+        for n in sizes[:3]:
+            mx.eval(make(n))
+        per = nodes_of(make(sizes[3]))
+        again, first = Samples(), Samples()
+        before = mx._core._plan_cache()
+        turns = itertools.cycle(sizes)
+        for _ in range(rounds):
+            times: list[tuple[float, float]] = []
+            for n in itertools.islice(turns, 32):
+                graph = make(n)
+                start = time.perf_counter()
+                mx.eval(graph)
+                new = time.perf_counter() - start
+                graph = make(n)
+                start = time.perf_counter()
+                mx.eval(graph)
+                times.append((new, time.perf_counter() - start))
+            first.wall.append(statistics.median(t[0] for t in times))
+            again.wall.append(statistics.median(t[1] for t in times))
+        after = mx._core._plan_cache()
+        resized, planned = (after[k] - before[k] for k in ("resized", "misses"))
+        cost = Samples([a - b for a, b in zip(first.wall, again.wall, strict=True)])
+        rows.append(
+            Row(
+                f"{label}, per node",
+                {"lamina": first, "same sizes": again},
+                unit="us",
+                per=per,
+                note=f"{per} nodes; {resized} resized, {planned} planned",
+            )
+        )
+        rows.append(Row(f"{label}, what new sizes add per node", {"lamina": cost}, unit="us",
+                        per=per, target=1.0))  # fmt: skip
     return rows
 
 

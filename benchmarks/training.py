@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lamina
@@ -17,16 +19,16 @@ from .peers import jax, mlx, torch
 BATCH = 64
 
 
-def data() -> tuple[np.ndarray, np.ndarray]:
+def data(batch: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return (
-        rng.standard_normal((BATCH, 8, 8, 1), dtype=np.float32),
-        rng.integers(0, 10, BATCH).astype(np.int32),
+        rng.standard_normal((batch, 8, 8, 1), dtype=np.float32),
+        rng.integers(0, 10, batch).astype(np.int32),
     )
 
 
-def alike(core: Any, nn: Any, optimizers: Any) -> Call:
-    """The step in the interface that lamina and MLX share."""
+def graphs(core: Any, nn: Any, optimizers: Any) -> Callable[[int], list[Any]]:
+    """The step of a batch of any size, unevaluated, in the interface that lamina and MLX share."""
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -41,22 +43,35 @@ def alike(core: Any, nn: Any, optimizers: Any) -> Call:
             x = self.pool(nn.relu(self.conv2(x)))
             return self.linear(x.reshape(x.shape[0], -1))
 
-    images, labels = data()
-    x, y = core.array(images), core.array(labels)
+    @functools.cache
+    def batch(n: int) -> tuple[Any, Any]:
+        images, labels = data(n)
+        return core.array(images), core.array(labels)
+
     net = Net()
     optimizer = optimizers.AdamW(learning_rate=1e-3)
-    core.eval(net.parameters(), x, y)
+    core.eval(net.parameters())
 
     def loss(net: Any, x: Any, y: Any) -> Any:
         return nn.losses.cross_entropy(net(x), y, reduction="mean")
 
     value_and_grad = nn.value_and_grad(net, loss)
 
-    def step() -> Any:
-        value, gradients = value_and_grad(net, x, y)
+    def graph(n: int) -> list[Any]:
+        value, gradients = value_and_grad(net, *batch(n))
         optimizer.update(net, gradients)
-        core.eval(value, net.parameters(), optimizer.state)
-        return value
+        return [value, net.parameters(), optimizer.state]
+
+    return graph
+
+
+def alike(core: Any, nn: Any, optimizers: Any) -> Call:
+    graph = graphs(core, nn, optimizers)
+
+    def step() -> Any:
+        outputs = graph(BATCH)
+        core.eval(outputs)
+        return outputs[0]
 
     return step
 

@@ -1,10 +1,12 @@
 #include "execute/plan_cache.h"
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 
+#include "base/error.h"
 #include "devices/device.h"
 #include "execute/evaluate.h"
 #include "trace/trace.h"
@@ -17,24 +19,37 @@ using schedule::Plan;
 namespace {
 
 constexpr size_t kMaxPlans = 1024;
+// Plans of one structure in different sizes; beyond that the one longest unused is put on the next
+// sizes, so a loop of ten thousand lengths keeps this many.
+constexpr size_t kMaxSizes = 8;
 
 struct Entry {
   std::shared_ptr<Plan> plan;
   uint64_t used;
 };
 
-// The structure without sizes: equal for a graph whose arrays only grew or shrank.
+// The structure without sizes: equal for a graph whose arrays only grew or shrank. Which sizes are
+// 0 or 1, and which leaves are row-major, belongs to it.
 Hash128 structure_of(const std::vector<OrderedNode>& order) {
   Hash128 h;
   for (const OrderedNode& o : order) {
     const Node& n = *o.node;
-    h.add(static_cast<uint64_t>(n.dtype) | n.shape.size() << 8 | uint64_t{o.output} << 16 |
-          uint64_t{o.donatable} << 17 | uint64_t{n.scalar} << 18);
-    if (n.ready()) continue;
-    h.add(n.primitive->id);
-    for (const Array& in : n.inputs) h.add(static_cast<uint64_t>(in.node()->position));
+    uint64_t pattern = 0;
+    for (int64_t d : n.shape) pattern = pattern * 3 + (d > 1 ? 2 : static_cast<uint64_t>(d));
+    const bool ready = n.ready(), data = ready && !n.scalar;
+    h.add(static_cast<uint64_t>(n.dtype) | uint64_t{n.shape.size()} << 8 |
+          uint64_t{o.output} << 16 | uint64_t{o.donatable} << 17 | uint64_t{n.scalar} << 18 |
+          uint64_t{ready} << 19 | uint64_t{data && is_row_major(n.shape, n.value.strides)} << 20 |
+          pattern << 21);
+    if (ready) continue;
+    uint64_t inputs = n.primitive->id;
+    for (const Array& in : n.inputs)
+      inputs = inputs * 0xd6e8feb86659fd93ULL + static_cast<uint64_t>(in.node()->position) + 1;
+    h.add(inputs);
+    h.add(n.inputs.size());
   }
-  h.add(schedule::options().fuse);
+  const auto& opt = schedule::options();
+  h.add(uint64_t{opt.fuse} | uint64_t{opt.donate} << 1 | order.size() << 8);
   return h;
 }
 
@@ -51,7 +66,8 @@ struct Cache {
   std::unordered_map<uint64_t, std::weak_ptr<Plan>> by_id;
   PlanCacheStats stats;
   uint64_t tick = 0;
-  std::unordered_map<Hash128, std::weak_ptr<Plan>> by_structure;
+  // By structure: keys of the plans of one family, which differ in sizes alone.
+  std::unordered_map<Hash128, std::vector<Hash128>> families;
   std::unordered_map<Hash128, uint64_t> origin_ids;
   std::vector<std::vector<uint32_t>> origins{{}};
   std::unordered_map<uint64_t, Held> held;
@@ -84,6 +100,10 @@ Held first_sight(const std::shared_ptr<Plan>& plan, const std::vector<OrderedNod
   return out;
 }
 
+void drop_evicted(const Cache& c, std::vector<Hash128>& family) {
+  std::erase_if(family, [&](const Hash128& key) { return !c.by_key.count(key); });
+}
+
 // The least recently used half goes at once, so that eviction costs little per plan.
 void evict(Cache& c) {
   std::vector<uint64_t> ages;
@@ -92,7 +112,34 @@ void evict(Cache& c) {
   uint64_t cut = ages[ages.size() / 2];
   std::erase_if(c.by_key, [&](auto& item) { return item.second.used < cut; });
   std::erase_if(c.by_id, [](auto& item) { return item.second.expired(); });
-  std::erase_if(c.by_structure, [](auto& item) { return item.second.expired(); });
+  for (auto& [structure, family] : c.families) drop_evicted(c, family);
+  std::erase_if(c.families, [](auto& item) { return item.second.empty(); });
+}
+
+// A plan of the family to be put on other sizes, nobody else's. With few of them it is a copy of
+// the latest, else the one longest unused itself, which the family then loses.
+std::shared_ptr<Plan> take_from(Cache& c, std::vector<Hash128>& family) {
+  drop_evicted(c, family);
+  if (family.empty()) return nullptr;
+  auto age = [&](const Hash128& a, const Hash128& b) {
+    return c.by_key[a].used < c.by_key[b].used;
+  };
+  auto [oldest, latest] = std::minmax_element(family.begin(), family.end(), age);
+  if (family.size() < kMaxSizes) return std::make_shared<Plan>(*c.by_key[*latest].plan);
+  auto entry = c.by_key.find(*oldest);
+  family.erase(oldest);
+  // What runs, or what a recording holds, keeps its sizes.
+  std::shared_ptr<Plan> plan = entry->second.plan;
+  if (plan.use_count() > 2) return std::make_shared<Plan>(*plan);
+  c.by_id.erase(plan->id);
+  c.by_key.erase(entry);
+  return plan;
+}
+
+void verify_resized(const Plan& plan, const std::vector<OrderedNode>& order) {
+  std::unique_ptr<Plan> fresh = make_plan(order, plan.key, active_device(), &plan);
+  if (!fresh) throw InternalError("resized plan: its fusion does not hold for these sizes");
+  require_same(plan, *fresh);
 }
 
 }  // namespace
@@ -112,23 +159,27 @@ std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode
   }
   int64_t t0 = now_ns();
   Hash128 structure = structure_of(order);
-  std::shared_ptr<Plan> like;
+  std::shared_ptr<Plan> plan;
   {
     std::lock_guard lock(c.mutex);
-    if (auto it = c.by_structure.find(structure); it != c.by_structure.end())
-      like = it->second.lock();
+    if (auto it = c.families.find(structure); it != c.families.end())
+      plan = take_from(c, it->second);
   }
-  std::shared_ptr<Plan> plan = make_plan(order, key, active_device(), like.get());
-  run.outcome = plan->refitted ? 1 : 2;
+  const bool resized = plan && resize(*plan, order, key, active_device());
+  if (resized && schedule::options().verify) verify_resized(*plan, order);
+  if (!resized) plan = make_plan(order, key, active_device());
+  run.outcome = resized ? 1 : 2;
   if (trace::enabled())
     trace::span(trace::EventKind::plan, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),
                 static_cast<int64_t>(order.size()));
   std::lock_guard lock(c.mutex);
-  ++(plan->refitted ? c.stats.resized : c.stats.misses);
-  c.by_structure[structure] = plan;
-  if (c.by_key.size() >= kMaxPlans) evict(c);
+  ++(resized ? c.stats.resized : c.stats.misses);
+  std::vector<Hash128>& family = c.families[structure];
+  if (!resized) family.clear();
+  family.push_back(key);
   c.by_key[key] = {plan, ++c.tick};
   c.by_id[plan->id] = plan;
+  if (c.by_key.size() > kMaxPlans) evict(c);
   return plan;
 }
 
@@ -211,7 +262,7 @@ void clear_plan_cache() {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   c.by_key.clear();
-  c.by_structure.clear();
+  c.families.clear();
 }
 
 }  // namespace lamina

@@ -8,8 +8,8 @@
 
 namespace lamina {
 
-// The plan of this key; on a miss, one refitted from a plan of the same structure in other sizes,
-// or a new one. Sets run.outcome.
+// The plan of this key; else one of the same structure put on these sizes, which changes one that
+// nobody else holds; else a new one. Sets run.outcome.
 std::shared_ptr<schedule::Plan> plan_for(const Hash128& key,
                                          const std::vector<schedule::OrderedNode>& order, Run& run);
 // While recording: keeps the plan, and what this run tells of its nodes, until the next recording

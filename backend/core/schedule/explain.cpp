@@ -276,7 +276,7 @@ void write_groups(Json& j, const Plan& plan) {
           .string(kinds[static_cast<int>(g.kind)]);
       j.key("label").string(label).key("nodes").numbers(g.nodes).key("launch").number(
           static_cast<int64_t>(s));
-      GroupCost cost = group_cost(plan, step, k);
+      GroupCost cost = group_cost(step, k);
       j.key("reads")
           .number(cost.reads)
           .key("writes")
@@ -355,7 +355,7 @@ void write_memory(Json& j, const Plan& plan) {
 std::string describe(const Plan& plan, const Seen* seen) {
   Json j;
   j.open('{').key("plan").number(static_cast<int64_t>(plan.id)).key("key").string(plan.key.hex());
-  j.key("device").string("cpu").key("outcome").string(plan.refitted ? "polymorphic" : "miss");
+  j.key("device").string("cpu").key("outcome").string(plan.resized ? "polymorphic" : "miss");
   write_nodes(j, plan, seen);
   write_groups(j, plan);
   write_edges(j, plan);

@@ -49,6 +49,29 @@ bool conflict(const Plan& plan, const Touched& a, const Touched& b) {
 
 }  // namespace
 
+void split_launches(Plan& plan, const std::vector<std::string>& names) {
+  if (plan.steps.size() == names.size()) return;
+  std::vector<Step> out;
+  out.reserve(names.size());
+  for (Step& step : plan.steps) {
+    if (step.groups.size() == 1) {
+      out.push_back(std::move(step));
+      continue;
+    }
+    for (size_t k = 0; k < step.groups.size(); ++k) {
+      Step& single = out.emplace_back();
+      const GroupCost& cost = step.runs[k].cost;
+      single.groups = {step.groups[k]};
+      single.name = names[static_cast<size_t>(step.groups[k])];
+      single.reads = cost.reads;
+      single.writes = cost.writes;
+      single.flops = cost.flops;
+      single.runs.push_back(std::move(step.runs[k]));
+    }
+  }
+  plan.steps = std::move(out);
+}
+
 int join_launches(Plan& plan) {
   std::vector<Step> out;
   Touched all;

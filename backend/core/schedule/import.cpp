@@ -9,25 +9,44 @@ namespace lamina::schedule {
 
 namespace {
 
+// Gives a node what sizes decide, and notes it. False where that is not a matter of sizes: the
+// axes of a reduction, say, or a size that became 1.
+bool take_sizes(IrNode& n, const Shape& shape, const Params& params, const Layout& layout,
+                uint8_t& change) {
+  bool placed = n.role == Role::data || n.role == Role::piece;
+  bool same_params = n.params == params;
+  if (n.shape == shape && same_params && (!placed || n.layout == layout)) return true;
+  bool sized = n.role == Role::view || n.role == Role::scalar || n.is(Kind::call);
+  if (!same_pattern(n.shape, shape) || !(same_params || sized)) return false;
+  if (placed && !same_class(n.layout, layout)) return false;
+  n.shape = shape;
+  if (!same_params) n.params = params;
+  if (placed) n.layout = layout;
+  change |= kSized;
+  return true;
+}
+
 class Importer {
  public:
-  explicit Importer(const std::vector<OrderedNode>& order) : order_(order) {}
+  explicit Importer(Ir& ir) : ir_(ir) {}
 
-  Ir run() {
-    ir_.of_position.resize(order_.size(), -1);
-    for (size_t i = 0; i < order_.size(); ++i) {
-      const OrderedNode& o = order_[i];
-      position_ = static_cast<int>(i);
-      int at = add(*o.node, [&](const Array& in) {
-        return ir_.of_position[static_cast<size_t>(in.node()->position)];
-      });
-      if (at >= 0 && o.output && !o.node->ready()) at = give_memory(at);
-      if (at >= 0 && node(at).position < 0 && !(node(at).role == Role::scalar))
-        node(at).position = position_;
-      if (at >= 0 && o.donatable) node(at).donatable = true;
-      ir_.of_position[i] = at;
-    }
-    return std::move(ir_);
+  // Returns the node that stands for this position.
+  int import(const OrderedNode& o, int position) {
+    position_ = position;
+    int at = add(*o.node, [&](const Array& in) {
+      return ir_.of_position[static_cast<size_t>(in.node()->position)];
+    });
+    return at >= 0 && o.output && !o.node->ready() ? give_memory(at) : at;
+  }
+
+  // Imports again into the nodes [first, end) made before.
+  bool import_over(const OrderedNode& o, int position, int first, int end,
+                   std::vector<uint8_t>& changes) {
+    at_ = first;
+    end_ = end;
+    changes_ = &changes;
+    int at = import(o, position);
+    return fits_ && at_ == end && at == ir_.of_position[static_cast<size_t>(position)];
   }
 
  private:
@@ -35,8 +54,21 @@ class Importer {
 
   int push(IrNode n) {
     n.source = position_;
+    if (changes_) return compare(n);
+    n.imported = static_cast<int>(ir_.nodes.size());
     ir_.nodes.push_back(std::move(n));
     return static_cast<int>(ir_.nodes.size()) - 1;
+  }
+
+  // Instead of a new node, the one made here before takes over what sizes decide.
+  int compare(const IrNode& n) {
+    fits_ = fits_ && at_ < end_;
+    if (!fits_) return end_ - 1;
+    IrNode& was = node(at_);
+    fits_ = was.role == n.role && was.primitive == n.primitive && was.inputs == n.inputs &&
+            was.dtype == n.dtype &&
+            take_sizes(was, n.shape, n.params, n.layout, (*changes_)[static_cast<size_t>(at_)]);
+    return at_++;
   }
 
   int give_memory(int at) {
@@ -130,18 +162,21 @@ class Importer {
       } else {
         const Node* done = n;
         stack.pop_back();
-        int at = add(*done, [&](const Array& in) { return known.at(in.node()); });
-        if (done->scalar) {
-          // A constant of the decomposition: part of the plan, unlike the user's scalars.
-          node(at).position = -1;
-          int64_t bits;
-          std::memcpy(&bits, done->literal.bytes, sizeof bits);
-          node(at).params.add(bits);
-        }
-        known[done] = at;
+        known[done] = done->scalar
+                          ? add_constant(*done)
+                          : add(*done, [&](const Array& in) { return known.at(in.node()); });
       }
     }
     return known.at(root.node());
+  }
+
+  // A constant of a decomposition is part of the plan, unlike the user's scalars.
+  int add_constant(const Node& n) {
+    int64_t bits;
+    std::memcpy(&bits, n.literal.bytes, sizeof bits);
+    Params value;
+    value.add(bits);
+    return push({.role = Role::scalar, .params = value, .shape = n.shape, .dtype = n.dtype});
   }
 
   template <class Find>
@@ -190,13 +225,109 @@ class Importer {
         {.role = Role::assemble, .inputs = {first, second}, .shape = n.shape, .dtype = n.dtype});
   }
 
-  const std::vector<OrderedNode>& order_;
-  Ir ir_;
+  Ir& ir_;
   int position_ = -1;
+  // Importing again:
+  std::vector<uint8_t>* changes_ = nullptr;
+  int at_ = 0, end_ = 0;
+  bool fits_ = true;
 };
+
+using How = ImportRecord::How;
+
+How how_imported(const Node& n, int nodes) {
+  if (n.ready()) return n.scalar ? How::scalar : How::leaf;
+  switch (n.primitive->kind) {
+    case Kind::elementwise:
+    case Kind::cast:
+    case Kind::iota:
+    case Kind::reduce:
+    case Kind::view:
+    case Kind::call:
+      return nodes == 1 ? How::single : How::whole;
+    default:
+      return How::whole;
+  }
+}
+
+// Whether how a node's elements lie depends on how its inputs' do.
+bool passes_layout_on(const Node& n) {
+  switch (n.primitive->kind) {
+    case Kind::view:
+    case Kind::alias:
+    case Kind::composite:
+    case Kind::custom:
+      return true;
+    default:
+      return false;
+  }
+}
 
 }  // namespace
 
-Ir import_order(const std::vector<OrderedNode>& order) { return Importer(order).run(); }
+Ir import_order(const std::vector<OrderedNode>& order) {
+  Ir ir;
+  ir.of_position.resize(order.size(), -1);
+  Importer importer(ir);
+  for (size_t i = 0; i < order.size(); ++i) {
+    int at = importer.import(order[i], static_cast<int>(i));
+    ir.of_position[i] = at;
+    if (at < 0) continue;
+    IrNode& n = ir.nodes[static_cast<size_t>(at)];
+    if (n.position < 0 && n.role != Role::scalar) n.position = static_cast<int>(i);
+    if (order[i].donatable) n.donatable = true;
+  }
+  return ir;
+}
+
+ImportRecord record_import(const std::vector<OrderedNode>& order, const Ir& imported) {
+  ImportRecord out;
+  int at = 0, end = static_cast<int>(imported.nodes.size());
+  for (size_t p = 0; p < order.size(); ++p) {
+    out.first.push_back(at);
+    while (at < end && imported.nodes[static_cast<size_t>(at)].source == static_cast<int>(p)) ++at;
+    out.how.push_back(how_imported(*order[p].node, at - out.first.back()));
+  }
+  out.first.push_back(end);
+  return out;
+}
+
+bool reimport(const std::vector<OrderedNode>& order, const ImportRecord& record, Ir& ir,
+              std::vector<uint64_t>& stamps, std::vector<uint8_t>& changes) {
+  static const Params none{};
+  static const Layout nowhere{};
+  thread_local std::vector<uint8_t> moved;  // by position: what Change says of its value
+  moved.assign(order.size(), kUnchanged);
+  changes.assign(ir.nodes.size(), kUnchanged);
+  Importer importer(ir);
+  for (size_t p = 0; p < order.size(); ++p) {
+    const Node& n = *order[p].node;
+    const int first = record.first[p];
+    if (record.how[p] == How::scalar) continue;
+    if (record.how[p] == How::leaf) {
+      IrNode& leaf = ir.nodes[static_cast<size_t>(first)];
+      if (n.shape == leaf.shape && n.value.strides == leaf.layout.strides) continue;
+      uint8_t& change = changes[static_cast<size_t>(first)];
+      if (!take_sizes(leaf, n.shape, none, {n.shape, n.value.strides, 0}, change)) return false;
+      moved[p] = change;
+      continue;
+    }
+    uint8_t of_inputs = kUnchanged;
+    for (const Array& in : n.inputs) of_inputs |= moved[static_cast<size_t>(in.node()->position)];
+    const bool same = n.local_hash == stamps[p];
+    stamps[p] = n.local_hash;
+    if (!same) moved[p] = kSized | kMoved;
+    if (passes_layout_on(n) && of_inputs) moved[p] |= kMoved;
+    if (record.how[p] == How::single) {
+      if (!same && !take_sizes(ir.nodes[static_cast<size_t>(first)], n.shape, n.params, nowhere,
+                               changes[static_cast<size_t>(first)]))
+        return false;
+    } else if (!same || of_inputs) {
+      if (!importer.import_over(order[p], static_cast<int>(p), first, record.first[p + 1], changes))
+        return false;
+    }
+  }
+  return true;
+}
 
 }  // namespace lamina::schedule

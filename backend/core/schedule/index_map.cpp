@@ -11,8 +11,9 @@ struct Axis {
 };
 
 // Adjacent axes of the inner map that act as one, so that an outer axis may run across them.
-std::vector<Axis> merged_axes(const Layout& inner) {
-  std::vector<Axis> axes;
+using MergedAxes = SmallVector<Axis, 8>;
+MergedAxes merged_axes(const Layout& inner) {
+  MergedAxes axes;
   for (size_t k = 0; k < inner.shape.size(); ++k) {
     if (inner.shape[k] == 1) continue;
     Axis next{inner.shape[k], inner.strides[k]};
@@ -30,10 +31,11 @@ std::vector<Axis> merged_axes(const Layout& inner) {
 std::optional<Layout> compose(const Layout& inner, const Layout& outer) {
   Layout out{outer.shape, Strides(outer.shape.size()), inner.offset};
   if (element_count(outer.shape) == 0) return out;
-  std::vector<Axis> axes = merged_axes(inner);
-  std::vector<int64_t> step(axes.size()), low(axes.size()), high(axes.size());
-  int64_t rest = outer.offset, product = 1;
-  for (const Axis& a : axes) product *= a.size;
+  MergedAxes axes = merged_axes(inner);
+  SmallVector<int64_t, 8> low(axes.size()), high(axes.size());
+  int64_t whole = 1;
+  for (const Axis& a : axes) whole *= a.size;
+  int64_t rest = outer.offset, product = whole;
   for (size_t k = 0; k < axes.size(); ++k) {
     product /= axes[k].size;
     low[k] = high[k] = rest / product;
@@ -44,8 +46,7 @@ std::optional<Layout> compose(const Layout& inner, const Layout& outer) {
     int64_t n = outer.shape[d], s = outer.strides[d];
     if (n == 1 || s == 0) continue;
     int64_t sign = s < 0 ? -1 : 1, left = s < 0 ? -s : s;
-    product = 1;
-    for (const Axis& a : axes) product *= a.size;
+    product = whole;
     for (size_t k = 0; k < axes.size(); ++k) {
       product /= axes[k].size;
       int64_t q = left / product * sign;
@@ -61,6 +62,26 @@ std::optional<Layout> compose(const Layout& inner, const Layout& outer) {
   return out;
 }
 
+std::optional<Layout> view_layout(const Ir& ir, const IrNode& view, const Layout& in) {
+  if (!view.primitive->layout) return in;  // depends: the same elements
+  // The row's layout rule reads shape, params and the input's dtype from a node. One serves all:
+  // plans are made by one thread at a time. It is never freed, since nodes may not die at exit.
+  static auto* stand_in = [] {
+    auto* reader = new Array(make_leaf({}, {}, Dtype::float32));
+    reader->node()->inputs.push_back(make_leaf({}, {}, Dtype::float32));
+    return reader;
+  }();
+  Node &n = *stand_in->node(), &input = *n.inputs[0].node();
+  const IrNode& from = ir.nodes[static_cast<size_t>(view.inputs[0])];
+  n.primitive = view.primitive;
+  n.params = view.params;
+  n.shape = view.shape;
+  n.dtype = view.dtype;
+  input.shape = from.shape;
+  input.dtype = from.dtype;
+  return view.primitive->layout(n, in);
+}
+
 std::optional<Access> access(const Ir& ir, int node) {
   if (!ir.resolved.empty()) return ir.resolved[static_cast<size_t>(node)];
   std::vector<int> chain;
@@ -71,17 +92,7 @@ std::optional<Access> access(const Ir& ir, int node) {
   const IrNode& b = ir.nodes[static_cast<size_t>(base)];
   Layout layout = b.role == Role::data ? b.layout : Layout::row_major(b.shape);
   for (size_t i = chain.size(); i-- > 0;) {
-    const IrNode& v = ir.nodes[static_cast<size_t>(chain[i])];
-    if (!v.primitive->layout) continue;  // depends: the same elements
-    // The row's layout rule reads shape, params and the input's dtype from a node.
-    Node stand_in;
-    stand_in.primitive = v.primitive;
-    stand_in.params = v.params;
-    stand_in.shape = v.shape;
-    stand_in.dtype = v.dtype;
-    const IrNode& in = ir.nodes[static_cast<size_t>(v.inputs[0])];
-    stand_in.inputs.push_back(make_leaf({}, in.shape, in.dtype));
-    auto next = v.primitive->layout(stand_in, layout);
+    auto next = view_layout(ir, ir.nodes[static_cast<size_t>(chain[i])], layout);
     if (!next) return std::nullopt;
     layout = *next;
   }

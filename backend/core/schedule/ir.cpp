@@ -30,27 +30,31 @@ bool has_memory(const IrNode& n) { return n.role != Role::scalar && !n.is(Kind::
 
 }  // namespace
 
-int merge_common(Ir& ir) {
+std::vector<int> common_nodes(const Ir& ir) {
   std::unordered_map<Hash128, int> seen;
   std::vector<int> to(ir.nodes.size());
-  int merged = 0;
   for (size_t i = 0; i < ir.nodes.size(); ++i) {
-    IrNode& n = ir.nodes[i];
-    for (int& in : n.inputs) in = to[static_cast<size_t>(in)];
+    const IrNode& n = ir.nodes[i];
     to[i] = static_cast<int>(i);
-    if (n.role != Role::compute && n.role != Role::view) continue;
-    if (n.role == Role::view && n.inputs.size() > 1) continue;  // depends: kept apart on purpose
+    if (!mergeable(n)) continue;
     Hash128 h;
     h.add(static_cast<uint64_t>(n.primitive->id) << 8 | static_cast<uint64_t>(n.dtype));
     for (int64_t w : n.params.words()) h.add(static_cast<uint64_t>(w));
     h.add(n.shape.size());
     for (int64_t d : n.shape) h.add(static_cast<uint64_t>(d));
-    for (int in : n.inputs) h.add(static_cast<uint64_t>(in));
-    auto [it, fresh] = seen.emplace(h, static_cast<int>(i));
-    if (fresh) continue;
-    to[i] = it->second;
-    ir.nodes[static_cast<size_t>(it->second)].output |= n.output;
-    n.output = false;
+    for (int in : n.inputs) h.add(static_cast<uint64_t>(to[static_cast<size_t>(in)]));
+    to[i] = seen.emplace(h, static_cast<int>(i)).first->second;
+  }
+  return to;
+}
+
+int merge_common(Ir& ir) {
+  std::vector<int> to = common_nodes(ir);
+  int merged = 0;
+  for (size_t i = 0; i < ir.nodes.size(); ++i) {
+    if (to[i] == static_cast<int>(i)) continue;
+    ir.nodes[static_cast<size_t>(to[i])].output |= ir.nodes[i].output;
+    ir.nodes[i].output = false;
     ++merged;
   }
   renumber(ir, to);

@@ -41,6 +41,7 @@ struct IrNode {
   Layout layout{};         // data: as it lies in its buffer (offset 0); piece: its place
   int into = -1;           // piece, once final: its assemble node
   int in_place_of = -1;  // assemble: the node whose memory it takes over, so that nothing is copied
+  int imported = -1;     // its index before the passes; -1 where a pass made the node
   bool is(Kind k) const { return role == Role::compute && primitive->kind == k; }
   bool elementwise() const {
     return role == Role::copy || role == Role::piece ||
@@ -74,6 +75,38 @@ struct OrderedNode {
 
 // The order (inputs first) as IR, decomposed and with aliases folded.
 Ir import_order(const std::vector<OrderedNode>& order);
+
+// Whether b may stand where a was planned: sizes of 0 and 1 decide broadcasting, zero and negative
+// strides and row-major layouts decide what kernels do, so these are structure.
+bool same_pattern(const Shape& a, const Shape& b);
+bool same_class(const Layout& a, const Layout& b);
+
+// Which imported nodes belong to a position of the order, and how they may be brought up to date.
+struct ImportRecord {
+  // single: one node, with the user's shape and parameters; whole: made of the inputs' shapes.
+  enum class How : uint8_t { leaf, scalar, single, whole };
+  std::vector<How> how;    // by position
+  std::vector<int> first;  // by position: its first imported node; one more at the end
+};
+ImportRecord record_import(const std::vector<OrderedNode>& order, const Ir& imported);
+// What changed of a node.
+enum Change : uint8_t {
+  kUnchanged = 0,
+  kSized = 1,  // shape, parameters, place
+  kMoved = 2,  // how its elements lie, through views
+};
+// Brings an imported order to an order of the same structure and other sizes; `stamps` are the
+// local hashes of the nodes it was made from. False where it would be imported as another graph;
+// `ir` is then of no use.
+bool reimport(const std::vector<OrderedNode>& order, const ImportRecord& record, Ir& ir,
+              std::vector<uint64_t>& stamps, std::vector<uint8_t>& changes);
+
+// Views with more than one input (depends) are kept apart on purpose.
+inline bool mergeable(const IrNode& n) {
+  return n.role == Role::compute || (n.role == Role::view && n.inputs.size() == 1);
+}
+// Per node the first one that computes the same, mostly itself.
+std::vector<int> common_nodes(const Ir& ir);
 // Merges nodes that compute the same. Returns how many went.
 int merge_common(Ir& ir);
 // Puts copies where a view cannot be expressed over its base, and in front of outputs that have no
@@ -90,6 +123,8 @@ void verify(const Ir& ir);
 
 // nullopt cannot happen after insert_copies. REQUIRES: inputs of `node` are final.
 std::optional<Access> access(const Ir& ir, int node);
+// How a view lies in its base if its input lies there like `in`.
+std::optional<Layout> view_layout(const Ir& ir, const IrNode& view, const Layout& in);
 
 // outer: D -> flat index of S (row-major); inner: S -> index. Their composition D -> index, or
 // nullopt where it is not affine along D's axes.

@@ -1,7 +1,7 @@
 // Fusion groups become kernels; nodes that need memory become slots.
 #include <algorithm>
 #include <cstring>
-#include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "schedule/plan.h"
@@ -22,9 +22,17 @@ int64_t touched_bytes(const Shape& domain, const Strides& strides, int64_t item)
   return std::min(n, reach) * item;
 }
 
+int64_t slot_bytes(const IrNode& n) {
+  return n.role == Role::data ? touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype))
+                              : n.bytes();
+}
+
 class Slots {
  public:
-  explicit Slots(Plan& plan) : plan_(plan), of_(plan.ir.nodes.size(), -1) {}
+  explicit Slots(Plan& plan) : plan_(plan), of_(plan.ir.nodes.size(), -1) {
+    for (size_t s = 0; s < plan.slots.size(); ++s)
+      of_[static_cast<size_t>(plan.slots[s].node)] = static_cast<int>(s);
+  }
 
   // The slot of a node with memory of its own.
   int of(int node) {
@@ -34,8 +42,7 @@ class Slots {
     Slot s;
     s.node = node;
     s.position = n.position;
-    s.bytes = n.role == Role::data ? touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype))
-                                   : n.bytes();
+    s.bytes = slot_bytes(n);
     s.storage = n.role == Role::data ? Storage::leaf : Storage::arena;
     if (n.in_place_of >= 0) {
       s.storage = Storage::shared;
@@ -72,7 +79,7 @@ class Emitter {
       int value = emit(s, map);
       const IrNode& n = node(s);
       int target = n.into;
-      Layout place = target >= 0 ? *compose(n.layout, map) : map;
+      Layout place = target >= 0 ? composed(n.layout, map) : map;
       int arg = add_arg({n.dtype, true, place.strides, place.offset},
                         slots_.of(target >= 0 ? target : s));
       push({.code = Code::store,
@@ -92,6 +99,12 @@ class Emitter {
   };
 
   const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
+
+  static Layout composed(const Layout& inner, const Layout& outer) {
+    auto out = compose(inner, outer);
+    if (!out) throw DoesNotCompose("lowering: an index map that fusion accepted does not compose");
+    return std::move(*out);
+  }
 
   uint32_t mask_of(const Strides& strides) const {
     uint32_t mask = 0;
@@ -168,9 +181,7 @@ class Emitter {
   int emit_input(const IrNode& n, size_t k, const Layout& map) {
     Access a = *access(ir_, n.inputs[k]);
     const Shape& space = n.is(Kind::elementwise) ? n.shape : node(n.inputs[k]).shape;
-    auto m = compose(broadcast_layout(a.layout, space), map);
-    if (!m) throw InternalError("lowering: an index map that fusion accepted does not compose");
-    return emit(a.base, *m);
+    return emit(a.base, composed(broadcast_layout(a.layout, space), map));
   }
 
   int emit_reduce(const IrNode& n) {
@@ -212,19 +223,29 @@ class Emitter {
 GroupCost kernel_cost(const Plan& plan, const KernelRun& run) {
   GroupCost step;
   const Kernel& k = run.kernel;
-  std::map<int, int64_t> read;
+  struct Read {
+    int slot;
+    int64_t bytes;
+  };
+  SmallVector<Read, 16> read;
   for (size_t i = 0; i < k.args.size(); ++i) {
     if (run.slots[i] == kPanel) continue;
     int64_t bytes = touched_bytes(k.domain, k.args[i].strides, itemsize(k.args[i].dtype));
     if (k.args[i].output)
       step.writes += bytes;
     else {
-      int64_t& r = read[run.slots[i]];
+      auto at = std::find_if(read.begin(), read.end(),
+                             [&](const Read& r) { return r.slot == run.slots[i]; });
+      if (at == read.end()) {
+        read.push_back({run.slots[i], 0});
+        at = &read.back();
+      }
+      int64_t& r = at->bytes;
       r = std::min(r + bytes,
                    std::max({plan.slots[static_cast<size_t>(run.slots[i])].bytes, bytes, r}));
     }
   }
-  for (auto& [slot, bytes] : read) step.reads += bytes;
+  for (const Read& r : read) step.reads += r.bytes;
   int64_t points = element_count(k.domain);
   for (const Instr& in : k.instrs) {
     int64_t n = 1;
@@ -236,14 +257,17 @@ GroupCost kernel_cost(const Plan& plan, const KernelRun& run) {
   return step;
 }
 
-void count_traffic(const Plan& plan, const KernelRun& run, Step& step) {
-  GroupCost cost = kernel_cost(plan, run);
-  step.reads += cost.reads;
-  step.writes += cost.writes;
-  step.flops += cost.flops;
+void count_traffic(const Plan& plan, KernelRun& run, Step& step) {
+  run.cost = kernel_cost(plan, run);
+  step.reads += run.cost.reads;
+  step.writes += run.cost.writes;
+  step.flops += run.cost.flops;
 }
 
-std::string short_name(const Plan& plan, const Group& g) {
+}  // namespace
+
+std::string group_name(const Plan& plan, size_t group) {
+  const Group& g = plan.fusion.groups[group];
   static const char* kinds[] = {"map", "reduce", "row", "call"};
   std::string out = kinds[static_cast<int>(g.kind)];
   int shown = 0;
@@ -260,6 +284,8 @@ std::string short_name(const Plan& plan, const Group& g) {
   }
   return out;
 }
+
+namespace {
 
 Operand operand(Plan& plan, Slots& slots, int input) {
   Access a = *access(plan.ir, input);
@@ -279,7 +305,7 @@ Operand operand(Plan& plan, Slots& slots, int input) {
 
 void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   const IrNode& n = plan.ir.nodes[static_cast<size_t>(g.call)];
-  auto call = std::make_unique<CallRun>();
+  CallRun* call = &step.call.emplace();
   call->primitive = n.primitive;
   call->params = n.params;
   Node stand_in;
@@ -302,7 +328,6 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
     call->output.slot = slots.of(g.call);
     step.writes += n.bytes();
   }
-  step.call = std::move(call);
 }
 
 // Rows of the call's result per panel: about 128 KiB, so that it stays in the second-level cache.
@@ -321,43 +346,79 @@ void make_epilogue(Plan& plan, Slots& slots, const Group& g, Device& device, Ste
   KernelRun whole = Emitter(plan, slots, g).run();
   count_traffic(plan, whole, step);
   auto panel_of = [&](int64_t n) {
-    auto run = std::make_unique<KernelRun>();
-    run->kernel = whole.kernel;
-    run->kernel.domain[0] = n;
-    run->slots = whole.slots;
-    run->scalars = whole.scalars;
-    run->compiled = device.compile(run->kernel);
+    KernelRun run = whole;
+    run.kernel.domain[0] = n;
+    run.compiled = device.compile(run.kernel);
     return run;
   };
   call.epilogue = panel_of(std::min(call.panel_rows, rows));
   if (rows % call.panel_rows) call.tail_epilogue = panel_of(rows % call.panel_rows);
 }
 
-Traffic ideal_traffic(const Plan& plan) {
+// What one node would move alone, and what of it any plan must.
+Traffic ideal_traffic(const Plan& plan, const IrNode& n) {
   Traffic t;
-  for (const IrNode& n : plan.ir.nodes) {
-    if (n.output) t.ideal += n.bytes();
-    if (n.role == Role::data)
-      t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
-    if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) continue;
-    if (n.is(Kind::iota)) continue;
-    t.unfused += n.bytes();
-    std::set<int> bases;
-    for (int in : n.inputs) {
-      Access a = *access(plan.ir, in);
-      const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
-      if (b.role == Role::scalar || b.is(Kind::iota) || !bases.insert(a.base).second) continue;
-      t.unfused += touched_bytes(a.layout.shape, a.layout.strides, itemsize(b.dtype));
-    }
+  if (n.output) t.ideal += n.bytes();
+  if (n.role == Role::data) t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
+  if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return t;
+  if (n.is(Kind::iota)) return t;
+  t.unfused += n.bytes();
+  SmallVector<int, 8> bases;
+  for (int in : n.inputs) {
+    const Access& a = *plan.ir.resolved[static_cast<size_t>(in)];
+    const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
+    if (b.role == Role::scalar || b.is(Kind::iota) ||
+        std::find(bases.begin(), bases.end(), a.base) != bases.end())
+      continue;
+    bases.push_back(a.base);
+    t.unfused += touched_bytes(a.layout.shape, a.layout.strides, itemsize(b.dtype));
   }
   return t;
 }
 
+void total_traffic(Plan& plan) {
+  plan.traffic = {};
+  for (const Traffic& t : plan.source.traffic) {
+    plan.traffic.ideal += t.ideal;
+    plan.traffic.unfused += t.unfused;
+  }
+  for (const Step& s : plan.steps) plan.traffic.fused += s.reads + s.writes;
+}
+
+void lower_group(Plan& plan, Slots& slots, const Group& group, Device& device, Step& step) {
+  if (group.call < 0) {
+    step.runs.push_back(Emitter(plan, slots, group).run());
+    count_traffic(plan, step.runs.back(), step);
+    return;
+  }
+  make_call(plan, slots, group, step);
+  if (group.nodes.size() > 1) make_epilogue(plan, slots, group, device, step);
+}
+
+// Whether what was compiled for a serves b.
+bool same_kernel(const Kernel& a, const Kernel& b) {
+  auto same_arg = [](const KernelArg& x, const KernelArg& y) {
+    return x.dtype == y.dtype && x.output == y.output && x.offset == y.offset &&
+           x.strides == y.strides;
+  };
+  auto same_iota = [](const IotaMap& x, const IotaMap& y) {
+    return x.offset == y.offset && x.strides == y.strides;
+  };
+  auto same_instr = [](const Instr& x, const Instr& y) {
+    return x.code == y.code && x.dtype == y.dtype && x.op == y.op && x.index == y.index &&
+           std::equal(x.src, x.src + 3, y.src) && x.mask == y.mask;
+  };
+  return a.kind == b.kind && a.reduced == b.reduced && a.domain == b.domain &&
+         a.scalars == b.scalars && std::ranges::equal(a.args, b.args, same_arg) &&
+         std::ranges::equal(a.iotas, b.iotas, same_iota) &&
+         std::ranges::equal(a.instrs, b.instrs, same_instr);
+}
+
 }  // namespace
 
-GroupCost group_cost(const Plan& plan, const Step& step, size_t k) {
+GroupCost group_cost(const Step& step, size_t k) {
   if (step.call) return {step.reads, step.writes, step.flops};
-  return kernel_cost(plan, step.runs[k]);
+  return step.runs[k].cost;
 }
 
 void lower(Plan& plan, Device& device) {
@@ -366,14 +427,8 @@ void lower(Plan& plan, Device& device) {
     const Group& group = plan.fusion.groups[g];
     Step step;
     step.groups = {static_cast<int>(g)};
-    step.name = short_name(plan, group);
-    if (group.call >= 0) make_call(plan, slots, group, step);
-    if (group.call >= 0 && group.nodes.size() > 1) {
-      make_epilogue(plan, slots, group, device, step);
-    } else if (group.call < 0) {
-      step.runs.push_back(Emitter(plan, slots, group).run());
-      count_traffic(plan, step.runs.back(), step);
-    }
+    step.name = group_name(plan, g);
+    lower_group(plan, slots, group, device, step);
     plan.steps.push_back(std::move(step));
   }
   for (size_t p = 0; p < plan.ir.of_position.size(); ++p) {
@@ -384,8 +439,40 @@ void lower(Plan& plan, Device& device) {
     plan.bindings.push_back(
         {static_cast<int>(p), slots.of(a.base), a.layout.strides, a.layout.offset});
   }
-  plan.traffic = ideal_traffic(plan);
-  for (const Step& s : plan.steps) plan.traffic.fused += s.reads + s.writes;
+  for (const IrNode& n : plan.ir.nodes) plan.source.traffic.push_back(ideal_traffic(plan, n));
+  total_traffic(plan);
+}
+
+void lower_again(Plan& plan, const std::vector<uint8_t>& changes,
+                 const std::vector<int>& changed_groups, Device& device) {
+  auto changed = [&](int i) { return changes[static_cast<size_t>(i)] != kUnchanged; };
+  Slots slots(plan);
+  for (Slot& s : plan.slots)
+    if (changed(s.node)) s.bytes = slot_bytes(plan.ir.nodes[static_cast<size_t>(s.node)]);
+  for (int g : changed_groups) {
+    Step& step = plan.steps[static_cast<size_t>(g)];
+    Step before = std::exchange(step, {});
+    step.groups = std::move(before.groups);
+    step.name = std::move(before.name);
+    lower_group(plan, slots, plan.fusion.groups[static_cast<size_t>(g)], device, step);
+    for (size_t k = 0; k < step.runs.size(); ++k) {
+      KernelRun &now = step.runs[k], &was = before.runs[k];
+      now.compiled =
+          same_kernel(now.kernel, was.kernel) ? was.compiled : device.compile(now.kernel);
+    }
+  }
+  for (Binding& b : plan.bindings) {
+    int i = plan.ir.of_position[static_cast<size_t>(b.position)];
+    const Layout& layout = plan.ir.resolved[static_cast<size_t>(i)]->layout;
+    b.strides = layout.strides;
+    b.offset = layout.offset;
+  }
+  for (size_t i = 0; i < plan.ir.nodes.size(); ++i) {
+    const IrNode& n = plan.ir.nodes[i];
+    if (changes[i] || std::any_of(n.inputs.begin(), n.inputs.end(), changed))
+      plan.source.traffic[i] = ideal_traffic(plan, n);
+  }
+  total_traffic(plan);
 }
 
 }  // namespace lamina::schedule

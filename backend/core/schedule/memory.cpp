@@ -16,6 +16,7 @@ class MemoryPlanner {
   explicit MemoryPlanner(Plan& plan) : plan_(plan) {}
 
   void run() {
+    forget();
     mark_outputs();
     find_lifetimes();
     if (options().donate) donate();
@@ -30,6 +31,18 @@ class MemoryPlanner {
   int root(int s) {
     while (slot(s).storage == Storage::shared) s = slot(s).donor;
     return s;
+  }
+
+  // A plan in other sizes is placed anew.
+  void forget() {
+    for (Slot& s : plan_.slots) {
+      if (node(s).in_place_of >= 0) continue;
+      s.storage = node(s).role == Role::data ? Storage::leaf : Storage::arena;
+      s.donor = -1;
+      s.offset = 0;
+    }
+    plan_.arena_bytes = plan_.output_bytes = plan_.input_bytes = plan_.peak_bytes = 0;
+    plan_.overwrites_leaves = false;
   }
 
   void mark_outputs() {

@@ -11,11 +11,15 @@ Options& options() {
   return o;
 }
 
+uint64_t next_plan_id() {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
                                 Device& device, const Plan* like) {
-  static std::atomic<uint64_t> next{1};
   auto plan = std::make_unique<Plan>();
-  plan->id = next.fetch_add(1, std::memory_order_relaxed);
+  plan->id = next_plan_id();
   plan->key = key;
   auto timed = [&](const char* name, auto&& pass) {
     int64_t t0 = now_ns();
@@ -25,6 +29,8 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
   Ir& ir = plan->ir;
   timed("import", [&] {
     ir = import_order(order);
+    plan->source.imported = ir;
+    for (const OrderedNode& o : order) plan->source.stamps.push_back(o.node->local_hash);
     return static_cast<int>(ir.nodes.size());
   });
   timed("merge_common", [&] { return merge_common(ir); });
@@ -34,21 +40,16 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
   timed("drop_dead", [&] { return drop_dead(ir); });
   if (options().verify) verify(ir);
   finalise(ir);
-  if (like)
-    timed("refit", [&] {
-      auto fusion = refit(ir, like->ir, like->fusion);
-      if (fusion) plan->fusion = std::move(*fusion);
-      plan->refitted = fusion.has_value();
-      return static_cast<int>(plan->refitted);
-    });
-  if (!plan->refitted)
-    timed("fuse", [&] {
-      FuseOptions fuse_options;
-      fuse_options.enabled = options().fuse;
-      fuse_options.max_arguments = device.info().max_kernel_args;
-      plan->fusion = fuse(ir, fuse_options);
-      return static_cast<int>(plan->fusion.groups.size());
-    });
+  std::optional<Fusion> fusion;
+  timed(like ? "refit" : "fuse", [&] {
+    FuseOptions fuse_options;
+    fuse_options.enabled = options().fuse;
+    fuse_options.max_arguments = device.info().max_kernel_args;
+    fusion = like ? refit(ir, like->ir, like->fusion) : fuse(ir, fuse_options);
+    return static_cast<int>(fusion ? fusion->groups.size() : 0);
+  });
+  if (!fusion) return nullptr;
+  plan->fusion = std::move(*fusion);
   if (options().verify) verify(ir, plan->fusion);
   timed("lower", [&] {
     lower(*plan, device);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/error.h"
 #include "base/hash.h"
 #include "devices/device.h"
 #include "schedule/fuse.h"
@@ -34,11 +35,16 @@ struct ScalarSource {
   Dtype dtype = Dtype::float32;
 };
 
+struct GroupCost {
+  int64_t reads = 0, writes = 0, flops = 0;  // bytes, operations
+};
+
 struct KernelRun {
   Kernel kernel;
-  std::unique_ptr<CompiledKernel> compiled;
+  std::shared_ptr<const CompiledKernel> compiled;  // plans of other sizes share what is equal
   std::vector<int> slots;  // per argument; kPanel: the panel of the call before it
   std::vector<ScalarSource> scalars;
+  GroupCost cost;
 };
 inline constexpr int kPanel = -2;
 
@@ -57,13 +63,13 @@ struct CallRun {
   // With an epilogue: rows of the result are made panel by panel, and each panel's epilogue runs
   // while the panel is in cache.
   int64_t panel_rows = 0;
-  std::unique_ptr<KernelRun> epilogue, tail_epilogue;
+  std::optional<KernelRun> epilogue, tail_epilogue;
 };
 
 struct Step {
   std::vector<int> groups;
   std::vector<KernelRun> runs;  // independent of each other
-  std::unique_ptr<CallRun> call;
+  std::optional<CallRun> call;
   std::string name;
   int64_t reads = 0, writes = 0, flops = 0;  // bytes, operations
 };
@@ -85,6 +91,16 @@ struct Traffic {
   int64_t unfused = 0, fused = 0, ideal = 0;  // bytes
 };
 
+// What a plan was made from, so that it can be put on other sizes.
+struct Recipe;
+struct Source {
+  Ir imported;                           // before the passes
+  std::vector<uint64_t> stamps;          // by position: local hash
+  std::vector<Traffic> traffic;          // by node
+  std::shared_ptr<const Recipe> recipe;  // what plans of all sizes share; made with the second
+};
+
+// Immutable while anyone but the plan cache holds it.
 struct Plan {
   uint64_t id = 0;
   Hash128 key;
@@ -97,20 +113,30 @@ struct Plan {
   Traffic traffic;
   std::vector<PassTime> passes;
   bool overwrites_leaves = false;  // some leaf was donated
-  bool refitted = false;           // fusion was taken over from a plan of other sizes
+  bool resized = false;            // made from a plan of other sizes
+  Source source;
 };
 
 // Everything after fusion: kernels, slots, memory. `device` compiles the kernels.
 void lower(Plan& plan, Device& device);
+// A group reads something under a map that strides do not express: an error in a plan made anew,
+// the end of resizing.
+struct DoesNotCompose : InternalError {
+  using InternalError::InternalError;
+};
+// The same for a plan whose nodes changed (by node: Change) after it was lowered. REQUIRES: every
+// step has one group. Throws DoesNotCompose.
+void lower_again(Plan& plan, const std::vector<uint8_t>& changes,
+                 const std::vector<int>& changed_groups, Device& device);
+std::string group_name(const Plan& plan, size_t group);  // of its step, for readers
 // Lifetimes, donation, arena offsets, predicted peak.
 void plan_memory(Plan& plan);
-struct GroupCost {
-  int64_t reads = 0, writes = 0, flops = 0;
-};
 // What the k-th group of a step reads, writes and computes.
-GroupCost group_cost(const Plan& plan, const Step& step, size_t k);
+GroupCost group_cost(const Step& step, size_t k);
 // Makes neighbouring independent kernels one launch. Returns how many launches went.
 int join_launches(Plan& plan);
+// Takes launches apart again, to one group each. `names` are by group.
+void split_launches(Plan& plan, const std::vector<std::string>& names);
 // What a recording saw of a plan's runs, by plan node.
 struct Seen {
   std::vector<Category> categories;
@@ -127,9 +153,15 @@ struct Options {
 };
 Options& options();  // process-wide; changed only under the evaluation lock
 
-// The pipeline: import, the passes, fuse, lower, memory. With a plan of the same structure given,
-// its fusion is refitted to the new sizes where it holds; plan.refitted tells.
+// The pipeline: import, the passes, fuse, lower, memory. With `like` given, its fusion is refitted
+// instead of found; nullptr where it does not hold.
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
                                 Device& device, const Plan* like = nullptr);
+// Puts a plan on an order of the same structure in other sizes, as if it had been made for it with
+// the same fusion. False where a decision would not hold; the plan is then of no use.
+bool resize(Plan& plan, const std::vector<OrderedNode>& order, const Hash128& key, Device& device);
+// Throws InternalError naming the first difference of a resized plan from one made anew.
+void require_same(const Plan& resized, const Plan& fresh);
+uint64_t next_plan_id();
 
 }  // namespace lamina::schedule

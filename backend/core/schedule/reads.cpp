@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "base/error.h"
 
@@ -21,7 +22,7 @@ Reads find_reads(const Ir& ir) {
     }
     if (n.output) out.kept[static_cast<size_t>(i)] = true;
     for (size_t k = 0; k < n.inputs.size(); ++k) {
-      Use use{i, k, {}, {}};
+      Use use{i, k, {}};
       auto a = access(ir, n.inputs[k]);
       auto at = [&](int v) -> const IrNode& { return ir.nodes[static_cast<size_t>(v)]; };
       for (int v = n.inputs[k]; at(v).role == Role::view; v = at(v).inputs[0]) {
@@ -32,13 +33,18 @@ Reads find_reads(const Ir& ir) {
           out.waiting[static_cast<size_t>(base)].push_back(i);
         }
       }
-      // Elementwise inputs broadcast to the node's shape; everything else reads them as they are.
-      use.layout =
-          broadcast_layout(a->layout, n.is(Kind::elementwise) ? n.shape : at(n.inputs[k]).shape);
       out.uses[static_cast<size_t>(a->base)].push_back(std::move(use));
     }
   }
   return out;
+}
+
+Layout layout_of(const Ir& ir, const Use& use) {
+  const IrNode& reader = ir.nodes[static_cast<size_t>(use.reader)];
+  size_t input = static_cast<size_t>(reader.inputs[use.operand]);
+  // Elementwise inputs broadcast to the node's shape; everything else reads them as they are.
+  return broadcast_layout(ir.resolved[input]->layout,
+                          reader.is(Kind::elementwise) ? reader.shape : ir.nodes[input].shape);
 }
 
 uint32_t axes_mask(const IrNode& reduce) {
@@ -67,12 +73,12 @@ Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
     if (found == g.maps.end()) continue;
     if (use.reader == g.call) return Reason::input_of_call;
     bool whole = ir.nodes[static_cast<size_t>(use.reader)].is(Kind::reduce);
-    std::vector<Layout> domain;
-    if (whole) domain.push_back(Layout::row_major(g.domain));
-    for (const Layout& at : whole ? domain : found->second) {
-      auto m = compose(use.layout, at);
+    const Layout layout = layout_of(ir, use);
+    const Layout domain = whole ? Layout::row_major(g.domain) : Layout{};
+    for (const Layout& at : whole ? std::span(&domain, 1) : std::span(found->second)) {
+      auto m = compose(layout, at);
       if (!m) return Reason::layout_not_expressible;
-      Layout c = canonical(*m);
+      Layout c = canonical(std::move(*m));
       if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
     }
   }

@@ -11,7 +11,6 @@ namespace lamina::schedule {
 struct Use {
   int reader;
   size_t operand;
-  Layout layout;  // reader's shape -> base's flat index
   std::vector<int> via;
 };
 
@@ -22,6 +21,8 @@ struct Reads {
   std::vector<std::vector<int>> awaited, waiting;
 };
 Reads find_reads(const Ir& ir);
+// The reader's shape -> the base's flat index.
+Layout layout_of(const Ir& ir, const Use& use);
 
 // Memory that no group computes as a whole.
 inline bool materialised_kind(const IrNode& n) {
@@ -36,6 +37,9 @@ uint32_t axes_mask(const IrNode& reduce);
 Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced);
 // Strides of size-1 axes are 0, so that equal maps compare equal.
 Layout canonical(Layout map);
+
+// Puts a group on the sizes the graph has now; false where it would not have been made so.
+bool refit(const Ir& ir, const Reads& reads, Group& g);
 
 // All maps under which group g reads node i, or why it cannot. REQUIRES: g.maps has i's readers in
 // g.

@@ -7,9 +7,6 @@
 
 namespace lamina::schedule {
 
-namespace {
-
-// Sizes of 1 decide broadcasting, so they are structure.
 bool same_pattern(const Shape& a, const Shape& b) {
   if (a.size() != b.size()) return false;
   for (size_t d = 0; d < a.size(); ++d)
@@ -17,7 +14,6 @@ bool same_pattern(const Shape& a, const Shape& b) {
   return true;
 }
 
-// Which strides are 0, 1 or negative, and which layouts are row-major, decides what kernels do.
 bool same_class(const Layout& a, const Layout& b) {
   if (a.contiguous() != b.contiguous()) return false;
   for (size_t d = 0; d < a.strides.size(); ++d)
@@ -25,6 +21,10 @@ bool same_class(const Layout& a, const Layout& b) {
       return false;
   return true;
 }
+
+namespace {
+
+const IrNode& node_at(const Ir& ir, int i) { return ir.nodes[static_cast<size_t>(i)]; }
 
 bool same_structure(const Ir& a, const Ir& b) {
   if (a.nodes.size() != b.nodes.size() || a.of_position != b.of_position) return false;
@@ -36,100 +36,100 @@ bool same_structure(const Ir& a, const Ir& b) {
         !same_pattern(x.shape, y.shape))
       return false;
     if (x.role == Role::data && !same_class(x.layout, y.layout)) return false;
-    bool sized = x.role == Role::view || x.role == Role::scalar;
+    bool sized = x.role == Role::view || x.role == Role::scalar || x.is(Kind::call);
     if (!sized && !(x.params == y.params)) return false;
-    if (x.role == Role::scalar && x.position < 0 && !(x.params == y.params)) return false;
   }
   return true;
 }
 
-class Refitter {
- public:
-  Refitter(const Ir& ir, const Fusion& old) : ir_(ir), old_(old), reads_(find_reads(ir)) {}
-
-  std::optional<Fusion> run() {
-    Fusion out;
-    out.group_of = old_.group_of;
-    out.edges = old_.edges;
-    for (const Group& g : old_.groups) {
-      auto fitted = refit(g);
-      if (!fitted) return std::nullopt;
-      out.groups.push_back(std::move(*fitted));
-    }
-    return out;
+// What nobody in the group reads runs along the domain's axes in order, past the reduced ones.
+Layout root_map(const Layout& before, const Shape& domain) {
+  Layout out{domain, Strides(domain.size(), 0), 0};
+  int64_t step = 1;
+  for (size_t d = domain.size(); d-- > 0;) {
+    if (before.strides[d] == 0) continue;
+    out.strides[d] = step;
+    step *= domain[d];
   }
+  return out;
+}
 
- private:
-  const IrNode& node(int i) const { return ir_.nodes[static_cast<size_t>(i)]; }
+// How many elements one pass over the domain writes under this map.
+int64_t written(const Layout& map) {
+  int64_t points = 1;
+  for (size_t d = 0; d < map.shape.size(); ++d)
+    if (map.strides[d] != 0) points *= map.shape[d];
+  return points;
+}
 
-  std::optional<Group> refit(const Group& old) {
-    Group g;
-    g.kind = old.kind;
-    g.reduced = old.reduced;
-    g.nodes = old.nodes;
-    g.stored = old.stored;
-    g.call = old.call;
-    if (!find_domain(old, g)) return std::nullopt;
-    for (size_t k = g.nodes.size(); k-- > 0;)
-      if (!place(g.nodes[k], old, g)) return std::nullopt;
-    if (g.kind == GroupKind::row) {
-      int64_t row = 1;
-      for (size_t d = 0; d < g.domain.size(); ++d)
-        if (g.reduced >> d & 1) row *= g.domain[d];
-      if (row > kMaxRow) return std::nullopt;
-    }
-    return g;
+// The domain is a reduction's source, or else the shape of the last node stored.
+Shape domain_of(const Ir& ir, const Group& g) {
+  for (int i : g.nodes)
+    if (node_at(ir, i).is(Kind::reduce)) return node_at(ir, node_at(ir, i).inputs[0]).shape;
+  int root = *std::max_element(g.stored.begin(), g.stored.end());
+  return node_at(ir, g.call >= 0 && g.nodes.size() == 1 ? g.call : root).shape;
+}
+
+bool place(const Ir& ir, const Reads& reads, int i, Group& g, const Shape& domain_before) {
+  const IrNode& n = node_at(ir, i);
+  std::vector<Layout>& at = g.maps.at(i);
+  static std::vector<Layout> maps;  // used under the evaluation lock
+  maps.clear();
+  if (maps_in(ir, g, reads.uses[static_cast<size_t>(i)], maps) != Reason::none) return false;
+  if (maps.empty()) maps.push_back(root_map(at[0], g.domain));
+  if (maps.size() != at.size()) return false;
+  if (n.is(Kind::reduce)) {
+    // Reductions may have met in one group because they happened to have the same source shape.
+    if (!(node_at(ir, n.inputs[0]).shape == g.domain)) return false;
+    Layout kept = reduced_map(n.shape, g.domain, g.reduced);
+    if (!(canonical(maps[0]) == canonical(kept))) return false;
+    maps[0] = std::move(kept);
   }
-
-  // The domain is a reduction's source, or else the shape of the last node stored.
-  bool find_domain(const Group& old, Group& g) {
-    for (int i : g.nodes)
-      if (node(i).is(Kind::reduce)) {
-        g.domain = node(node(i).inputs[0]).shape;
-        return g.domain.size() == old.domain.size();
-      }
-    int root = *std::max_element(g.stored.begin(), g.stored.end());
-    g.domain = node(g.call >= 0 && g.nodes.size() == 1 ? g.call : root).shape;
-    return g.domain.size() == old.domain.size() && same_pattern(g.domain, old.domain);
+  for (size_t m = 0; m < maps.size(); ++m) {
+    Layout now = canonical(maps[m]), before = canonical(at[m]);
+    if (now == before) continue;
+    if (!same_class({g.domain, now.strides, 0}, {domain_before, before.strides, 0})) return false;
+    at[m] = std::move(maps[m]);
   }
+  return true;
+}
 
-  bool place(int i, const Group& old, Group& g) {
-    const std::vector<Layout>& before = old.maps.at(i);
-    std::vector<Layout> maps;
-    if (maps_in(ir_, g, reads_.uses[static_cast<size_t>(i)], maps) != Reason::none) return false;
-    if (maps.empty()) maps.push_back(root_map(i, before[0], g));
-    if (maps.size() != before.size()) return false;
-    for (size_t m = 0; m < maps.size(); ++m)
-      if (!same_class({g.domain, canonical(maps[m]).strides, 0},
-                      {old.domain, canonical(before[m]).strides, 0}))
-        return false;
-    if (node(i).is(Kind::reduce)) maps = {reduced_map(node(i).shape, g.domain, g.reduced)};
-    g.maps[i] = std::move(maps);
-    return true;
-  }
-
-  // What nobody in the group reads runs along the domain's axes in order, past the reduced ones.
-  Layout root_map(int i, const Layout& before, const Group& g) const {
-    Layout out{g.domain, Strides(g.domain.size(), 0), 0};
-    int64_t step = 1;
-    for (size_t d = g.domain.size(); d-- > 0;) {
-      if (before.strides[d] == 0 || g.domain[d] == 1) continue;
-      out.strides[d] = step;
-      step *= g.domain[d];
-    }
-    return step == node(i).size() || node(i).size() == 0 ? out : Layout::row_major(g.domain);
-  }
-
-  const Ir& ir_;
-  const Fusion& old_;
-  Reads reads_;
-};
+// Whether an epilogue goes through memory exactly as its call does.
+bool runs_by_rows(const Ir& ir, const Group& g) {
+  const IrNode& call = node_at(ir, g.call);
+  const Layout rows = canonical(Layout::row_major(g.domain));
+  for (int i : g.stored)
+    if (!(canonical(g.maps.at(i)[0]) == rows)) return false;
+  return canonical(g.maps.at(g.call)[0]) == rows && element_count(g.domain) == call.size() &&
+         g.domain[0] == call.shape[0];
+}
 
 }  // namespace
 
+bool refit(const Ir& ir, const Reads& reads, Group& g) {
+  Shape before = g.domain;
+  g.domain = domain_of(ir, g);
+  if (!same_pattern(g.domain, before)) return false;
+  for (size_t k = g.nodes.size(); k-- > 0;)
+    if (!place(ir, reads, g.nodes[k], g, before)) return false;
+  // What is stored may have been as large as what is read of it by chance.
+  for (int i : g.stored)
+    if (i != g.call && written(canonical(g.maps.at(i)[0])) != node_at(ir, i).size()) return false;
+  if (g.call >= 0 && g.nodes.size() > 1 && !runs_by_rows(ir, g)) return false;
+  if (g.kind != GroupKind::row) return true;
+  int64_t row = 1;
+  for (size_t d = 0; d < g.domain.size(); ++d)
+    if (g.reduced >> d & 1) row *= g.domain[d];
+  return row <= kMaxRow;
+}
+
 std::optional<Fusion> refit(const Ir& ir, const Ir& old_ir, const Fusion& old) {
   if (!same_structure(ir, old_ir)) return std::nullopt;
-  return Refitter(ir, old).run();
+  Fusion out = old;
+  Reads reads = find_reads(ir);
+  for (Group& g : out.groups)
+    if (!refit(ir, reads, g)) return std::nullopt;
+  return out;
 }
 
 }  // namespace lamina::schedule
