@@ -173,9 +173,9 @@ def training() -> Callable[[int], Any]:
 
 def nodes_of(graph: Any) -> int:
     """Nodes that an evaluation of this graph visits."""
-    with lamina.profile(ceilings=False) as recording:
+    with lamina.profile(ceilings=False) as profile:
         mx.eval(graph)
-    return int(recording.runs[-1].nodes)
+    return int(profile.recording.runs[-1].nodes)
 
 
 def new_sizes(rounds: int) -> list[Row]:
