@@ -62,7 +62,12 @@ class Slots {
 class Emitter {
  public:
   Emitter(Plan& plan, Slots& slots, const Group& group)
-      : ir_(plan.ir), slots_(slots), group_(group) {}
+      : ir_(plan.ir), slots_(slots), group_(group) {
+    // About one argument and two instructions a node.
+    known_.reserve(group.nodes.size() * 2);
+    out_.kernel.args.reserve(group.nodes.size());
+    out_.kernel.instrs.reserve(group.nodes.size() * 2);
+  }
 
   KernelRun run() {
     Kernel& k = out_.kernel;
@@ -179,7 +184,7 @@ class Emitter {
   }
 
   int emit_input(const IrNode& n, size_t k, const Layout& map) {
-    Access a = *access(ir_, n.inputs[k]);
+    const Access& a = *ir_.resolved[static_cast<size_t>(n.inputs[k])];
     const Shape& space = n.is(Kind::elementwise) ? n.shape : node(n.inputs[k]).shape;
     return emit(a.base, composed(broadcast_layout(a.layout, space), map));
   }
