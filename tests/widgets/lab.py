@@ -41,20 +41,32 @@ def notebook(cells: Sequence[str]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def server(root: Path) -> Iterator[str]:
-    """Address of a JupyterLab that serves ``root``; settings are its own."""
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def settings(root: Path) -> dict[str, str]:
+    """Variables that keep JupyterLab's settings in ``root`` and its news away."""
     quiet = root / "settings" / "@jupyterlab" / "apputils-extension"
     quiet.mkdir(parents=True)
     (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    return {
+        "JUPYTER_CONFIG_DIR": str(root / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"),
+    }
+
+
+@contextmanager
+def server(root: Path) -> Iterator[str]:
+    """Address of a JupyterLab that serves ``root``; settings are its own."""
+    port = free_port()
     environment = dict(
         os.environ,
-        JUPYTER_CONFIG_DIR=str(root / "config"),
-        JUPYTERLAB_SETTINGS_DIR=str(root / "settings"),
-        JUPYTERLAB_WORKSPACES_DIR=str(root / "workspaces"),
+        **settings(root),
         PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     )
     command = [
@@ -140,10 +152,10 @@ class Lab:
         """Whether a cell waits or runs; the kernel's own status may be that of a subshell."""
         return "[*]:" in self.page.locator(".jp-InputPrompt").all_inner_texts()
 
-    def wait_done(self) -> None:
+    def wait_done(self, seconds: float = 120) -> None:
         """Wait for all cells to have run."""
         self.page.wait_for_function(
             "[...document.querySelectorAll('.jp-InputPrompt')]"
             ".every((prompt) => !prompt.textContent.includes('*'))",
-            timeout=120_000,
+            timeout=1000 * seconds,
         )

@@ -63,7 +63,7 @@ export function Toolbar(props: {
           }}
         >
           <option value="kind">kind</option>
-          <option value="category">memory category</option>
+          <option value="category">category</option>
           <option value="bytes">bytes</option>
         </select>
       </label>
