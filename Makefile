@@ -84,11 +84,12 @@ widgets: node
 widgets-test: node
 	@$(PY) setup.py --quiet build_widgets --test
 
-# Jupyter refuses to run as root, as in a container, unless told.
+# Jupyter refuses to run as root, as in a container, unless told. The notebook is in the address that
+# is printed, for who has no browser here: make lab LAB_FLAGS="--no-browser".
 LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lab: build widgets $(LAB)
-	$(PY) -m jupyterlab $(LAB_FLAGS) $(NOTEBOOK)
+	$(PY) -m jupyterlab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/$(NOTEBOOK)
 
 provide:
 	@$(or $(PYTHON),python3) tests/tools/machine.py provide

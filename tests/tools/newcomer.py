@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ from lab import READY, Lab, free_port, settings  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 PICTURES = ROOT / "artifacts" / "newcomer"
-# The page that a browser is sent to, which knows the notebook; the printed address does not.
-DOOR = re.compile(r"file://(\S+-open\.html)")
+ADDRESS = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/lab/tree/\S+token=\w+")
 TABS = ("Graph", "Memory", "Latency")
 COLOURS = """(canvas) => {
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -59,11 +57,10 @@ def start(tree: Path, state: Path) -> tuple[subprocess.Popen[bytes], str]:
             cwd=tree, env=environment, stdout=out, stderr=out,
         )  # fmt: skip
     while process.poll() is None:
-        found = DOOR.search(log.read_text())
+        found = ADDRESS.search(log.read_text())
         if found:
             print(f"make lab: ready after {time.monotonic() - begun:.0f} s", flush=True)
-            page = Path(found[1]).read_text()
-            return process, unescape(re.search(r'url=([^"]+)"', page)[1])
+            return process, found[0]
         time.sleep(0.5)
     raise SystemExit(f"make lab ended:\n{log.read_text()[-3000:]}")
 
