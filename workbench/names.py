@@ -230,7 +230,10 @@ class _Uses:
 
 
 def _picked(plan_of_run: Sequence[int]) -> list[int]:
-    """Positions of the first and last runs of each plan, ascending."""
+    """Positions of the first and last runs of each plan and of those after them, ascending.
+
+    The next run reads what one wrote, which ties the nodes of different plans together.
+    """
     picked: set[int] = set()
     for order, most in ((range(len(plan_of_run)), FIRST_RUNS),
                         (reversed(range(len(plan_of_run))), LAST_RUNS)):  # fmt: skip
@@ -240,7 +243,7 @@ def _picked(plan_of_run: Sequence[int]) -> list[int]:
             seen[plan_of_run[i]] = count + 1
             if count < most:
                 picked.add(i)
-    return sorted(picked)
+    return sorted(picked | {i + 1 for i in picked if i + 1 < len(plan_of_run)})
 
 
 def _named(plan: Plan, found: _Uses, phase: Callable[[int], str]) -> Plan:

@@ -1,4 +1,4 @@
-"""`python tests/tools/newcomer.py`: what a newcomer does, from an empty folder to a reopened notebook.
+"""`python tests/tools/newcomer.py`: from an empty folder to a reopened notebook, as a newcomer.
 
 Clones the tree, runs `make lab` there, opens the address it prints in Chromium, runs the first
 notebook, looks at every view in both themes and several widths, clicks, reloads without a kernel.

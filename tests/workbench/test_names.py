@@ -156,6 +156,27 @@ def test_names_are_found_in_the_callers_scope_only_and_lookup_keeps_nothing_aliv
     assert {"seen", "hidden"} == set(leaves(recording))  # hidden is a cell variable of inner
 
 
+def test_names_reach_plans_that_never_held_them_at_either_end() -> None:
+    """Lazy parameters have no memory at the start, and the last batch has a plan of its own."""
+    net = Net()
+    optimizer = optimizers.Adam(learning_rate=1e-3)
+
+    def loss(net: Net, x: Any) -> Any:
+        return mx.mean(mx.square(net(x)))
+
+    gradient_of = nn.value_and_grad(net, loss)
+    with profile(ceilings=False) as p:
+        for _ in range(6):
+            for rows in (32, 32, 32, 32, 32, 32, 7):
+                value, gradients = gradient_of(net, mx.ones((rows, 8)) * 0.5)
+                optimizer.update(net, gradients)
+                mx.eval(value, net.parameters(), optimizer.state)
+    counts = p.recording.run_count
+    busiest = p.recording.plans[max(counts, key=lambda plan: counts[plan])]
+    assert counts[busiest.id] > 20
+    assert set(PATHS) <= {node.name for node in busiest.nodes if node.kind == "leaf"}
+
+
 def test_several_models_are_told_apart() -> None:
     first, second = nn.Linear(4, 4), nn.Linear(4, 4)
     x = mx.array(np.ones((2, 4), np.float32))
