@@ -38,10 +38,10 @@ def test_as_run_is_what_launches_moved_not_what_was_planned() -> None:
     assert "the plans promised 16.4 kB" in str(ledger)
 
 
-def test_polymorphic_hits_are_called_an_estimate() -> None:
+def test_polymorphic_hits_are_counted() -> None:
     ledger = traffic(recording(run_events(1, 0, outcome=1)))
     assert ledger.sized_anew == 1
-    assert "estimated" in str(ledger)
+    assert "1 runs put a known plan on other sizes" in str(ledger)
 
 
 def test_plan_without_description_still_counts() -> None:

@@ -108,3 +108,15 @@ def test_nothing_is_recorded_outside() -> None:
     with profile(ceilings=False) as p:
         pass
     assert p.recording.runs == ()
+
+
+def test_other_sizes_have_exact_plans_of_their_own() -> None:
+    x = mx.random.uniform(shape=(64, 16))
+    mx.eval(x)
+    with profile("sizes", ceilings=False) as p:
+        for rows in (8, 9, 10, 11):
+            mx.eval(mx.sum(mx.exp(x[:rows]) * 2, axis=1))
+    assert [run.outcome for run in p.recording.runs] == ["miss", *["polymorphic hit"] * 3]
+    ledger = analysis.traffic(p.recording)
+    assert ledger.planned == ledger.as_run == sum(rows * 17 * 4 for rows in (8, 9, 10, 11))
+    assert ledger.sized_anew == 3

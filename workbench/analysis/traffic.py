@@ -32,8 +32,8 @@ class PlanTraffic:
 class Ledger:
     """Totals, one row per plan (most traffic first), and the decisions, biggest first.
 
-    ``sized_anew`` counts polymorphic hits: their runs had other sizes than the described plan,
-    so ``unfused``, ``planned`` and ``ideal`` are estimates as soon as it is not zero.
+    ``sized_anew`` counts polymorphic hits: a known plan was put on other sizes. Each size has a
+    description of its own, so the bytes are exact all the same.
     """
 
     unfused: int
@@ -57,8 +57,8 @@ class Ledger:
         ]
         parts = [text_table(("traffic", "bytes", "share"), rows)]
         if self.sized_anew:
-            parts.append(f"estimated: {self.sized_anew} runs had other sizes than their plan")
-        elif self.as_run != self.planned:
+            parts.append(f"{self.sized_anew} runs put a known plan on other sizes")
+        if self.as_run != self.planned:
             parts.append(f"the plans promised {format_bytes(self.planned)}")
         if len(self.plans) > 1:
             head = ("plan", "runs", "op by op", "as run", "ideal")
