@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,7 @@ class Net:
     def description(self, plan: int = 1) -> dict[str, Any]:
         """The plan as ``_plan_describe`` would give it."""
         by_id = {n["id"]: n for n in self.nodes}
+        users = Counter(i for n in self.nodes for i in set(n["inputs"]))
         edges = []
         for n in self.nodes:
             if n["kind"] == "view":
@@ -214,7 +216,7 @@ class Net:
                 while by_id[i]["kind"] == "view":
                     via.append(i)
                     i = by_id[i]["inputs"][0]
-                edges.append(self._edge(by_id[i], n, via[::-1]))
+                edges.append(self._edge(by_id[i], n, via[::-1], users[i]))
         cost = sum(g["reads"] + g["writes"] for g in self.groups)
         saved = sum(e["bytes"] for e in edges if e["fused"])
         launches = [
@@ -233,11 +235,12 @@ class Net:
             "outcome": "miss",
         }  # fmt: skip
 
-    def _edge(self, a: dict[str, Any], b: dict[str, Any], via: list[int]) -> dict[str, Any]:
+    def _edge(
+        self, a: dict[str, Any], b: dict[str, Any], via: list[int], users: int
+    ) -> dict[str, Any]:
         fused = a["group"] is not None and a["group"] == b["group"]
         reason = ""
         if not fused:
-            users = sum(a["id"] in n["inputs"] for n in self.nodes)
             if a["kind"] == "leaf":
                 reason = "leaf_input"
             elif a["kind"] == "structured":
@@ -263,19 +266,15 @@ class Net:
     def _memory(self) -> dict[str, Any]:
         buffers: list[dict[str, Any]] = []
         offset = 0
+        read_last: dict[int, int] = {}
+        for g in self.groups:
+            for i in {i for n in g["nodes"] for i in self._real_inputs(n)}:
+                read_last[i] = max(read_last.get(i, 0), g["launch"])
         for g in self.groups:
             node = self.nodes[g["nodes"][-1]]
             if node["role"] == "output":
                 continue
-            last = max(
-                [
-                    h["launch"]
-                    for h in self.groups
-                    for n in h["nodes"]
-                    if node["id"] in self._real_inputs(n)
-                ],
-                default=g["launch"],
-            )
+            last = read_last.get(node["id"], g["launch"])
             free = [b for b in buffers if b["last"] < g["launch"] and b["bytes"] >= node["bytes"]]
             place = free[0]["offset"] if free else offset
             buffers.append({

@@ -97,10 +97,9 @@ def test_a_first_picture_comes_at_once_and_the_page_stays_alive(shown, artifacts
     page.screenshot(path=artifacts / "flat.png")
     print(json.dumps({"first": first, "whole": whole, "tasks": tasks}))
     assert page.errors == []
-    assert first < whole
-    # Budgets for a shared machine; an idle one takes a third of them.
-    assert first < 1000
-    assert max(tasks, default=0) < 800
+    # The machine's speed cancels out: were the layout on the page, one task would be most of it.
+    assert first < whole / 2
+    assert max(tasks, default=0) < whole / 2
 
 
 def test_where_workers_are_forbidden_the_page_lays_out_itself(shown):
