@@ -88,7 +88,7 @@ std::string to_cuda(const std::string& text) {
 const Helper* find_helper(const std::string& word) {
   static const auto all = [] {
     std::unordered_map<std::string, const Helper*> map;
-    for (auto list : {basic_helpers(), number_helpers(), complex_helpers()})
+    for (auto list : {basic_helpers(), number_helpers(), complex_helpers(), atomic_helpers()})
       for (const Helper& h : list) map.emplace(h.name, &h);
     return map;
   }();

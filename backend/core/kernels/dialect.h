@@ -36,5 +36,6 @@ struct Helper {
 std::span<const Helper> basic_helpers();
 std::span<const Helper> number_helpers();
 std::span<const Helper> complex_helpers();
+std::span<const Helper> atomic_helpers();
 
 }  // namespace lamina

@@ -31,6 +31,7 @@ inline bool takes_min(T v, uint i, T best, uint at) {
 }
 )",
      nullptr},
+    {"simdgroup_float8x8", "#include <metal_simdgroup_matrix>\n", ""},
     {"COMPLEX", "#define COMPLEX(x, y) float2(x, y)\n",
      "#define COMPLEX(x, y) make_float2(x, y)\n"},
     // Kernel parameters in MSL.
@@ -69,6 +70,7 @@ struct bfloat {
      "inline uint bits_as_uint(float x) { return __float_as_uint(x); }\n"},
     {"bits_as_float", "inline float bits_as_float(uint x) { return as_type<float>(x); }\n",
      "inline float bits_as_float(uint x) { return __uint_as_float(x); }\n"},
+    {"bits_as_int", "inline int bits_as_int(uint x) { return int(x); }\n", nullptr},
     {"high_product", "inline uint high_product(uint a, uint b) { return mulhi(a, b); }\n",
      "inline uint high_product(uint a, uint b) { return __umulhi(a, b); }\n"},
     // Position along an axis of n; `rest` goes on with the axes outside. The quotient is

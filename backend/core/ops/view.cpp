@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "ops/copy/copy_cpu.h"
+#include "ops/copy/view_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -462,6 +463,7 @@ static const Primitive& bitcast_row =
                   const TensorView& in = c.in[0];
                   cpu::copy(in, {c.out[0].data, in.dtype, in.shape, row_major_strides(in.shape)});
                 },
+            .text = text::bitcast,
             .flops = [](const Node&) { return int64_t{0}; },
             .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
                        int64_t) { return bitcast(in[0], n.dtype); },

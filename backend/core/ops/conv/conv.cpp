@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/conv/conv_cpu.h"
+#include "ops/conv/conv_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -114,6 +115,7 @@ const Primitive& forward_row = define(
      .fields = kFields,
      .call =
          [](const CallArgs& c) { cpu::conv_general(c.in[0], c.in[1], c.out[0], device_params(c)); },
+     .text = text::convolution,
      .flops = [](const Node& n) { return conv_flops(n.shape, n.inputs[1].shape()); },
      .splits_rows = 1,
      .vjp = [](const Node& n, const Array&, const Array& ct,
@@ -135,6 +137,7 @@ const Primitive& input_row = define(
          [](const CallArgs& c) {
            cpu::conv_backward_input(c.in[0], c.in[1], c.out[0], device_params(c));
          },
+     .text = text::convolution_input_gradient,
      .flops = [](const Node& n) { return conv_flops(n.inputs[0].shape(), n.inputs[1].shape()); },
      .splits_rows = 1,
      .vjp = [](const Node& n, const Array&, const Array& ct,
@@ -156,6 +159,7 @@ const Primitive& weight_row =
                 [](const CallArgs& c) {
                   cpu::conv_backward_weight(c.in[0], c.in[1], c.out[0], device_params(c));
                 },
+            .text = text::convolution_weight_gradient,
             .flops = [](const Node& n) { return conv_flops(n.inputs[1].shape(), n.shape); },
             .vjp = [](const Node& n, const Array&, const Array& ct,
                       const std::vector<bool>& wanted) -> Arrays {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "ops/copy/copy_cpu.h"
 #include "ops/index/index_cpu.h"
+#include "ops/index/index_text.h"
 #include "ops/index/join_rules.h"
 #include "ops/rules.h"
 
@@ -72,6 +73,7 @@ const Primitive& gather_row = define(
            Shape sizes = r.ints();
            cpu::gather("take", c.in[0], c.in.subspan(1), axes, sizes, c.out[0]);
          },
+     .text = text::gather,
      .flops = moved,
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
@@ -181,6 +183,7 @@ const Primitive& scatter_row = define(
            cpu::scatter("scatter", c.out[0], c.in.subspan(2), c.in[1], axes,
                         device_mode(r.integer()));
          },
+     .text = text::scatter,
      .flops = [](const Node& n) { return n.inputs[1].size(); },
      .vjp = [](const Node& n, const Array& y, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
@@ -236,6 +239,7 @@ const Primitive& take_along_row =
                   cpu::take_along_axis("take_along_axis", c.in[0], c.in[1],
                                        params_of(c).read().integer(), c.out[0]);
                 },
+            .text = text::take_along_axis,
             .flops = moved,
             .vjp = [](const Node& n, const Array&, const Array& ct,
                       const std::vector<bool>& wanted) -> Arrays {
@@ -265,6 +269,7 @@ const Primitive& put_along_row =
                   cpu::scatter_along_axis("put_along_axis", c.out[0], c.in[1], c.in[2], axis,
                                           device_mode(r.integer()));
                 },
+            .text = text::put_along_axis,
             .flops = [](const Node& n) { return n.inputs[1].size(); },
             .vjp = [](const Node& n, const Array& y, const Array& ct,
                       const std::vector<bool>& wanted) -> Arrays {

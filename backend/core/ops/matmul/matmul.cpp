@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/matmul/matmul_cpu.h"
+#include "ops/matmul/matmul_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -13,6 +14,7 @@ const Primitive& matmul_row = define(
      .kind = Kind::call,
      .doc = "Matrix product over the last two axes.",
      .call = [](const CallArgs& c) { cpu::matmul(c.in[0], c.in[1], c.out[0]); },
+     .text = text::matmul,
      .flops = [](const Node& n) { return 2 * element_count(n.shape) * n.inputs[0].shape(-1); },
      .splits_rows = 1,
      .vjp = [](const Node& n, const Array&, const Array& ct,

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/random/random_cpu.h"
+#include "ops/random/random_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -26,6 +27,7 @@ const Primitive& bits_row = define(
      .fields = {{"width", FieldKind::integer}},
      .call = [](const CallArgs& c) { cpu::random_bits(c.in[0], c.out[0]); },
      // Threefry-2x32: 20 rounds of add, rotate, xor for two words.
+     .text = text::random_bits,
      .flops = [](const Node& n) { return element_count(n.shape) * 40; },
      .vmap =
          [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t batch) {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "ops/rules.h"
 #include "ops/scan/scan_cpu.h"
+#include "ops/scan/scan_text.h"
 
 namespace lamina {
 
@@ -123,6 +124,11 @@ Array exponential_weights(const Node& n, const Array& y) {
   return exp(select(some, xs - ys, low));
 }
 
+template <ScanOp op>
+TextProgram text_of(const TextCall& call, const TextTraits& traits) {
+  return text::scan(call, traits, static_cast<int>(op));
+}
+
 const std::vector<Field> kFields = {{"axis", FieldKind::integer},
                                     {"reverse", FieldKind::boolean},
                                     {"inclusive", FieldKind::boolean}};
@@ -133,6 +139,7 @@ const Primitive* const rows[5] = {
              .doc = "Running sum along an axis.",
              .fields = kFields,
              .call = run<ScanOp::sum>,
+             .text = text_of<ScanOp::sum>,
              .flops = one_each,
              .vjp = [](const Node& n, const Array&, const Array& ct,
                        const std::vector<bool>&) -> Arrays { return {back(n, ct)}; },
@@ -143,6 +150,7 @@ const Primitive* const rows[5] = {
              .doc = "Running product along an axis.",
              .fields = kFields,
              .call = run<ScanOp::prod>,
+             .text = text_of<ScanOp::prod>,
              .flops = one_each,
              .vjp = [](const Node& n, const Array&, const Array& ct,
                        const std::vector<bool>&) -> Arrays {
@@ -158,6 +166,7 @@ const Primitive* const rows[5] = {
              .doc = "Running maximum along an axis.",
              .fields = kFields,
              .call = run<ScanOp::max>,
+             .text = text_of<ScanOp::max>,
              .flops = one_each,
              .vjp = extreme_vjp,
              .jvp = extreme_jvp,
@@ -167,6 +176,7 @@ const Primitive* const rows[5] = {
              .doc = "Running minimum along an axis.",
              .fields = kFields,
              .call = run<ScanOp::min>,
+             .text = text_of<ScanOp::min>,
              .flops = one_each,
              .vjp = extreme_vjp,
              .jvp = extreme_jvp,
@@ -176,6 +186,7 @@ const Primitive* const rows[5] = {
              .doc = "Running log of the sum of exponentials.",
              .fields = kFields,
              .call = run<ScanOp::logaddexp>,
+             .text = text_of<ScanOp::logaddexp>,
              .flops = one_each,
              .vjp = [](const Node& n, const Array& y, const Array& ct,
                        const std::vector<bool>&) -> Arrays {

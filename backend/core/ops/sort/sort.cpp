@@ -1,6 +1,7 @@
 #include "base/error.h"
 #include "ops/rules.h"
 #include "ops/sort/sort_cpu.h"
+#include "ops/sort/sort_text.h"
 
 namespace lamina {
 
@@ -42,6 +43,7 @@ const Primitive& sort_row = define(
      .doc = "Ascending along an axis, NaN last.",
      .fields = kSort,
      .call = [](const CallArgs& c) { cpu::sort(c.in[0], c.out[0], params_of(c).read().integer()); },
+     .text = text::sort,
      .flops = comparisons,
      .vjp = ordered_vjp,
      .jvp = ordered_jvp,
@@ -54,6 +56,7 @@ const Primitive& argsort_row = define(
      .fields = kSort,
      .call =
          [](const CallArgs& c) { cpu::argsort(c.in[0], c.out[0], params_of(c).read().integer()); },
+     .text = text::argsort,
      .flops = comparisons,
      .vmap = [](const Node& n, const Arrays& in, const std::vector<bool>&,
                 int64_t) { return argsort(in[0], n.params.read().integer() + 1); },
@@ -69,6 +72,7 @@ const Primitive& partition_row =
                   int64_t axis = r.integer();
                   cpu::partition(c.in[0], c.out[0], r.integer(), axis);
                 },
+            .text = text::sort,
             .flops = comparisons,
             .vjp = ordered_vjp,
             .jvp = ordered_jvp,
@@ -89,6 +93,7 @@ const Primitive& argpartition_row =
                   int64_t axis = r.integer();
                   cpu::argpartition(c.in[0], c.out[0], r.integer(), axis);
                 },
+            .text = text::argsort,
             .flops = comparisons,
             .vmap =
                 [](const Node& n, const Arrays& in, const std::vector<bool>&, int64_t) {
@@ -106,6 +111,7 @@ const Primitive& search_row = define(
          [](const CallArgs& c) {
            cpu::searchsorted(c.in[0], c.in[1], params_of(c).read().integer() != 0, c.out[0]);
          },
+     .text = text::searchsorted,
      .flops = [](const Node& n) { return element_count(n.shape) * log2_above(n.inputs[0].size()); },
      .vmap =
          [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t) {

@@ -1,0 +1,10 @@
+// Matrix products as kernel text: tiles; a product with a vector is a reduction.
+#pragma once
+
+#include "kernels/text.h"
+
+namespace lamina::text {
+
+TextProgram matmul(const TextCall& call, const TextTraits& traits);
+
+}  // namespace lamina::text
