@@ -1,5 +1,6 @@
 // C++ errors become Python exceptions of the same meaning, each also a built-in kind.
 #include "base/error.h"
+#include "devices/soft_metal/runtime.h"
 
 #include "module.h"
 
@@ -53,6 +54,15 @@ void raise(std::exception_ptr p) {
     say(classes.dtype, e);
   } catch (const IndexError& e) {
     say(classes.index, e);
+#ifdef __linux__
+  } catch (const soft_metal::RuleError& e) {
+    py::object error = py::reinterpret_borrow<py::object>(classes.device)(e.what());
+    error.attr("rule") = soft_metal::name_of(e.rule);
+    error.attr("kernel") = e.kernel;
+    error.attr("buffer") = e.buffer;
+    error.attr("thread") = py::make_tuple(e.thread[0], e.thread[1], e.thread[2]);
+    PyErr_SetObject(classes.device, error.ptr());
+#endif
   } catch (const DeviceError& e) {
     say(classes.device, e);
   } catch (const TraceError& e) {

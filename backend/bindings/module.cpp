@@ -14,4 +14,7 @@ PYBIND11_MODULE(_core, m) {
   init_trace(m);
   init_io(m);
   init_texts(m);
+#ifdef __linux__
+  init_soft_metal(m);
+#endif
 }

@@ -15,5 +15,6 @@ void init_runtime(py::module_& m);  // eval, memory, devices
 void init_trace(py::module_& m);
 void init_io(py::module_& m);
 void init_texts(py::module_& m);  // kernels as text
+void init_soft_metal(py::module_& m);
 
 }  // namespace lamina::python

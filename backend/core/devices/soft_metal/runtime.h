@@ -7,9 +7,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -43,8 +43,7 @@ enum class Rule : uint8_t {
   buffer_unbound,
   buffer_offset,  // outside of the buffer
   buffer_alignment,
-  buffer_short,    // fewer bytes than the argument's type has
-  buffer_overlap,  // two arguments share bytes and are not the very same range
+  buffer_short,  // fewer bytes than the argument's type has
   inline_bytes,
   threadgroup_length,  // not a multiple of 16, or an argument without a length
   threadgroup_total,
@@ -53,7 +52,6 @@ enum class Rule : uint8_t {
   grid_size,  // an axis past 2^32
   out_of_bounds,
   write_to_constant,
-  misaligned_access,
   data_race,
   divergent_barrier,
   divergent_matrix,     // simdgroup_matrix work by part of a SIMD-group
@@ -161,6 +159,10 @@ struct Dispatch {
   bool grid_in_threads = true;                  // dispatchThreads, else dispatchThreadgroups
 };
 
+// What the encoder's setters refuse: an index over 30, setBytes of 0 or more than 4095 bytes, a
+// threadgroup length that is no multiple of 16. Throw RuleError.
+void bind(Dispatch& dispatch, int index, const Binding& binding);
+void set_threadgroup_bytes(Dispatch& dispatch, int index, int64_t bytes);
 // What the debug layer would refuse before anything runs. Throws RuleError.
 void validate(const Dispatch& dispatch);
 // Runs to the end on lamina's threads. Throws RuleError of validate and of the shader's rules;
@@ -193,9 +195,10 @@ class Encoder {
 enum class Stage : uint8_t { library, pipeline, dispatch };
 void fail_at(Stage stage, int64_t n);
 
-// The compiler's program. Set once by Python (the wheel `ziglang`); LAMINA_ZIG overrides.
-void set_compiler(const std::string& path);
+// Who says where the compiler's program is (Python: the wheel `ziglang`), asked once when first
+// needed; an empty answer means there is none. LAMINA_ZIG overrides.
+void set_compiler_finder(std::function<std::string()> finder);
 std::string compiler();                          // empty where there is none
-void set_cache_folder(const std::string& path);  // of compiled kernels; LAMINA_CACHE overrides
+void set_cache_folder(const std::string& path);  // of compiled kernels; LAMINA_CACHE_DIR overrides
 
 }  // namespace lamina::soft_metal

@@ -1,0 +1,409 @@
+#include "devices/soft_metal/toolchain.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <regex>
+#include <sstream>
+
+#include "base/hash.h"
+#include "devices/soft_metal/prelude.h"
+#include "devices/soft_metal/runtime.h"
+
+extern char** environ;
+
+namespace lamina::soft_metal {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::mutex settings_mutex;
+std::string compiler_path, cache_path;
+std::function<std::string()> compiler_finder;
+
+#if defined(__x86_64__)
+constexpr const char* kTarget = "x86_64-linux-gnu";
+#else
+constexpr const char* kTarget = "aarch64-linux-gnu";
+#endif
+
+// LAMINA_CACHE_DIR, else the user's cache folder. The loader wants files: with the cache off (an
+// empty LAMINA_CACHE_DIR) they lie among the temporary ones.
+fs::path cache_folder() {
+  std::string path;
+  {
+    std::lock_guard lock(settings_mutex);
+    path = cache_path;
+  }
+  const char* set = std::getenv("LAMINA_CACHE_DIR");
+  const char* caches = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  if (set && *set)
+    path = set;
+  else if (set || (path.empty() && !caches && !home))
+    path = fs::temp_directory_path() / ("lamina-" + std::to_string(getuid()));
+  else if (path.empty())
+    path = caches ? std::string(caches) + "/lamina" : std::string(home) + "/.cache/lamina";
+  fs::path folder = fs::path(path) / "soft_metal";
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw DeviceError("soft_metal: cannot make its cache folder " + folder.string() + ": " +
+                      error.message() + "\n  set LAMINA_CACHE_DIR to a folder that can be written");
+  return folder;
+}
+
+std::string read(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+void write(const fs::path& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary);
+  out << text;
+  if (!out.flush())
+    throw DeviceError("soft_metal: cannot write " + path.string() + ": " + std::strerror(errno));
+}
+
+// Files of one compilation; gone with it.
+class Scratch {
+ public:
+  Scratch() {
+    static std::atomic<uint64_t> next{0};
+    folder_ = cache_folder() / ("tmp-" + std::to_string(getpid()) + "-" + std::to_string(next++));
+    fs::create_directories(folder_);
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+  std::string operator/(const std::string& name) const { return (folder_ / name).string(); }
+
+ private:
+  fs::path folder_;
+};
+
+// Runs the compiler; false and its messages when it fails.
+bool run(const std::vector<std::string>& arguments, const std::string& log, std::string& messages) {
+  std::string program = compiler();
+  if (program.empty())
+    throw DeviceError(
+        "soft_metal: no compiler for kernels\n  pip install \"lamina[softmetal]\", or set "
+        "LAMINA_ZIG "
+        "to the path of the zig program");
+  std::vector<char*> argv{program.data()};
+  for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  pid_t pid = 0;
+  int error = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0)
+    throw DeviceError("soft_metal: cannot start the compiler " + program + ": " +
+                      std::strerror(error) + "\n  check LAMINA_ZIG");
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  messages = read(log);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+std::vector<std::string> options(bool check) {
+  std::vector<std::string> out{"clang",
+                               "-x",
+                               "clcpp",
+                               "-cl-std=clc++2021",
+                               "-cl-no-stdinc",
+                               "-cl-single-precision-constant",
+                               "-target",
+                               kTarget,
+                               "-fPIC",
+                               "-march=native",
+                               "-fno-strict-float-cast-overflow",
+                               "-fno-strict-aliasing",
+                               "-fno-math-errno",
+                               "-fno-trapping-math",
+                               "-ffp-contract=on",
+                               "-fsigned-char",
+                               "-Xclang",
+                               "-cl-ext=-cl_khr_fp64,-__opencl_c_fp64",
+                               "-Wall",
+                               "-Wno-unused",
+                               "-Wno-unknown-attributes",
+                               "-Wno-unknown-pragmas",
+                               "-Wno-ignored-attributes",
+                               "-Wno-missing-braces",
+                               "-Wno-unused-const-variable",
+                               "-Wimplicit-float-conversion",
+                               "-Wno-pass-failed",
+                               "-fno-caret-diagnostics",
+                               "-ferror-limit=10"};
+  if (!check) {
+    out.insert(out.end(), {"-O2", "-DLM_CHECK=0"});
+    return out;
+  }
+  out.insert(out.end(), {"-O1", "-DLM_CHECK=1"});
+  for (const char* o : {"-fsanitize-coverage-type=3", "-fsanitize-coverage-trace-pc-guard",
+                        "-fsanitize=kernel-address"})
+    out.insert(out.end(), {"-Xclang", o});
+  for (const char* o :
+       {"-asan-instrumentation-with-call-threshold=0", "-asan-stack=0", "-asan-globals=0",
+        "-asan-opt=0", "-asan-instrument-atomics=0", "-asan-kernel-mem-intrinsic-prefix=1"})
+    out.insert(out.end(), {"-mllvm", o});
+  return out;
+}
+
+std::string prelude_text() {
+  return std::string(kPreludeTypes) + kPreludeMath + kPreludeAtomics + kPreludeLanes;
+}
+
+std::string fresh_toolchain_key(const std::string& program, bool check) {
+  Hash128 hash;
+  hash.add(prelude_text() + kPreludeMacros + kGlue);
+  for (const std::string& o : options(check)) hash.add(o);
+  struct stat file {};
+  if (stat(program.c_str(), &file) == 0) {
+    hash.add(static_cast<uint64_t>(file.st_size));
+    hash.add(static_cast<uint64_t>(file.st_mtime));
+  }
+  // -march=native: a module is for the processor it was made on.
+  std::ifstream cpu("/proc/cpuinfo");
+  for (std::string line; std::getline(cpu, line) && !line.empty();)
+    if (line.rfind("model name", 0) == 0 || line.rfind("flags", 0) == 0 ||
+        line.rfind("Features", 0) == 0)
+      hash.add(line);
+  return hash.hex();
+}
+
+// A file of the cache, made once by whoever comes first; make(path) writes to another name.
+template <class Make>
+std::string cache_file(const std::string& name, Make&& make) {
+  static std::mutex mutex;
+  fs::path path = cache_folder() / name;
+  if (fs::exists(path)) return path.string();
+  std::lock_guard lock(mutex);
+  if (fs::exists(path)) return path.string();
+  Scratch scratch;
+  std::string fresh = scratch / name;
+  make(fresh, scratch);
+  fs::rename(fresh, path);
+  return path.string();
+}
+
+void must(const std::vector<std::string>& arguments, const std::string& log) {
+  std::string messages;
+  if (!run(arguments, log, messages)) throw InternalError("soft_metal's prelude: " + messages);
+}
+
+std::string prelude_source() {
+  Hash128 hash;
+  hash.add(prelude_text());
+  return cache_file("prelude-" + hash.hex() + ".cl",
+                    [](const std::string& path, const Scratch&) { write(path, prelude_text()); });
+}
+
+// The prelude, parsed once: most of a compilation's time otherwise.
+std::string prelude_parsed(bool check) {
+  return cache_file("prelude-" + toolchain_key(check) + ".pch", [&](const std::string& path,
+                                                                    const Scratch& scratch) {
+    std::vector<std::string> args = options(check);
+    args.insert(args.end(), {"-Xclang", "-emit-pch", "-Xclang", "-fno-pch-timestamp", "-c",
+                             prelude_source(), "-o", path});
+    must(args, scratch / "log");
+  });
+}
+
+std::string glue_object() {
+  return cache_file(
+      "glue-" + toolchain_key(true) + ".o", [](const std::string& path, const Scratch& scratch) {
+        write(scratch / "glue.c", kGlue);
+        must({"clang", "-x", "c", "-std=c2x", "-O2", "-fPIC", "-target", kTarget, "-march=native",
+              "-ffreestanding", "-c", scratch / "glue.c", "-o", path},
+             scratch / "log");
+      });
+}
+
+std::string macros_header() {
+  Hash128 hash;
+  hash.add(std::string(kPreludeMacros));
+  return cache_file("macros-" + hash.hex() + ".h",
+                    [](const std::string& path, const Scratch&) { write(path, kPreludeMacros); });
+}
+
+// Lines of the user's text, for messages that speak of them.
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> out;
+  std::stringstream in(text);
+  for (std::string line; std::getline(in, line);) out.push_back(line);
+  return out;
+}
+
+std::string in_metals_terms(std::string text) {
+  static const std::pair<std::regex, const char*> words[] = {
+      {std::regex("__global "), "device "},
+      {std::regex("__constant "), "constant "},
+      {std::regex("__local "), "threadgroup "},
+      {std::regex("__private "), "thread "},
+      {std::regex("__generic "), ""},
+      {std::regex("__bf16"), "bfloat"},
+      {std::regex("lm_id_|lm_(?=atomic_|memory_)"), ""},
+      {std::regex("(\\w+) __attribute__\\(\\(ext_vector_type\\((\\d)\\)\\)\\)"), "$1$2"},
+      {std::regex(" \\(vector of \\d '\\w+' values\\)"), ""},
+      {std::regex("use of type 'double' requires cl_khr_fp64( and __opencl_c_fp64)? support"),
+       "'double' is not in the Metal language"},
+      {std::regex("C\\+\\+ for OpenCL( version \\d+)?|OpenCL C"), "Metal"},
+  };
+  for (const auto& [what, by] : words) text = std::regex_replace(text, what, by);
+  return text;
+}
+
+// Errors and, of the warnings, the conversions to bfloat that Metal refuses.
+std::string diagnosis(const std::string& messages, const std::string& original) {
+  static const std::regex form(R"(^(.*?):(\d+):\d+: (error|fatal error|warning|note): (.*)$)");
+  std::vector<std::string> lines = lines_of(original);
+  std::string out;
+  bool keep = false;
+  std::stringstream in(messages);
+  for (std::string line; std::getline(in, line);) {
+    std::smatch m;
+    if (!std::regex_match(line, m, form)) continue;
+    bool bfloat = m[4].str().find("'bfloat'") != std::string::npos ||
+                  m[4].str().find("'__bf16'") != std::string::npos;
+    bool narrowing = m[3] == "warning" && bfloat &&
+                     m[4].str().find("loses floating-point precision") != std::string::npos &&
+                     m[1] == "program_source";
+    if (m[3] != "note") keep = m[3] != "warning" || narrowing;
+    if (!keep || (m[3] == "note" && m[1] != "program_source")) continue;
+    std::string text = m[4];
+    if (narrowing) text = "no implicit conversion to 'bfloat': write bfloat(x)";
+    size_t number = static_cast<size_t>(std::stol(m[2]));
+    bool users = m[1] == "program_source" && number >= 1 && number <= lines.size();
+    out += (out.empty() ? "" : "\n") + (users ? "program_source:" + m[2].str() : "metal_stdlib") +
+           ": " + (m[3] == "note" ? "note" : "error") + ": " + in_metals_terms(text);
+    if (users) out += "\n  " + lines[number - 1];
+  }
+  return out;
+}
+
+// newLibraryWithSource knows Metal's own headers and no others.
+std::string without_includes(const std::string& source) {
+  static const std::regex include(R"(^\s*#\s*(include|import)\s*[<"]([^>"]*)[>"].*$)");
+  std::string out;
+  int number = 0;
+  for (const std::string& line : lines_of(source)) {
+    ++number;
+    std::smatch m;
+    if (line.find('#') != std::string::npos && std::regex_match(line, m, include)) {
+      std::string name = m[2];
+      if (name.rfind("metal_", 0) != 0 && name.rfind("simd/", 0) != 0)
+        throw RuleError(Rule::compile,
+                        "program_source:" + std::to_string(number) + ": error: '" + name +
+                            "' file not found\n  a library made "
+                            "from source sees only Metal's own headers: paste the text");
+      out += "\n";
+      continue;
+    }
+    out += line + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+void set_compiler_finder(std::function<std::string()> finder) {
+  std::lock_guard lock(settings_mutex);
+  compiler_finder = std::move(finder);
+}
+
+std::string compiler() {
+  if (const char* set = std::getenv("LAMINA_ZIG")) return set;
+  std::function<std::string()> find;
+  {
+    std::lock_guard lock(settings_mutex);
+    if (!compiler_path.empty() || !compiler_finder) return compiler_path;
+    find = compiler_finder;
+  }
+  // Outside of the lock: it takes the interpreter's.
+  std::string path = find();
+  std::lock_guard lock(settings_mutex);
+  return compiler_path = path;
+}
+
+void set_cache_folder(const std::string& path) {
+  std::lock_guard lock(settings_mutex);
+  cache_path = path;
+}
+
+std::string toolchain_key(bool check) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string, bool>, std::string> known;
+  std::string program = compiler();
+  std::lock_guard lock(mutex);
+  std::string& key = known[{program, check}];
+  if (key.empty()) key = fresh_toolchain_key(program, check);
+  return key;
+}
+
+std::string preprocess(const CompileJob& job) {
+  Scratch scratch;
+  write(scratch / "program_source", without_includes(job.source));
+  std::vector<std::string> args{"clang",    "-x",           "c++",       "-std=c++17",
+                                "-E",       "-undef",       "-nostdinc", "-fno-caret-diagnostics",
+                                "-include", macros_header()};
+  for (const auto& [name, value] : job.macros) args.push_back("-D" + name + "=" + value);
+  args.insert(args.end(), {scratch / "program_source", "-o", scratch / "out"});
+  std::string messages;
+  const std::string file = scratch / "program_source";
+  bool done = run(args, scratch / "log", messages);
+  auto rename = [&](std::string text) {
+    for (size_t at = 0; (at = text.find(file, at)) != std::string::npos;)
+      text.replace(at, file.size(), "program_source");
+    return text;
+  };
+  if (!done) throw RuleError(Rule::compile, diagnosis(rename(messages), job.source));
+  return rename(read(scratch / "out"));
+}
+
+std::string cached(const std::string& key) {
+  fs::path path = cache_folder() / (key + ".so");
+  return fs::exists(path) ? path.string() : "";
+}
+
+std::string build(const std::string& text, const std::string& original, const std::string& key,
+                  bool check) {
+  Scratch scratch;
+  write(scratch / "kernel.cl", text);
+  std::vector<std::string> args = options(check);
+  args.insert(args.end(), {"-Xclang", "-include-pch", "-Xclang", prelude_parsed(check), "-c",
+                           scratch / "kernel.cl", "-o", scratch / "kernel.o"});
+  std::string messages;
+  bool done = run(args, scratch / "log", messages);
+  std::string errors = diagnosis(messages, original);
+  if (!errors.empty()) throw RuleError(Rule::compile, errors);
+  if (!done) throw RuleError(Rule::compile, messages);
+  fs::path target = cache_folder() / (key + ".so");
+  if (!run({"ld.lld", "-shared", "-o", scratch / "kernel.so", scratch / "kernel.o", glue_object()},
+           scratch / "log", messages))
+    throw InternalError("soft_metal's linker: " + messages);
+  fs::rename(scratch / "kernel.so", target);
+  return target.string();
+}
+
+}  // namespace lamina::soft_metal

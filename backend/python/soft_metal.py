@@ -1,0 +1,38 @@
+"""Metal kernels without a Mac: compiled from their source, run on threads, checked and counted.
+
+    >>> library = soft_metal.Library(source)
+    >>> counts = library.pipeline("saxpy").run({0: x, 1: y}, grid=x.size, group=256)
+
+Buffers are NumPy arrays, by argument index; `bytes` are passed as `setBytes` would. A broken rule
+of Metal raises `DeviceError`, whose `rule`, `kernel`, `buffer` and `thread` say which and where.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from lamina import _core
+
+Library = _core.MetalLibrary
+Pipeline = _core.MetalPipeline
+Encoder = _core.MetalEncoder
+
+__all__ = ["Encoder", "Library", "Pipeline", "available"]
+
+
+def _find_compiler() -> str:
+    spec = importlib.util.find_spec("ziglang")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for name in ("zig", "zig.exe"):
+            if (Path(folder) / name).exists():
+                return str(Path(folder) / name)
+    return ""
+
+
+_core._metal_compiler_finder(_find_compiler)
+
+
+def available() -> bool:
+    """Whether a compiler for kernels is there (`pip install "lamina[softmetal]"`)."""
+    return bool(_core._metal_compiler())

@@ -1,0 +1,88 @@
+"""What Metal's compiler refuses, software Metal refuses too, in the user's own terms and lines."""
+
+from __future__ import annotations
+
+import pytest
+from lamina import soft_metal
+from msl import HEAD, broken
+
+K = "kernel void f(device float* x) {"
+E = "kernel void f(device float* x) {}"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (K + " y = 1; }", ["program_source:3", "undeclared identifier 'y'"]),
+        (K + " *x = 1 }", ["expected ';'"]),
+        ("kernel void f(float* x) {}", ["float* x", "names no address space"]),
+        ("float g(float& x) { return x; }\n" + E, ["program_source:3", "`g`"]),
+        (K + " threadgroup float* p = x; }", ["threadgroup", "device"]),
+        (
+            "float g(thread float* p) { return *p; }\n" + K + " *x = g(x); }",
+            ["program_source:4", "no matching function"],
+        ),
+        ("kernel void f(constant float* x) { *x = 1; }", ["constant"]),
+        ("float total = 0;\n" + E, ["`total`", "constant address space"]),
+        ("constexpr int N = 4;\n" + E, ["`N`", "constant address space"]),
+        (K + " double y = 1; }", ["`double`"]),
+        (K + " long long y = 1; }", ["`long long`"]),
+        (K + " int* p = new int; }", ["`new`"]),
+        (K + " try { *x = 1; } catch (...) {} }", ["exceptions"]),
+        ("struct S { virtual void g() {} };\n" + E, ["`virtual`"]),
+        (K + " goto end; end: *x = 1; }", ["`goto`"]),
+        (
+            "int g(int n) { return n ? g(n - 1) : 0; }\n" + K + " *x = g(3); }",
+            ["`g` calls itself"],
+        ),
+        ("#include <vector>\n" + E, ["'vector' file not found"]),
+        (K + " *x = std::sin(1.0f); }", ["`std`"]),
+        ("kernel int f(device float* x) { return 1; }", ["must return void"]),
+        (
+            "kernel void f(device float* x [[buffer(1)]], device float* y [[buffer(1)]]) {}",
+            ["buffer(1)"],
+        ),
+        ("kernel void f(device float* x [[buffer(31)]]) {}", ["index 31"]),
+        ("kernel void f(device float* x, uint i) {}", ["`i`", "no attribute"]),
+        (
+            "kernel void f(device float* x, float i [[thread_position_in_grid]]) {}",
+            ["`i`", "float"],
+        ),
+        (
+            "kernel void f(device float* x, uint i [[thread_position_in_grid]],"
+            " uint3 n [[threads_per_grid]]) {}",
+            ["same number of components"],
+        ),
+        (
+            "kernel void f(device float* x, threadgroup float* t [[buffer(1)]]) {}",
+            ["different address spaces"],
+        ),
+        (K + "}\nkernel void f(device int* x) {}", ["`f`"]),
+        (
+            "kernel void f(device bfloat* x) { float y = *x; *x = y; }",
+            ["no implicit conversion to 'bfloat'"],
+        ),
+        ("kernel void f(device half* x, device bfloat* y) { half h = *y; *x = h; }", ["bfloat"]),
+        (K + " *x = erf(*x); }", ["erf"]),
+        ("kernel void f(device float4* x) { *x = float4(1, 2); }", ["program_source:3"]),
+        ("kernel void f(device float4* x) { float2 y = x[0]; }", ["program_source:3"]),
+        (
+            "kernel void f(device atomic_float* x) {"
+            " atomic_fetch_max_explicit(x, 1.0f, memory_order_relaxed); }",
+            ["atomic_fetch_max_explicit"],
+        ),
+        ("kernel void f(device long* x) { *x = simd_sum(*x); }", ["SIMD-group functions take"]),
+        (K + " threadgroup float t[4] = {1, 2, 3, 4}; }", ["initial value"]),
+        (K + " simdgroup_matrix<float, 4, 4> m; }", ["8x8"]),
+    ],
+)
+def test_refused(source: str, words: list[str]) -> None:
+    with broken("compile", *words):
+        soft_metal.Library(HEAD + source)
+
+
+def test_errors_show_the_users_line() -> None:
+    source = K + "\n  int local = 1;\n  x[0] = lokal;\n}\n"
+    with broken("compile", "program_source:5: error:", "'lokal'", "  x[0] = lokal;") as info:
+        soft_metal.Library(HEAD + source)
+    assert "__" not in str(info.value)
