@@ -57,6 +57,7 @@ py::dict primitive_row(const Primitive& p) {
   d["name"] = p.name;
   d["kind"] = kinds[static_cast<int>(p.kind)];
   d["doc"] = p.doc;
+  if (p.kind == Kind::call) d["text"] = p.text != nullptr;
   d["differentiable"] = p.vjp != nullptr || !p.partials.empty();
   d["nondifferentiable"] =
       p.nondifferentiable ? py::object(py::str(p.nondifferentiable)) : py::none();

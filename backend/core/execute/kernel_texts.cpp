@@ -23,6 +23,7 @@ StepText call_text(const CallRun& call, const TextTraits& traits) {
   for (const Operand& o : call.inputs) in.push_back(view_of(o));
   TensorView result = view_of(call.output);
   out.program = call.primitive->text({&call.params, in, {&result, 1}}, traits);
+  out.on_cpu = out.program.on_cpu != nullptr;
   return out;
 }
 

@@ -142,6 +142,8 @@ class MapWriter : Elements {
 TextProgram write_map(const Kernel& kernel, const TextTraits& traits) {
   TextProgram program;
   if (element_count(kernel.domain) == 0) return program;
+  if (int axis = transposed_axis(kernel, traits); axis >= 0)
+    return write_transposed_map(kernel, traits, axis);
   program.launches.push_back(MapWriter(kernel, traits).write());
   return program;
 }
