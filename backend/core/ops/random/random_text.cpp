@@ -59,7 +59,7 @@ TextProgram random_bits(const TextCall& call, const TextTraits& traits) {
           unit.divisor("_counters", counters, wide) + "));\n" + walk.split("key", "  ");
   const std::string at = walk.index(0);
   const std::string step = unit.field("step", keys.strides[rank - 1], wide);
-  const std::string h = count + "(" + unit.field("half", half, wide) + ")";
+  const std::string h = count + "(" + unit.field("pairs", half, wide) + ")";
   const std::string second = count + "(" + unit.field("second", counters, wide) + ")";
   const std::string length = count + "(" + unit.field("length", out.size() / shares, wide) + ")";
   body +=
