@@ -21,7 +21,7 @@ CXX_FILES = $(shell find backend tests -name '*.h' -o -name '*.cpp' -o -name '*.
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test metal-double widgets-test node provide
+.PHONY: help check lab test bench build widgets stubs format lint sanitize clean cpp-test device-test metal-double widgets-test node provide
 
 help:
 	@sed -n '1,7s/^# //p' Makefile
@@ -105,6 +105,15 @@ cpp-test: build
 metal-double: build
 	@if $(PY) tests/tools/machine.py objc; then \
 	  $(PY) setup.py --quiet build_ext --metal-double; fi
+
+# The suite driven by the registry's rows, and the tests of devices, on one device: what the device
+# lacks (a dtype, a structured operation) runs on the CPU beside it.
+DEVICE ?= cuda
+ROWS := rows families reductions products gather transforms composite indexing random linalg random_graphs
+
+device-test: build $(TEST)
+	LAMINA_DEVICE=$(DEVICE) $(PY) -m pytest -n $(JOBS) --dist loadfile $(ROWS:%=tests/core/test_%.py)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile tests/devices
 
 bench: build $(BENCH)
 	$(PY) -m benchmarks

@@ -56,7 +56,7 @@ SCHEMA = (
     EventKind(4, "alloc", False, {"a": "buffer", "b": "bytes", "c": "category", "d": "node"}),
     EventKind(5, "free", False, {"a": "buffer", "b": "bytes"}),
     EventKind(6, "adopt", False, {"a": "buffer", "b": "bytes", "c": "category", "d": "node"}),
-    EventKind(7, "copy", True, {"a": "bytes"}),
+    EventKind(7, "copy", True, {"a": "bytes", "b": "buffer", "c": "from", "d": "to"}),
     EventKind(8, "sync", True),
     EventKind(9, "bind", False, {"a": "buffer", "b": "node", "c": "role"}),
     EventKind(10, "overhead", False, {"a": "ns", "b": "events"}),

@@ -270,6 +270,12 @@ void evaluate_unlocked(std::span<const Array> roots) {
   evaluate(roots);
 }
 
+TensorView view_unlocked(const Array& x) {
+  if (on_host(x)) return tensor_view(x);
+  py::gil_scoped_release release;
+  return tensor_view(x);
+}
+
 void init_array_type(py::module_& m) {
   static const char* names[kOps] = {"add",          "subtract",   "multiply",    "divide",
                                     "floor_divide", "remainder",  "bitwise_and", "bitwise_or",

@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include "base/tensor_view.h"
 #include "graph/array.h"
 
 namespace lamina::python {
@@ -43,6 +44,8 @@ void release_buffer(PyObject* self, Py_buffer* view);
 
 // Evaluates without the interpreter lock.
 void evaluate_unlocked(std::span<const Array> roots);
+// The elements in the CPU's memory; evaluates and copies without the interpreter lock.
+TensorView view_unlocked(const Array& x);
 
 }  // namespace lamina::python
 

@@ -35,8 +35,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     if (!format)
       throw DtypeError(
           "buffer: bfloat16 has no buffer format\nUse x.view(mx.uint16) or x.astype(mx.float32)");
-    evaluate_unlocked({&x, 1});
-    TensorView v = tensor_view(x);
+    TensorView v = view_unlocked(x);
     if (!(flags & PyBUF_STRIDES) && !v.contiguous())
       throw ValueError("buffer: the consumer wants contiguous memory\nPass mx.contiguous(x)");
     auto* e = new Export{x, {v.shape.begin(), v.shape.end()}, {}};

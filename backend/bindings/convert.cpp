@@ -309,11 +309,6 @@ py::object element(const void* p, Dtype d) {
   });
 }
 
-TensorView view_unlocked(const Array& x) {
-  evaluate_unlocked({&x, 1});
-  return tensor_view(x);
-}
-
 py::object list_of(const TensorView& v, size_t axis, const char* at) {
   if (axis == v.shape.size()) return element(at, v.dtype);
   py::list out(static_cast<size_t>(v.shape[axis]));

@@ -4,6 +4,7 @@
 #include "graph/primitive.h"
 #include "module.h"
 #include "ops/ops.h"
+#include "stream.h"
 
 namespace lamina::python {
 
@@ -22,18 +23,22 @@ const Function& function_of(PyObject* self) {
 
 // Positional inputs named a, b, c may also come by keyword; `stream` is accepted everywhere.
 int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* names,
-          PyObject** in) {
+          PyObject** in, PyObject** stream) {
   if (count > f.arity + 1) {
     PyErr_Format(PyExc_TypeError, "%s: takes %d array%s, got %zd arguments", f.name.c_str(),
                  f.arity, f.arity == 1 ? "" : "s", count);
     return -1;
   }
   for (int i = 0; i < f.arity; ++i) in[i] = i < count ? args[i] : nullptr;
+  *stream = count > f.arity ? args[f.arity] : Py_None;
   Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
   static const char* letters[] = {"a", "b", "c"};
   for (Py_ssize_t k = 0; k < keywords; ++k) {
     PyObject* name = PyTuple_GET_ITEM(names, k);
-    if (PyUnicode_CompareWithASCIIString(name, "stream") == 0) continue;
+    if (PyUnicode_CompareWithASCIIString(name, "stream") == 0) {
+      *stream = args[count + k];
+      continue;
+    }
     bool known = false;
     for (int i = 0; i < f.arity; ++i)
       if (PyUnicode_CompareWithASCIIString(name, letters[i]) == 0) {
@@ -56,9 +61,11 @@ int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* 
 
 PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   const Function& f = function_of(self);
-  PyObject* in[3];
-  if (parse(f, args, count, names, in) < 0) return nullptr;
+  PyObject *in[3], *stream;
+  if (parse(f, args, count, names, in, &stream) < 0) return nullptr;
   return guarded([&]() -> PyObject* {
+    std::optional<DeviceScope> scope;
+    if (stream != Py_None) scope.emplace(device_from(stream));
     // Scalars adapt to the first array among the inputs; of select, the condition does not count.
     int first = f.arity == 3 ? 1 : 0;
     const Array* like = nullptr;

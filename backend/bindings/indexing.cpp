@@ -158,8 +158,7 @@ void check_mask(const Array& x, const Array& mask, int64_t axis) {
 // The positions of the true elements, one index array per axis. Evaluates the mask.
 Arrays positions(const Array& mask) {
   Array dense = contiguous(mask);
-  evaluate_unlocked({&dense, 1});
-  const bool* data = tensor_view(dense).as<bool>();
+  const bool* data = view_unlocked(dense).as<bool>();
   int64_t size = dense.size(), count = std::count(data, data + size, true);
   Shape shape{count};
   Arrays out;

@@ -7,6 +7,7 @@
 #include "graph/primitive.h"
 #include "module.h"
 #include "ops/ops.h"
+#include "stream.h"
 
 #include <unordered_set>
 
@@ -121,7 +122,7 @@ void init_methods(py::module_& m) {
   method("tolist", to_list, "Nested lists of Python scalars.");
   method(
       "astype",
-      [](const Array& x, py::object dtype, py::object) { return astype(x, dtype_from(dtype)); },
+      [](const Array& x, py::object dtype, OnStream) { return astype(x, dtype_from(dtype)); },
       "Elements converted to another dtype.", py::arg("dtype"), py::arg("stream") = py::none());
   method("_repr_html_", to_html, "Shape, dtype, bytes and state, without evaluating.");
   method(

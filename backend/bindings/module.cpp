@@ -11,6 +11,7 @@ PYBIND11_MODULE(_core, m) {
   init_methods(m);
   init_transforms(m);
   init_runtime(m);
+  init_devices(m);
   init_trace(m);
   init_io(m);
   init_texts(m);

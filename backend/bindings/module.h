@@ -11,7 +11,10 @@ void init_elementwise(py::module_& m);  // one loop over the registry per signat
 void init_ops(py::module_& m);
 void init_methods(py::module_& m);  // methods and properties of array
 void init_transforms(py::module_& m);
-void init_runtime(py::module_& m);  // eval, memory, devices
+void init_runtime(py::module_& m);  // eval, testing
+void init_devices(py::module_& m);  // devices, their memory
+// Waits for the devices without the interpreter lock.
+void wait_unlocked();
 void init_trace(py::module_& m);
 void init_io(py::module_& m);
 void init_texts(py::module_& m);  // kernels as text

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "convert.h"
 #include "module.h"
+#include "stream.h"
 
 namespace lamina::python {
 
@@ -21,7 +22,7 @@ template <class F>
 void define_reduction(py::module_& m, const char* name, F f, const char* doc) {
   m.def(
       name,
-      [f](const Array& a, py::object axis, bool keepdims, py::object) {
+      [f](const Array& a, py::object axis, bool keepdims, OnStream) {
         return f(a, axes_from(axis, a), keepdims);
       },
       arg("a"), py::pos_only(), arg("axis") = py::none(), arg("keepdims") = false, rest,
@@ -32,7 +33,7 @@ template <class F>
 void define_spread(py::module_& m, const char* name, F f, const char* doc) {
   m.def(
       name,
-      [f](const Array& a, py::object axis, bool keepdims, int64_t ddof, py::object) {
+      [f](const Array& a, py::object axis, bool keepdims, int64_t ddof, OnStream) {
         return f(a, axes_from(axis, a), keepdims, ddof);
       },
       arg("a"), py::pos_only(), arg("axis") = py::none(), arg("keepdims") = false, arg("ddof") = 0,
@@ -48,7 +49,7 @@ Array arg_reduce(ReduceOp op, const Array& a, const py::object& axis, bool keepd
 void define_arg_reduction(py::module_& m, const char* name, ReduceOp op, const char* doc) {
   m.def(
       name,
-      [op](const Array& a, py::object axis, bool keepdims, py::object) {
+      [op](const Array& a, py::object axis, bool keepdims, OnStream) {
         return arg_reduce(op, a, axis, keepdims);
       },
       arg("a"), py::pos_only(), arg("axis") = py::none(), arg("keepdims") = false, rest,
@@ -74,7 +75,7 @@ void define_scan(py::module_& m, const char* name, ScanOp op, bool typed, const 
     m.def(
         name,
         [run](const Array& a, py::object axis, bool reverse, bool inclusive, py::object dtype,
-              py::object) {
+              OnStream) {
           return run(dtype.is_none() ? a : astype(a, dtype_from(dtype)), axis, reverse, inclusive);
         },
         arg("a"), py::pos_only(), arg("axis") = py::none(), rest, arg("reverse") = false,
@@ -82,7 +83,7 @@ void define_scan(py::module_& m, const char* name, ScanOp op, bool typed, const 
   } else {
     m.def(
         name,
-        [run](const Array& a, py::object axis, bool reverse, bool inclusive, py::object) {
+        [run](const Array& a, py::object axis, bool reverse, bool inclusive, OnStream) {
           return run(a, axis, reverse, inclusive);
         },
         arg("a"), py::pos_only(), arg("axis") = py::none(), rest, arg("reverse") = false,
@@ -117,7 +118,7 @@ void define_reductions(py::module_& m) {
               "Running log of the sum of exponentials.");
   m.def(
       "softmax",
-      [](const Array& a, py::object axis, bool precise, py::object) {
+      [](const Array& a, py::object axis, bool precise, OnStream) {
         return softmax(a, axes_from(axis, a), precise);
       },
       arg("a"), py::pos_only(), arg("axis") = py::none(), rest, arg("precise") = false, no_stream(),
@@ -127,24 +128,24 @@ void define_reductions(py::module_& m) {
 void define_views(py::module_& m) {
   m.def(
       "reshape",
-      [](const Array& a, py::object shape, py::object) { return reshape(a, shape_from(shape)); },
+      [](const Array& a, py::object shape, OnStream) { return reshape(a, shape_from(shape)); },
       arg("a"), py::pos_only(), arg("shape"), rest, no_stream(),
       "The same elements under another shape.");
   m.def(
       "flatten",
-      [](const Array& a, int64_t start, int64_t end, py::object) { return flatten(a, start, end); },
+      [](const Array& a, int64_t start, int64_t end, OnStream) { return flatten(a, start, end); },
       arg("a"), py::pos_only(), arg("start_axis") = 0, arg("end_axis") = -1, rest, no_stream(),
       "Axes merged into one.");
   m.def(
       "unflatten",
-      [](const Array& a, int64_t axis, py::object shape, py::object) {
+      [](const Array& a, int64_t axis, py::object shape, OnStream) {
         return unflatten(a, axis, shape_from(shape));
       },
       arg("a"), py::pos_only(), arg("axis"), arg("shape"), rest, no_stream(),
       "One axis split into several.");
   m.def(
       "squeeze",
-      [](const Array& a, py::object axis, py::object) {
+      [](const Array& a, py::object axis, OnStream) {
         Axes axes;
         if (!axis.is_none())
           axes = shape_from(axis);
@@ -157,25 +158,25 @@ void define_views(py::module_& m) {
       "Size-1 axes removed.");
   m.def(
       "expand_dims",
-      [](const Array& a, py::object axis, py::object) { return expand_dims(a, shape_from(axis)); },
+      [](const Array& a, py::object axis, OnStream) { return expand_dims(a, shape_from(axis)); },
       arg("a"), py::pos_only(), arg("axis"), rest, no_stream(), "Size-1 axes added.");
-  auto transposed = [](const Array& a, py::object axes, py::object) {
+  auto transposed = [](const Array& a, py::object axes, OnStream) {
     return axes.is_none() ? transpose(a) : transpose(a, shape_from(axes));
   };
   for (const char* name : {"transpose", "permute_dims"})
     m.def(name, transposed, arg("a"), py::pos_only(), arg("axes") = py::none(), rest, no_stream(),
           "Axes in another order.");
   m.def(
-      "swapaxes",
-      [](const Array& a, int64_t x, int64_t y, py::object) { return swapaxes(a, x, y); }, arg("a"),
-      py::pos_only(), arg("axis1"), arg("axis2"), rest, no_stream(), "Two axes exchanged.");
+      "swapaxes", [](const Array& a, int64_t x, int64_t y, OnStream) { return swapaxes(a, x, y); },
+      arg("a"), py::pos_only(), arg("axis1"), arg("axis2"), rest, no_stream(),
+      "Two axes exchanged.");
   m.def(
-      "moveaxis",
-      [](const Array& a, int64_t x, int64_t y, py::object) { return moveaxis(a, x, y); }, arg("a"),
-      py::pos_only(), arg("source"), arg("destination"), rest, no_stream(), "One axis moved.");
+      "moveaxis", [](const Array& a, int64_t x, int64_t y, OnStream) { return moveaxis(a, x, y); },
+      arg("a"), py::pos_only(), arg("source"), arg("destination"), rest, no_stream(),
+      "One axis moved.");
   m.def(
       "broadcast_to",
-      [](py::object a, py::object shape, py::object) {
+      [](py::object a, py::object shape, OnStream) {
         return broadcast_to(like(a), shape_from(shape));
       },
       arg("a"), py::pos_only(), arg("shape"), rest, no_stream(),
@@ -185,7 +186,7 @@ void define_views(py::module_& m) {
 void define_strided(py::module_& m) {
   m.def(
       "as_strided",
-      [](const Array& a, py::object shape, py::object strides, int64_t offset, py::object) {
+      [](const Array& a, py::object shape, py::object strides, int64_t offset, OnStream) {
         Shape s = shape.is_none() ? a.shape() : shape_from(shape);
         return as_strided(
             a, s, strides.is_none() ? row_major_strides(s) : Strides(shape_from(strides)), offset);
@@ -194,27 +195,24 @@ void define_strided(py::module_& m) {
       arg("offset") = 0, rest, no_stream(), "The row-major elements read with any strides.");
   m.def(
       "view",
-      [](py::object a, py::object dtype, py::object) {
-        return bitcast(like(a), dtype_from(dtype));
-      },
+      [](py::object a, py::object dtype, OnStream) { return bitcast(like(a), dtype_from(dtype)); },
       arg("a"), arg("dtype"), no_stream(), "The same bytes as another dtype.");
   m.def(
-      "contiguous", [](const Array& a, bool, py::object) { return contiguous(a); }, arg("a"),
+      "contiguous", [](const Array& a, bool, OnStream) { return contiguous(a); }, arg("a"),
       py::pos_only(), arg("allow_col_major") = false, rest, no_stream(),
       "The same value in row-major memory.");
   m.def(
       "diagonal",
-      [](const Array& a, int64_t k, int64_t x, int64_t y, py::object) {
+      [](const Array& a, int64_t k, int64_t x, int64_t y, OnStream) {
         return diagonal(a, k, x, y);
       },
       arg("a"), arg("offset") = 0, arg("axis1") = 0, arg("axis2") = 1, no_stream(),
       "A diagonal of two axes.");
   m.def(
-      "flip",
-      [](const Array& a, py::object axis, py::object) { return flip(a, axes_from(axis, a)); },
+      "flip", [](const Array& a, py::object axis, OnStream) { return flip(a, axes_from(axis, a)); },
       arg("a"), py::pos_only(), arg("axis") = py::none(), rest, no_stream(), "Axes reversed.");
   m.def(
-      "stop_gradient", [](const Array& a, py::object) { return stop_gradient(a); }, arg("a"),
+      "stop_gradient", [](const Array& a, OnStream) { return stop_gradient(a); }, arg("a"),
       py::pos_only(), rest, no_stream(), "The same value, constant to derivatives.");
   m.def(
       "depends",
@@ -248,7 +246,7 @@ void define_creation(py::module_& m) {
   for (auto [name, value] : {std::pair{"zeros", 0.0}, {"ones", 1.0}, {"empty", 0.0}})
     m.def(
         name,
-        [v = value](py::object shape, py::object dtype, py::object) {
+        [v = value](py::object shape, py::object dtype, OnStream) {
           return full(shape_from(shape), v, optional_dtype(dtype).value_or(Dtype::float32));
         },
         arg("shape"), arg("dtype") = dtype_object(Dtype::float32), rest, no_stream(),
@@ -256,7 +254,7 @@ void define_creation(py::module_& m) {
   for (auto [name, value] : {std::pair{"zeros_like", 0.0}, {"ones_like", 1.0}, {"empty_like", 0.0}})
     m.def(
         name,
-        [v = value](const Array& a, py::object dtype, py::object) {
+        [v = value](const Array& a, py::object dtype, OnStream) {
           return full(a.shape(), v, optional_dtype(dtype).value_or(a.dtype()));
         },
         arg("a"), py::pos_only(), arg("dtype") = py::none(), rest, no_stream(),
@@ -269,7 +267,7 @@ void define_creation(py::module_& m) {
   });
   m.def(
       "eye",
-      [](int64_t n, std::optional<int64_t> cols, int64_t k, py::object dtype, py::object) {
+      [](int64_t n, std::optional<int64_t> cols, int64_t k, py::object dtype, OnStream) {
         return eye(n, cols.value_or(n), k, optional_dtype(dtype).value_or(Dtype::float32));
       },
       arg("n"), arg("m") = py::none(), arg("k") = 0, arg("dtype") = dtype_object(Dtype::float32),
@@ -305,7 +303,7 @@ void define_joins(py::module_& m) {
 void define_indexing(py::module_& m) {
   m.def(
       "take",
-      [](const Array& a, py::object indices, py::object axis, py::object) {
+      [](const Array& a, py::object indices, py::object axis, OnStream) {
         Array i = to_array(indices);
         int64_t at = 0;
         Array x = along(a, axis, at);
@@ -315,7 +313,7 @@ void define_indexing(py::module_& m) {
       "Slices picked along an axis.");
   m.def(
       "take_along_axis",
-      [](const Array& a, const Array& indices, py::object axis, py::object) {
+      [](const Array& a, const Array& indices, py::object axis, OnStream) {
         int64_t at = 0;
         Array x = along(a, axis, at);
         return take_along_axis(x, axis.is_none() ? reshape(indices, {-1}) : indices, at);
@@ -324,7 +322,7 @@ void define_indexing(py::module_& m) {
       "Elements picked by an index array of the same rank.");
   m.def(
       "put_along_axis",
-      [](const Array& a, const Array& indices, py::object values, py::object axis, py::object) {
+      [](const Array& a, const Array& indices, py::object values, py::object axis, OnStream) {
         Array v =
             astype(weak_scalar(values.ptr(), &a) ? weak_scalar(values.ptr(), &a) : to_array(values),
                    a.dtype());
@@ -348,7 +346,7 @@ void define_sorts(py::module_& m) {
   auto sorts = [&m](const char* name, auto f, const char* doc) {
     m.def(
         name,
-        [f](const Array& a, py::object axis, py::object) {
+        [f](const Array& a, py::object axis, OnStream) {
           int64_t at = 0;
           Array x = along(a, axis, at);
           return f(x, at);
@@ -364,7 +362,7 @@ void define_sorts(py::module_& m) {
   auto partitions = [&m](const char* name, auto f, const char* doc) {
     m.def(
         name,
-        [f](const Array& a, int64_t kth, py::object axis, py::object) {
+        [f](const Array& a, int64_t kth, py::object axis, OnStream) {
           int64_t at = 0;
           Array x = along(a, axis, at);
           return f(x, kth, at);
@@ -380,7 +378,7 @@ void define_sorts(py::module_& m) {
       "Indices that partition around the k-th element.");
   m.def(
       "searchsorted",
-      [](const Array& sorted, py::object values, const std::string& side, py::object) {
+      [](const Array& sorted, py::object values, const std::string& side, OnStream) {
         if (side != "left" && side != "right")
           throw ValueError("searchsorted: side must be 'left' or 'right', got '" + side + "'");
         Array s = weak_scalar(values.ptr(), &sorted);
@@ -392,11 +390,11 @@ void define_sorts(py::module_& m) {
 
 void define_linear(py::module_& m) {
   m.def(
-      "matmul", [](const Array& a, const Array& b, py::object) { return matmul(a, b); }, arg("a"),
+      "matmul", [](const Array& a, const Array& b, OnStream) { return matmul(a, b); }, arg("a"),
       arg("b"), py::pos_only(), rest, no_stream(), "Matrix product over the last two axes.");
   m.def(
       "addmm",
-      [](const Array& c, const Array& a, const Array& b, double alpha, double beta, py::object) {
+      [](const Array& c, const Array& a, const Array& b, double alpha, double beta, OnStream) {
         Array p = matmul(a, b);
         if (alpha != 1) p = p * alpha;
         return add(p, beta == 1 ? c : c * beta);
@@ -405,7 +403,7 @@ void define_linear(py::module_& m) {
       no_stream(), "alpha * (a @ b) + beta * c, the sum fused into the product's kernel.");
   m.def(
       "qr",
-      [](const Array& a, py::object) {
+      [](const Array& a, OnStream) {
         auto [q, r] = qr(a);
         return py::make_tuple(q, r);
       },
@@ -425,14 +423,14 @@ void define_linear(py::module_& m) {
   };
   m.def(
       "rms_norm",
-      [optional_array](const Array& x, py::object w, double eps, py::object) {
+      [optional_array](const Array& x, py::object w, double eps, OnStream) {
         return rms_norm(x, optional_array(w, "rms_norm: weight"), eps);
       },
       arg("x"), arg("weight"), arg("eps"), rest, no_stream(),
       "x / sqrt(mean(x^2) + eps) over the last axis, times a weight.");
   m.def(
       "layer_norm",
-      [optional_array](const Array& x, py::object w, py::object b, double eps, py::object) {
+      [optional_array](const Array& x, py::object w, py::object b, double eps, OnStream) {
         return layer_norm(x, optional_array(w, "layer_norm: weight"),
                           optional_array(b, "layer_norm: bias"), eps);
       },
@@ -449,7 +447,7 @@ Axes axes_from(py::handle o, const Array& x) {
 void init_ops(py::module_& m) {
   m.def(
       "astype",
-      [](const Array& a, py::object dtype, py::object) { return astype(a, dtype_from(dtype)); },
+      [](const Array& a, py::object dtype, OnStream) { return astype(a, dtype_from(dtype)); },
       arg("a"), arg("dtype"), py::pos_only(), rest, no_stream(),
       "Elements converted to another dtype.");
   define_reductions(m);

@@ -13,6 +13,7 @@
 #include "module.h"
 #include "ops/matmul/matmul_cpu.h"
 #include "schedule/plan.h"
+#include "stream.h"
 
 namespace lamina::python {
 
@@ -28,7 +29,7 @@ void gather_leaves(py::handle tree, Arrays& out) {
   }
 }
 
-void py_eval(const py::args& args) {
+Arrays gather(const char* op, const py::args& args) {
   Arrays roots;
   for (py::handle a : args) {
     bool known = is_array(a.ptr()) || PyDict_Check(a.ptr()) || PyList_Check(a.ptr()) ||
@@ -36,12 +37,20 @@ void py_eval(const py::args& args) {
     if (!known && !a.is_none() && !PyFloat_Check(a.ptr()) && !PyLong_Check(a.ptr()) &&
         !PyUnicode_Check(a.ptr()))
       throw py::type_error(
-          std::string("eval: expected arrays or nested lists, tuples and dicts of them, got ") +
+          std::string(op) +
+          std::string(": expected arrays or nested lists, tuples and dicts of them, got ") +
           Py_TYPE(a.ptr())->tp_name);
     gather_leaves(a, roots);
   }
-  evaluate_unlocked(roots);
+  return roots;
 }
+
+void py_eval(const py::args& args) {
+  evaluate_unlocked(gather("eval", args));
+  wait_unlocked();
+}
+
+void py_async_eval(const py::args& args) { evaluate_unlocked(gather("async_eval", args)); }
 
 bool interrupted() {
   py::gil_scoped_acquire gil;
@@ -99,9 +108,6 @@ void define_testing(py::module_& m) {
       },
       py::arg("fuse") = py::none(), py::arg("donate") = py::none(), py::arg("verify") = py::none(),
       "Scheduler switches; returns them as they are now.");
-  m.def(
-      "_fail_allocation", [](int64_t n) { cpu_pool().fail_at(n); }, py::arg("n"),
-      "The n-th allocation from now fails (0: the next); -1: none does.");
   m.def("_plan_cache", [] {
     PlanCacheStats s = plan_cache_stats();
     py::dict d;
@@ -133,45 +139,7 @@ void define_testing(py::module_& m) {
   m.def("_refs", [](const Array& a) { return a.node()->refs.load(); });
 }
 
-void define_memory(py::module_& m) {
-  m.def(
-      "get_active_memory", [] { return cpu_pool().active(); }, "Bytes of live buffers.");
-  m.def(
-      "get_peak_memory", [] { return cpu_pool().peak(); }, "Most bytes of live buffers so far.");
-  m.def(
-      "get_cache_memory", [] { return cpu_pool().cache(); }, "Bytes kept for reuse.");
-  m.def(
-      "get_memory_limit", [] { return cpu_pool().limit(); }, "Bytes lamina may use.");
-  auto not_negative = [](const char* op, int64_t n) {
-    if (n < 0)
-      throw ValueError(std::string(op) + ": the limit must not be negative, got " +
-                       std::to_string(n));
-    return n;
-  };
-  m.def(
-      "set_memory_limit",
-      [not_negative](int64_t n) {
-        return cpu_pool().set_limit(not_negative("set_memory_limit", n));
-      },
-      py::arg("limit"), "Sets the limit in bytes; returns the one before.");
-  m.def(
-      "set_cache_limit",
-      [not_negative](int64_t n) {
-        return cpu_pool().set_cache_limit(not_negative("set_cache_limit", n));
-      },
-      py::arg("limit"), "Sets the cache's limit in bytes; returns the one before.");
-  m.def(
-      "reset_peak_memory", [] { cpu_pool().reset_peak(); }, "Peak memory counts from now.");
-  m.def(
-      "clear_cache", [] { cpu_pool().clear_cache(); }, "Gives cached memory back to the system.");
-  m.def("_memory", [] {
-    py::dict d;
-    d["active"] = cpu_pool().active();
-    d["peak"] = cpu_pool().peak();
-    d["cache"] = cpu_pool().cache();
-    d["limit"] = cpu_pool().limit();
-    return d;
-  });
+void define_categories(py::module_& m) {
   m.def(
       "_set_category",
       [](const Array& a, int category) {
@@ -188,8 +156,9 @@ void define_memory(py::module_& m) {
 
 void init_runtime(py::module_& m) {
   m.def("eval", py_eval, "Evaluates arrays, and arrays in nested lists, tuples and dicts.");
-  m.def("async_eval", py_eval, "Evaluates; on the CPU the call returns when done.");
-  define_memory(m);
+  m.def("async_eval", py_async_eval,
+        "Evaluates; work of a GPU may go on when the call returns. On the CPU it is done then.");
+  define_categories(m);
   define_testing(m);
   m.def("_machine", [] {
     py::dict d;

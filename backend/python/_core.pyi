@@ -86,20 +86,40 @@ def _count_traffic(on: bool) -> None:
     """Switches to the device that counts the bytes each launch touches, or back."""
 def _counted_traffic() -> list:
     """(bytes read, bytes written) of every launch since the last call."""
+def _cuda_compile(name: str, source: str, capability: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+    """Machine code of a CUDA text, without a GPU; DeviceError with the compiler's messages."""
+def _cuda_figures() -> dict: ...
+def _current_device() -> int:
+    """The innermost scope's device, else the default."""
+def _default_device() -> int: ...
 def _describe(arg0: array) -> str: ...
+def _device_info(device: typing.SupportsInt | typing.SupportsIndex) -> dict:
+    """What the device is."""
+def _device_named(name: str) -> int:
+    """The device's number; DeviceError where it does not open."""
+def _device_names() -> list[str]:
+    """Every device this build knows, by number."""
+def _device_of(array: array) -> int:
+    """The device the array's operation was built for."""
 def _dtype_name(arg0: Dtype) -> str: ...
 def _dtype_named(arg0: str) -> Any: ...
 def _event_schema() -> list: ...
-def _fail_allocation(n: typing.SupportsInt | typing.SupportsIndex) -> None:
+def _fail_allocation(n: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> None:
     """The n-th allocation from now fails (0: the next); -1: none does."""
 def _from_dlpack(arg0: object, arg1: bool) -> array: ...
 def _full(arg0: object, arg1: object, arg2: object) -> array: ...
 def _fusion_reasons() -> dict: ...
 def _gather(arg0: array, arg1: collections.abc.Sequence[array], arg2: object, arg3: object) -> array: ...
+def _gpu() -> int:
+    """The number of the device that mx.gpu means; DeviceError if none."""
 def _is_evaluated(arg0: array) -> bool: ...
 def _kernel_texts(dialect: str, vector_bytes: typing.SupportsInt | typing.SupportsIndex=16) -> list:
     """The kernels of the latest evaluation as text of a dialect, 'msl' or 'cuda'."""
 def _last_plan() -> int: ...
+def _library_folders(folders: collections.abc.Sequence[str]) -> None:
+    """Where to look for the libraries of devices first."""
+def _lies_on(array: array) -> int:
+    """The device whose memory an evaluated array is in."""
 def _linspace(arg0: typing.SupportsFloat | typing.SupportsIndex, arg1: typing.SupportsFloat | typing.SupportsIndex, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: bool, arg4: object) -> array: ...
 def _load_npy(source: object, name: str) -> array:
     """The array in an .npy file."""
@@ -140,11 +160,14 @@ def _save_safetensors(write: collections.abc.Callable, named: collections.abc.Se
 def _scatter(arg0: array, arg1: collections.abc.Sequence[array], arg2: array, arg3: object, arg4: typing.SupportsInt | typing.SupportsIndex) -> array: ...
 def _set_category(array: array, category: typing.SupportsInt | typing.SupportsIndex) -> None:
     """What the array's memory is for, for the memory view."""
+def _set_default_device(device: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def _set_package(arg0: str) -> None: ...
 def _slice(arg0: array, arg1: object, arg2: object, arg3: object) -> array: ...
 def _slice_update(arg0: array, arg1: array, arg2: object, arg3: object, arg4: object) -> array: ...
 def _split(arg0: array, arg1: object, arg2: typing.SupportsInt | typing.SupportsIndex) -> list[array]: ...
 def _stack(arg0: collections.abc.Sequence[array], arg1: typing.SupportsInt | typing.SupportsIndex) -> array: ...
+def _swap_device_scope(device: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """Enters a device on this thread, or leaves it with what entering returned."""
 def _tile(arg0: array, arg1: object) -> array: ...
 def _to_array(arg0: object, arg1: object) -> array: ...
 def _trace_drain() -> tuple[bytes, int]:
@@ -156,6 +179,8 @@ def _trace_start(capacity_events: typing.SupportsInt | typing.SupportsIndex=1048
 def _trace_stop() -> None:
     """Stops recording."""
 def _tri(arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: object) -> array: ...
+def _wait_for_devices() -> None:
+    """Returns when every device has done its work."""
 def abs(a: Operand, /, *, stream: Any = None) -> array:
     """Absolute value of each element."""
 def add(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
@@ -449,7 +474,7 @@ def as_strided(a: array, /, shape: object=None, strides: object=None, offset: ty
 def astype(a: array, dtype: object, /, *, stream: object=None) -> array:
     """Elements converted to another dtype."""
 def async_eval(*args) -> None:
-    """Evaluates; on the CPU the call returns when done."""
+    """Evaluates; work of a GPU may go on when the call returns. On the CPU it is done then."""
 bfloat16: Dtype
 def bitwise_and(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
     """Bits set in both elements."""
@@ -467,7 +492,7 @@ def ceil(a: Operand, /, *, stream: Any = None) -> array:
 def checkpoint(fun: collections.abc.Callable) -> Any:
     """fun, whose backward pass computes its values again instead of keeping them."""
 def clear_cache() -> None:
-    """Gives cached memory back to the system."""
+    """Gives the cached memory of every device back to the system."""
 complex64: Dtype
 def conjugate(a: Operand, /, *, stream: Any = None) -> array:
     """Complex conjugate of each element."""
@@ -531,13 +556,13 @@ def floor(a: Operand, /, *, stream: Any = None) -> array:
     """Largest integer not above each element."""
 def floor_divide(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
     """Quotient rounded down; an integer divided by zero gives 0."""
-def get_active_memory() -> int:
-    """Bytes of live buffers."""
-def get_cache_memory() -> int:
+def get_active_memory(*, device: object=None) -> int:
+    """Bytes of live buffers of the default device, or of `device`."""
+def get_cache_memory(*, device: object=None) -> int:
     """Bytes kept for reuse."""
-def get_memory_limit() -> int:
+def get_memory_limit(*, device: object=None) -> int:
     """Bytes lamina may use."""
-def get_peak_memory() -> int:
+def get_peak_memory(*, device: object=None) -> int:
     """Most bytes of live buffers so far."""
 def grad(fun: collections.abc.Callable, argnums: object=None, argnames: object=[]) -> Any:
     """A function that returns the gradient of fun."""
@@ -639,7 +664,7 @@ def reciprocal(a: Operand, /, *, stream: Any = None) -> array:
     """One divided by each element."""
 def remainder(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
     """Remainder with the sign of the divisor; an integer modulo zero is 0."""
-def reset_peak_memory() -> None:
+def reset_peak_memory(*, device: object=None) -> None:
     """Peak memory counts from now."""
 def reshape(a: array, /, shape: object, *, stream: object=None) -> array:
     """The same elements under another shape."""
@@ -653,9 +678,9 @@ def rsqrt(a: Operand, /, *, stream: Any = None) -> array:
     """Reciprocal square root of each element."""
 def searchsorted(sorted_sequence: array, values: object, /, side: str='left', *, stream: object=None) -> array:
     """Where values would stand in a sorted array."""
-def set_cache_limit(limit: typing.SupportsInt | typing.SupportsIndex) -> int:
+def set_cache_limit(limit: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> int:
     """Sets the cache's limit in bytes; returns the one before."""
-def set_memory_limit(limit: typing.SupportsInt | typing.SupportsIndex) -> int:
+def set_memory_limit(limit: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> int:
     """Sets the limit in bytes; returns the one before."""
 def sigmoid(a: Operand, /, *, stream: Any = None) -> array:
     """Logistic function 1 / (1 + exp(-x))."""

@@ -1,10 +1,21 @@
-"""Devices and streams: one CPU device here; every stream runs in order on it."""
+"""Devices and streams: where operations run.
+
+An array's operation belongs to the device that was chosen when it was written: by `stream=`, by
+`with mx.stream(...)` on this thread, or by the default device. A device runs what it is given in
+order, so streams of one device are names for one queue.
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+import importlib.util
+import inspect
+import os
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lamina import _core as _c
@@ -13,6 +24,9 @@ __all__ = [
     "Device",
     "DeviceType",
     "Stream",
+    "StreamContext",
+    "ThreadLocalStream",
+    "clear_streams",
     "cpu",
     "default_device",
     "default_stream",
@@ -21,8 +35,11 @@ __all__ = [
     "gpu",
     "is_available",
     "new_stream",
+    "new_thread_local_stream",
+    "new_thread_unsafe_stream",
     "set_default_device",
     "set_default_stream",
+    "set_wired_limit",
     "stream",
     "synchronize",
 ]
@@ -44,6 +61,10 @@ class DeviceType(enum.Enum):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    @property
+    def _lamina_device(self) -> int:
+        return 0 if self is DeviceType.cpu else _c._gpu()
 
 
 cpu = DeviceType.cpu
@@ -68,9 +89,15 @@ class Device:
     def __hash__(self) -> int:
         return hash((self.type, self.index))
 
+    @property
+    def _lamina_device(self) -> int:
+        if self.index:
+            raise _c.DeviceError(f"{self} is not available: lamina uses one device of each kind")
+        return self.type._lamina_device
+
 
 class Stream:
-    """A queue of work on a device; the CPU has one, so all its streams are in order."""
+    """A queue of work on a device."""
 
     def __init__(self, device: Device, index: int) -> None:
         self.device = device
@@ -88,89 +115,238 @@ class Stream:
     def __hash__(self) -> int:
         return hash((self.device, self.index))
 
+    @property
+    def _lamina_device(self) -> int:
+        return self.device._lamina_device
 
-_default_stream = Stream(Device(cpu), 0)
-_next_stream = 1
+
+class ThreadLocalStream:
+    """A stream of its own in every thread that uses it."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._streams = threading.local()
+
+    def _here(self) -> Stream:
+        if not hasattr(self._streams, "stream"):
+            self._streams.stream = new_stream(self.device)
+        stream: Stream = self._streams.stream
+        return stream
+
+    def __repr__(self) -> str:
+        return f"ThreadLocalStream({self.device})"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    @property
+    def _lamina_device(self) -> int:
+        return self.device._lamina_device
 
 
-def _device_of(device: Any, op: str) -> Device:
-    d = device.device if isinstance(device, Stream) else device
-    d = Device(d) if isinstance(d, DeviceType) else d
-    if not isinstance(d, Device):
+class _Streams:
+    """The default stream of each kind of device, and the next stream's number."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        with self.lock:
+            self.default = {kind: Stream(Device(kind), kind.value) for kind in DeviceType}
+            self.next = len(DeviceType)
+
+    def new(self, device: Device) -> Stream:
+        with self.lock:
+            self.next += 1
+            return Stream(device, self.next - 1)
+
+
+_streams = _Streams()
+
+
+def _device_of(given: Any, op: str) -> Device:
+    """The Device of a Device, DeviceType or Stream that opens."""
+    device = given.device if isinstance(given, (Stream, ThreadLocalStream)) else given
+    device = Device(device) if isinstance(device, DeviceType) else device
+    if not isinstance(device, Device):
         raise TypeError(
-            f"{op}: expected a Device, DeviceType or Stream, got {type(device).__name__}"
+            f"{op}: expected a Device, DeviceType or Stream, got {type(given).__name__}"
         )
-    if d.type is not cpu or d.index != 0:
-        raise ValueError(f"{op}: {d} is not available; this build runs on Device(cpu, 0)")
-    return d
+    _c._device_info(device._lamina_device)
+    return device
+
+
+def _kind(number: int) -> DeviceType:
+    return gpu if number else cpu
 
 
 def default_device() -> Device:
-    """The device operations run on."""
-    return _default_stream.device
+    """The device operations run on where nothing else is said."""
+    return Device(_kind(_c._default_device()))
 
 
 def set_default_device(device: Any) -> None:
-    """Chooses the device operations run on; ValueError if it is not available."""
-    _device_of(device, "set_default_device")
+    """Chooses the device operations run on; DeviceError if it is not available."""
+    _c._set_default_device(_device_of(device, "set_default_device")._lamina_device)
 
 
 def default_stream(device: Any) -> Stream:
     """The device's default stream."""
-    _device_of(device, "default_stream")
-    return _default_stream
+    return _streams.default[_device_of(device, "default_stream").type]
 
 
 def set_default_stream(stream: Stream) -> None:
     """Makes a stream its device's default."""
-    global _default_stream
-    _device_of(stream, "set_default_stream")
-    _default_stream = stream
+    _streams.default[_device_of(stream, "set_default_stream").type] = stream
 
 
 def new_stream(device: Any) -> Stream:
     """A new stream on the device."""
-    global _next_stream
-    d = _device_of(device, "new_stream")
-    _next_stream += 1
-    return Stream(d, _next_stream - 1)
+    return _streams.new(_device_of(device, "new_stream"))
 
 
-@contextmanager
-def stream(s: Any) -> Iterator[None]:
-    """Operations inside run on the stream or device `s`."""
-    _device_of(s, "stream")
-    yield
+def new_thread_unsafe_stream(device: Any) -> Stream:
+    """A new stream on the device; safe here, as any stream."""
+    return _streams.new(_device_of(device, "new_thread_unsafe_stream"))
+
+
+def new_thread_local_stream(device: Any) -> ThreadLocalStream:
+    """A stream that is another one in every thread."""
+    return ThreadLocalStream(_device_of(device, "new_thread_local_stream"))
+
+
+def clear_streams() -> None:
+    """Waits for all work; every device's default stream is its first again."""
+    _c._wait_for_devices()
+    _streams.clear()
+
+
+class StreamContext:
+    """Operations inside run on the stream or device `s`, on this thread."""
+
+    def __init__(self, s: Any) -> None:
+        _device_of(s, "stream")
+        self._stream = s
+        self._before: list[tuple[int, DeviceType, Stream | None]] = []
+
+    def __enter__(self) -> None:
+        device = _device_of(self._stream, "stream")
+        chosen = self._stream
+        chosen = chosen._here() if isinstance(chosen, ThreadLocalStream) else chosen
+        stream = None
+        if isinstance(chosen, Stream):
+            stream, _streams.default[device.type] = _streams.default[device.type], chosen
+        number = _c._swap_device_scope(device._lamina_device)
+        self._before.append((number, device.type, stream))
+
+    def __exit__(self, *failure: object) -> None:
+        number, kind, stream = self._before.pop()
+        _c._swap_device_scope(number)
+        if stream is not None:
+            _streams.default[kind] = stream
+
+
+def stream(s: Any) -> StreamContext:
+    """A context in which operations run on the stream or device `s`."""
+    return StreamContext(s)
 
 
 def synchronize(stream: Any = None) -> None:
-    """Waits for a stream's work; evaluations on the CPU are done when their call returns."""
+    """Waits for a stream's work, or the default one's."""
     if stream is not None:
         _device_of(stream, "synchronize")
+    _c._wait_for_devices()
 
 
 def is_available(device: Any) -> bool:
     """Whether the device can be used."""
     try:
         _device_of(device, "is_available")
-    except ValueError:
+    except _c.DeviceError:
         return False
     return True
 
 
 def device_count(device_type: DeviceType) -> int:
     """How many devices of a kind there are."""
-    return 1 if device_type is cpu else 0
+    return int(is_available(device_type))
 
 
 def device_info(d: Any = None) -> dict[str, str | int]:
-    """Name, architecture and memory of a device."""
-    if d is not None:
-        _device_of(d, "device_info")
-    machine = _c._machine()
-    return {
-        "device_name": machine["cpu"],
-        "architecture": machine["isa"],
-        "memory_size": machine["memory"],
-        "threads": machine["threads"],
+    """Name, architecture and memory of a device, or of the default one."""
+    number = _c._default_device() if d is None else _device_of(d, "device_info")._lamina_device
+    info = _c._device_info(number)
+    found: dict[str, str | int] = {
+        "device_name": info["device_name"],
+        "architecture": info["architecture"],
+        "memory_size": info["memory_size"],
+        "max_recommended_working_set_size": _c.get_memory_limit(device=_Numbered(number)),
+        "max_buffer_length": info["memory_size"],
+        "resource_limit": 1 << 20,
     }
+    if number == 0:
+        found["threads"] = _c._machine()["threads"]
+    return found
+
+
+def set_wired_limit(limit: int) -> int:
+    """Accepted for programs written for Metal: lamina wires no memory. The limit before, 0."""
+    if limit < 0:
+        raise ValueError(f"set_wired_limit: the limit must not be negative, got {limit}")
+    return 0
+
+
+class _Numbered:
+    """A device by its number in the core."""
+
+    def __init__(self, number: int) -> None:
+        self._lamina_device = number
+
+
+def _streamed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with the nodes it builds on the device that its `stream` names."""
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+    positional = parameters["stream"].kind is not inspect.Parameter.KEYWORD_ONLY
+    at = names.index("stream") if positional and not variadic else None
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        chosen = kwargs.get("stream")
+        if at is not None and len(args) > at:
+            chosen = args[at]
+        if chosen is None:
+            return function(*args, **kwargs)
+        with StreamContext(chosen):
+            return function(*args, **kwargs)
+
+    call._lamina_streamed = True  # type: ignore[attr-defined]
+    return call
+
+
+def bind_streams(face: dict[str, Any]) -> None:
+    """Every Python function of the face with a `stream` parameter obeys it."""
+    for name, value in list(face.items()):
+        if not isinstance(value, types.FunctionType) or hasattr(value, "_lamina_streamed"):
+            continue
+        if "stream" in inspect.signature(value).parameters and name not in __all__:
+            face[name] = _streamed(value)
+
+
+def _library_folders() -> list[str]:
+    """LAMINA_CUDA_PATH, and where packages such as `nvidia-cuda-nvrtc` keep their libraries."""
+    named = [f for f in os.environ.get("LAMINA_CUDA_PATH", "").split(os.pathsep) if f]
+    spec = importlib.util.find_spec("nvidia")
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    return named + [str(f) for root in roots for f in sorted(Path(root).glob("*/lib"))]
+
+
+_c._library_folders(_library_folders())
+_asked = os.environ.get("LAMINA_DEVICE", "")
+if _asked and _asked != "cpu":
+    _c._set_default_device(_c._device_named(_asked))

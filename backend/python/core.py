@@ -11,10 +11,12 @@ import os
 from typing import Any
 
 import numpy as np
-from lamina import _composite, _core, _methods
-from lamina import _random as random  # noqa: F401
+from lamina import _composite, _core, _methods, _runtime
+from lamina import _random as random
+from lamina import cuda as cuda
 from lamina import fast as fast
 from lamina import linalg as linalg
+from lamina import metal as metal
 from lamina._arguments import explain, shown
 from lamina._composite import *  # noqa: F403
 from lamina._core import *  # noqa: F403
@@ -145,5 +147,7 @@ class ArrayAt:
         return self._x._scatter_item(self._index, value, "minimum")
 
 
+for _face in (globals(), vars(random), vars(linalg), vars(fast), vars(_methods)):
+    _runtime.bind_streams(_face)
 _methods.bind(globals())
 _core._set_package(os.path.dirname(os.path.abspath(__file__)))

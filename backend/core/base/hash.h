@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 
@@ -19,6 +20,19 @@ struct Hash128 {
   void add(const std::string& s) {
     for (unsigned char c : s) add(uint64_t{c});
     add(s.size());
+  }
+  // Eight bytes at a time; not the hash of the same bytes as a string.
+  void add_bytes(const void* data, size_t size) {
+    const char* at = static_cast<const char*>(data);
+    add(size);
+    for (; size >= 8; at += 8, size -= 8) {
+      uint64_t word;
+      std::memcpy(&word, at, 8);
+      add(word);
+    }
+    uint64_t rest = 0;
+    std::memcpy(&rest, at, size);
+    add(rest);
   }
   friend bool operator==(const Hash128&, const Hash128&) = default;
   std::string hex() const {

@@ -4,28 +4,42 @@
 // base/error.h; nothing here aborts.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/tensor_view.h"
+#include "devices/pool.h"
 #include "kernels/kernel.h"
 
 namespace lamina {
 
+struct TextTraits;
+struct TextProgram;
+struct TextCall;
+
 struct DeviceInfo {
   std::string name;  // e.g. "cpu", with the processor's own name in `detail`
   std::string detail;
-  int64_t memory_bytes;  // what may be allocated at most
-  int max_kernel_args;   // arguments one kernel may have
-  bool unified;          // the CPU reads the same memory
+  std::string architecture{};  // instruction set, GPU generation
+  int64_t memory_bytes = 0;    // what may be allocated at most
+  int max_kernel_args = 64;    // arguments one kernel may have
+  bool unified = true;         // the CPU reads the same memory
+  bool panels = false;    // runs a call's epilogue on panels of the result, on the CPU's threads
+  uint32_t dtypes = ~0u;  // bit per Dtype it computes with
 };
 
 // A prepared kernel: tile sizes chosen, loops bound. Immutable; made once per plan.
 class CompiledKernel {
  public:
   virtual ~CompiledKernel() = default;
+  // The source it was compiled from, for a reader; empty where there is none.
+  virtual std::string text() const { return {}; }
+  // Spent by a compiler on it, in nanoseconds; 0 where every part came from a cache.
+  virtual int64_t compile_ns() const { return 0; }
 };
 
 // One library or structured operation: runs on views, splits its own work over the pool.
@@ -44,7 +58,17 @@ class Device {
   // Raw memory, 64-byte aligned; throws OutOfMemory. bytes may be 0.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void release(void* data, int64_t bytes) noexcept = 0;
+  // The allocator behind allocate(), for counters and limits.
+  virtual Pool& pool() = 0;
   virtual std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) = 0;
+  // Not null: structured operations are compiled from text too, and call() takes none.
+  virtual const TextTraits* text_traits() const { return nullptr; }
+  // REQUIRES: text_traits(). `write` is the operation's TextFn; its views lose their data.
+  virtual std::unique_ptr<CompiledKernel> compile_call(TextProgram (*)(const TextCall&,
+                                                                       const TextTraits&),
+                                                       const CallArgs&) {
+    return nullptr;
+  }
   // buffers[i] is the start of argument i's buffer (KernelArg::offset not applied).
   virtual void launch(const CompiledKernel& kernel, void* const* buffers,
                       const ScalarValue* scalars) = 0;
@@ -57,14 +81,56 @@ class Device {
   virtual void launch_many(std::span<const Instance> instances) = 0;
   virtual void call(CallFn fn, const CallArgs& args) = 0;
   virtual void copy(void* dst, const void* src, int64_t bytes) = 0;
+  // Whether kernels can be given this memory of the CPU's as it is.
+  virtual bool reads_host(const void* data, int64_t bytes) const {
+    (void)data;
+    (void)bytes;
+    return info().unified;
+  }
+  // Between the CPU's memory and this device's, in order with launches. The CPU's side may be
+  // reused when the call returns.
+  virtual void upload(void* dst, const void* host, int64_t bytes) { copy(dst, host, bytes); }
+  virtual void download(void* host, const void* src, int64_t bytes) { copy(host, src, bytes); }
+  // Returns when all work is done; throws the first error of it.
   virtual void synchronize() = 0;
+  // Around one run of a plan. Runs of one plan launch the same kernels in the same order, so a
+  // device may keep what it prepared for `plan`. `timed`: times of the steps will be asked for.
+  virtual void begin_plan(uint64_t plan, bool timed) {
+    (void)plan;
+    (void)timed;
+  }
+  virtual void end_plan() {}
+  virtual void forget_plan(uint64_t plan) noexcept { (void)plan; }
   // Around the calls of one step of a plan; for devices that measure.
   virtual void begin_step() {}
   virtual void end_step() {}
+  // Start and end of each step since begin_plan, on now_ns()'s clock; waits for them. Empty where a
+  // step's call returns when it is done.
+  virtual std::vector<std::pair<int64_t, int64_t>> take_step_times() { return {}; }
 };
 
 Device& cpu_device();
-// The device evaluations use: the CPU, or one that measures it.
-Device& active_device();
+
+// --- the devices of this process ---------------------------------------------------------------
+// By number: 0 is the CPU, the others in the order of their names.
+using DeviceId = uint8_t;
+inline constexpr DeviceId kCpu = 0;
+
+struct DeviceRow {
+  const char* name;
+  int preference;     // of mx.gpu: the highest that opens; 0: only when asked for by name
+  Device* (*open)();  // once, at first use; throws DeviceError saying why there is none
+};
+// Called while the program starts, by each device's own file.
+bool register_device(const DeviceRow& row);
+std::vector<std::string> device_names();  // by id, whether they open or not
+std::vector<Device*> open_devices();      // the CPU and those that have been opened
+// Opens it at first use. Throws DeviceError again at every later use where that failed.
+Device& device_of(DeviceId id);
+// Throws DeviceError for an unknown name.
+DeviceId device_named(const std::string& name);
+// The device that mx.gpu means: the one LAMINA_GPU names, else the one LAMINA_DEVICE names, else
+// the best that opens. Throws DeviceError where there is none, with every reason.
+DeviceId gpu_device();
 
 }  // namespace lamina

@@ -65,6 +65,27 @@ int64_t read_limit(const char* path) {
   return in >> bytes && bytes > 0 ? bytes : INT64_MAX;
 }
 
+class HostMemory : public BlockSource {
+ public:
+  void* take(int64_t capacity) noexcept override {
+    return capacity >= kLarge ? map_large(capacity)
+                              : std::aligned_alloc(64, static_cast<size_t>(capacity));
+  }
+  void give(void* data, int64_t capacity) noexcept override {
+    if (capacity >= kLarge) {
+      munmap(data, static_cast<size_t>(capacity));
+    } else {
+      std::free(data);
+    }
+  }
+  int64_t available() noexcept override { return available_memory(); }
+};
+
+BlockSource& host_memory() {
+  static auto* memory = new HostMemory;
+  return *memory;
+}
+
 }  // namespace
 
 int64_t physical_memory() {
@@ -83,8 +104,10 @@ std::string format_bytes(int64_t bytes) {
   return text;
 }
 
-Pool::Pool(int64_t physical_bytes)
-    : physical_(physical_bytes),
+Pool::Pool(int64_t physical_bytes, BlockSource* source, std::string where)
+    : source_(source ? *source : host_memory()),
+      where_(std::move(where)),
+      physical_(physical_bytes),
       limit_(physical_bytes / 100 * 95),
       cache_limit_(std::min<int64_t>(limit_ / 4, int64_t{4} << 30)) {}
 
@@ -93,7 +116,9 @@ void* Pool::allocate(int64_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   bool failing = fail_in_ == 0;
   if (fail_in_ >= 0) --fail_in_;
-  if (failing) throw OutOfMemory("allocate: out of memory: failure asked for by a test", bytes, 0);
+  if (failing)
+    throw OutOfMemory("allocate: out of memory" + where_ + ": failure asked for by a test", bytes,
+                      0);
   if (bytes == 0) return empty_block;
   check_fits(bytes);
   int64_t capacity = capacity_of(bytes);
@@ -102,13 +127,13 @@ void* Pool::allocate(int64_t bytes) {
     if (active_ + cache_ + capacity > limit_)
       shrink_cache(std::max<int64_t>(limit_ - active_ - capacity, 0));
     for (int attempt = 0; !data && attempt < 2; ++attempt) {
-      data = capacity >= kLarge ? map_large(capacity)
-                                : std::aligned_alloc(64, static_cast<size_t>(capacity));
+      data = source_.take(capacity);
       if (!data) shrink_cache(0);
     }
     if (!data)
       throw OutOfMemory(
-          "allocate: out of memory: asked " + format_bytes(bytes) + ", the system has no more",
+          "allocate: out of memory" + where_ + ": asked " + format_bytes(bytes) +
+              (where_.empty() ? ", the system has no more" : ", the device has no more"),
           bytes, 0);
     if (capacity >= kLarge) large_capacity_[data] = capacity;
   }
@@ -128,13 +153,13 @@ void Pool::release(void* data, int64_t bytes) noexcept {
     large_capacity_.erase(found);
   }
   if (capacity > cache_limit_) {
-    drop(data, capacity);
+    source_.give(data, capacity);
     return;
   }
   try {
     free_[capacity].push_back(data);
   } catch (...) {
-    drop(data, capacity);
+    source_.give(data, capacity);
     return;
   }
   cache_ += capacity;
@@ -163,14 +188,14 @@ void Pool::check_fits(int64_t bytes) {
   int64_t free = std::max<int64_t>(limit_ - active_, 0);
   bool fits = bytes <= free;
   if (fits && bytes > kAskSystem) {
-    int64_t available = available_memory();
+    int64_t available = source_.available();
     if (available != INT64_MAX && bytes > available + cache_) {
       fits = false;
       free = std::min(free, available + cache_);
     }
   }
   if (fits) return;
-  throw OutOfMemory("allocate: out of memory: asked " + format_bytes(bytes) + ", " +
+  throw OutOfMemory("allocate: out of memory" + where_ + ": asked " + format_bytes(bytes) + ", " +
                         format_bytes(free) + " free of " + format_bytes(limit_) + " (" +
                         format_bytes(active_) + " in use by lamina)",
                     bytes, free);
@@ -182,19 +207,11 @@ void Pool::shrink_cache(int64_t target) noexcept {
   while (cache_ > target && !free_.empty()) {
     auto last = std::prev(free_.end());
     while (!last->second.empty() && cache_ > target) {
-      drop(last->second.back(), last->first);
+      source_.give(last->second.back(), last->first);
       last->second.pop_back();
       cache_ -= last->first;
     }
     if (last->second.empty()) free_.erase(last);
-  }
-}
-
-void Pool::drop(void* data, int64_t capacity) noexcept {
-  if (capacity >= kLarge) {
-    munmap(data, static_cast<size_t>(capacity));
-  } else {
-    std::free(data);
   }
 }
 

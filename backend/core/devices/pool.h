@@ -1,5 +1,5 @@
-// A caching allocator over host memory: freed blocks are kept for the next request of their size,
-// because fresh pages cost a fault each.
+// A caching allocator: freed blocks are kept for the next request of their size, because fresh
+// pages cost a fault each, and a GPU's driver waits for the device when it takes memory back.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,25 @@
 
 namespace lamina {
 
-// Thread safe. Blocks are 64-byte aligned, those of 1 MiB and more 2 MiB-aligned.
+// Where a pool gets whole blocks from.
+class BlockSource {
+ public:
+  virtual ~BlockSource() = default;
+  // 64-byte aligned; nullptr when there is none of that size.
+  virtual void* take(int64_t capacity) noexcept = 0;
+  virtual void give(void* data, int64_t capacity) noexcept = 0;
+  // What can be had now without harm to others; INT64_MAX where that is not known.
+  virtual int64_t available() noexcept { return INT64_MAX; }
+};
+
+// Thread safe. Blocks are 64-byte aligned, on the host those of 1 MiB and more 2 MiB-aligned.
 // Invariants: active = sum of the bytes asked for of live blocks; cache = bytes held but not live.
 class Pool {
  public:
-  // physical_bytes: what the machine (or its control group) has.
-  explicit Pool(int64_t physical_bytes);
+  // physical_bytes: what the machine (or its control group, or the device) has. A null source is
+  // the host's memory. `where` names another one in messages: " on cuda". `source` outlives the
+  // pool.
+  explicit Pool(int64_t physical_bytes, BlockSource* source = nullptr, std::string where = "");
 
   // Throws OutOfMemory before touching memory when the request cannot be met. bytes may be 0.
   void* allocate(int64_t bytes);
@@ -40,8 +53,9 @@ class Pool {
   void* take_cached(int64_t bytes, int64_t capacity);
   void check_fits(int64_t bytes);
   void shrink_cache(int64_t target) noexcept;
-  void drop(void* data, int64_t capacity) noexcept;
 
+  BlockSource& source_;
+  std::string where_;
   mutable std::mutex mutex_;
   int64_t physical_;
   int64_t limit_;

@@ -1,9 +1,12 @@
 #include "execute/evaluate.h"
 
 #include <algorithm>
+#include <bit>
 #include <mutex>
 
 #include "base/error.h"
+#include "execute/mirror.h"
+#include "execute/placement.h"
 #include "execute/plan_cache.h"
 #include "execute/run.h"
 #include "graph/primitive.h"
@@ -25,9 +28,12 @@ std::recursive_mutex& evaluation_lock() {
 
 uint32_t visit_number = 0;
 std::atomic<uint64_t> latest_plan{0};
+std::atomic<uint32_t> devices_used{0};  // bit per device with work that nobody has waited for
 
-// Inputs first; each node once; `uses` counts the references that nodes of the order hold.
-void collect(std::span<const Array> roots, std::vector<OrderedNode>& order) {
+// Inputs first; each node once; `uses` counts the references that nodes of the order hold. Returns
+// the devices of what is not evaluated, a bit each.
+uint32_t collect(std::span<const Array> roots, std::vector<OrderedNode>& order) {
+  uint32_t devices = 0;
   const uint32_t visit = ++visit_number;
   thread_local std::vector<std::pair<Node*, size_t>> stack;
   stack.clear();
@@ -59,17 +65,20 @@ void collect(std::span<const Array> roots, std::vector<OrderedNode>& order) {
         enter(n->inputs[next++].node());
       } else {
         n->position = static_cast<int32_t>(order.size());
+        n->placed = n->device == kCpu ? kCpu : placement(*n);
+        devices |= 1u << n->placed;
         order.push_back({n, false, false});
         stack.pop_back();
       }
     }
   }
+  return devices;
 }
 
 // A ready node that still holds its graph (a tracer) counts as data.
 bool is_data(const Node& n) { return n.ready(); }
 
-Hash128 key_of(std::vector<OrderedNode>& order) {
+Hash128 key_of(std::vector<OrderedNode>& order, DeviceId device) {
   const bool keep = tracing();
   Hash128 h;
   for (OrderedNode& o : order) {
@@ -84,7 +93,8 @@ Hash128 key_of(std::vector<OrderedNode>& order) {
       }
       o.donatable =
           !held && !keep && n.value.buffer->use_count() == 1 && !n.value.buffer->adopted();
-      h.add(tag | 2 | (o.donatable ? 4 : 0));
+      o.foreign = !reaches(device, *n.value.buffer);
+      h.add(tag | 2 | (o.donatable ? 4 : 0) | (o.foreign ? 8 : 0));
       for (size_t i = 0; i < n.shape.size(); ++i) {
         h.add(static_cast<uint64_t>(n.shape[i]));
         h.add(static_cast<uint64_t>(n.value.strides[i]));
@@ -99,7 +109,8 @@ Hash128 key_of(std::vector<OrderedNode>& order) {
     h.add(packed);
   }
   const auto& opt = schedule::options();
-  h.add(uint64_t{opt.fuse} | uint64_t{opt.donate} << 1 | order.size() << 8);
+  h.add(uint64_t{opt.fuse} | uint64_t{opt.donate} << 1 | uint64_t{device} << 8 |
+        order.size() << 16);
   return h;
 }
 
@@ -137,24 +148,14 @@ void poison(const Plan& plan, std::vector<OrderedNode>& order, const Failure& fa
   }
 }
 
-}  // namespace
-
-void evaluate(std::span<const Array> roots) {
-  bool ready = true;
-  for (const Array& r : roots) ready &= r.node()->ready();
-  if (ready) return;
-  std::lock_guard lock(evaluation_lock());
+void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0) {
   const bool recording = trace::enabled();
-  int64_t t0 = recording ? now_ns() : 0;
-  thread_local std::vector<OrderedNode> order_scratch;
-  std::vector<OrderedNode> order = std::move(order_scratch);
-  order.clear();
-  collect(roots, order);
-  Hash128 key = key_of(order);
+  Hash128 key = key_of(order, device);
   Run run;
   run.id = next_run_id();
-  std::shared_ptr<Plan> plan = plan_for(key, order, run);
+  std::shared_ptr<Plan> plan = plan_for(key, device, order, run);
   latest_plan.store(plan->id, std::memory_order_relaxed);
+  if (device != kCpu) devices_used.fetch_or(1u << device, std::memory_order_relaxed);
   if (recording) {
     const int64_t start = now_ns();
     hold_plan(plan, order);
@@ -176,8 +177,48 @@ void evaluate(std::span<const Array> roots) {
                 run.outcome, static_cast<int64_t>(order.size()), static_cast<int64_t>(origins));
     trace::account(run.id, run.recorder_ns);
   }
+}
+
+}  // namespace
+
+void evaluate(std::span<const Array> roots) {
+  bool ready = true;
+  for (const Array& r : roots) ready &= r.node()->ready();
+  if (ready) return;
+  std::lock_guard lock(evaluation_lock());
+  int64_t t0 = trace::enabled() ? now_ns() : 0;
+  thread_local std::vector<OrderedNode> order_scratch;
+  std::vector<OrderedNode> order = std::move(order_scratch);
+  for (;;) {
+    order.clear();
+    uint32_t devices = collect(roots, order);
+    if (!devices) break;  // a part before this one has evaluated the rest
+    if (!std::has_single_bit(devices)) {
+      for (const Arrays& part : parts_by_device(roots, order)) evaluate(part);
+      break;
+    }
+    try {
+      evaluate_on(static_cast<DeviceId>(std::countr_zero(devices)), order, t0);
+      break;
+    } catch (const schedule::NotOnDevice& missing) {
+      Node& n = *order[static_cast<size_t>(missing.position)].node;
+      if (n.leaf() || n.placed == kCpu)
+        throw InternalError("evaluate: " + describe(n) + " was given to a device that lacks it");
+      run_on_cpu(n);
+    }
+  }
   order.clear();
   order_scratch = std::move(order);
+}
+
+void wait_for_devices() {
+  if (!devices_used.load(std::memory_order_relaxed)) return;
+  std::lock_guard lock(evaluation_lock());
+  uint32_t devices = devices_used.exchange(0, std::memory_order_relaxed);
+  int64_t t0 = trace::enabled() ? now_ns() : 0;
+  for (; devices; devices &= devices - 1)
+    device_of(static_cast<DeviceId>(std::countr_zero(devices))).synchronize();
+  if (trace::enabled()) trace::span(trace::EventKind::sync, 0, t0, now_ns());
 }
 
 uint64_t last_plan() { return latest_plan.load(std::memory_order_relaxed); }
@@ -189,10 +230,24 @@ TensorView tensor_view(const Array& x) {
   if (n.scalar) {
     v.data = n.literal.bytes;
     v.strides = Strides(0);
-  } else {
-    v.data = static_cast<char*>(n.value.buffer->data()) + n.value.offset * itemsize(n.dtype);
+    return v;
   }
+  BufferRef buffer = n.value.buffer;
+  if (!buffer->on_host() || buffer->device() != kCpu) {
+    std::lock_guard lock(evaluation_lock());
+    // Of unified memory the bytes are read as they lie, once the device has written them.
+    if (buffer->on_host())
+      device_of(buffer->device()).synchronize();
+    else
+      buffer = copy_on(buffer, kCpu, 0);
+  }
+  v.data = static_cast<char*>(buffer->data()) + n.value.offset * itemsize(n.dtype);
   return v;
+}
+
+bool on_host(const Array& x) {
+  const Node& n = *x.node();
+  return n.ready() && (n.scalar || n.value.buffer->device() == kCpu);
 }
 
 }  // namespace lamina

@@ -23,6 +23,10 @@ inline void evaluate(const Array& root) {
   if (!root.node()->ready()) evaluate(std::span(&root, 1));
 }
 
+// Returns when the work of evaluations so far is done on every device; throws the first error of
+// it.
+void wait_for_devices();
+
 // Asked between kernels, at most every few milliseconds; true raises Interrupted at the next point
 // where nothing is lost.
 using InterruptHook = bool (*)();
@@ -42,5 +46,7 @@ uint64_t last_plan();  // of the latest evaluation, 0 before any
 
 // The array's elements, evaluated, as a view that stays valid while the array lives.
 TensorView tensor_view(const Array& x);
+// Whether tensor_view needs neither an evaluation nor a copy from a device.
+bool on_host(const Array& x);
 
 }  // namespace lamina

@@ -30,7 +30,7 @@ struct Entry {
 
 // The structure without sizes: equal for a graph whose arrays only grew or shrank. Which sizes are
 // 0 or 1, and which leaves are row-major, belongs to it.
-Hash128 structure_of(const std::vector<OrderedNode>& order) {
+Hash128 structure_of(const std::vector<OrderedNode>& order, DeviceId device) {
   Hash128 h;
   for (const OrderedNode& o : order) {
     const Node& n = *o.node;
@@ -40,7 +40,7 @@ Hash128 structure_of(const std::vector<OrderedNode>& order) {
     h.add(static_cast<uint64_t>(n.dtype) | uint64_t{n.shape.size()} << 8 |
           uint64_t{o.output} << 16 | uint64_t{o.donatable} << 17 | uint64_t{n.scalar} << 18 |
           uint64_t{ready} << 19 | uint64_t{data && is_row_major(n.shape, n.value.strides)} << 20 |
-          pattern << 21);
+          uint64_t{o.foreign} << 21 | pattern << 22);
     if (ready) continue;
     uint64_t inputs = n.primitive->id;
     for (const Array& in : n.inputs)
@@ -49,7 +49,8 @@ Hash128 structure_of(const std::vector<OrderedNode>& order) {
     h.add(n.inputs.size());
   }
   const auto& opt = schedule::options();
-  h.add(uint64_t{opt.fuse} | uint64_t{opt.donate} << 1 | order.size() << 8);
+  h.add(uint64_t{opt.fuse} | uint64_t{opt.donate} << 1 | uint64_t{device} << 8 |
+        order.size() << 16);
   return h;
 }
 
@@ -137,15 +138,15 @@ std::shared_ptr<Plan> take_from(Cache& c, std::vector<Hash128>& family) {
 }
 
 void verify_resized(const Plan& plan, const std::vector<OrderedNode>& order) {
-  std::unique_ptr<Plan> fresh = make_plan(order, plan.key, active_device(), &plan);
+  std::unique_ptr<Plan> fresh = make_plan(order, plan.key, plan.device, &plan);
   if (!fresh) throw InternalError("resized plan: its fusion does not hold for these sizes");
   require_same(plan, *fresh);
 }
 
 }  // namespace
 
-std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode>& order,
-                               Run& run) {
+std::shared_ptr<Plan> plan_for(const Hash128& key, DeviceId device,
+                               const std::vector<OrderedNode>& order, Run& run) {
   Cache& c = cache();
   {
     std::lock_guard lock(c.mutex);
@@ -158,16 +159,16 @@ std::shared_ptr<Plan> plan_for(const Hash128& key, const std::vector<OrderedNode
     }
   }
   int64_t t0 = now_ns();
-  Hash128 structure = structure_of(order);
+  Hash128 structure = structure_of(order, device);
   std::shared_ptr<Plan> plan;
   {
     std::lock_guard lock(c.mutex);
     if (auto it = c.families.find(structure); it != c.families.end())
       plan = take_from(c, it->second);
   }
-  const bool resized = plan && resize(*plan, order, key, active_device());
+  const bool resized = plan && resize(*plan, order, key, device_of(device));
   if (resized && schedule::options().verify) verify_resized(*plan, order);
-  if (!resized) plan = make_plan(order, key, active_device());
+  if (!resized) plan = make_plan(order, key, device);
   run.outcome = resized ? 1 : 2;
   if (trace::enabled())
     trace::span(trace::EventKind::plan, run.id, t0, now_ns(), static_cast<int64_t>(plan->id),

@@ -10,7 +10,7 @@ namespace lamina {
 
 // The plan of this key; else one of the same structure put on these sizes, which changes one that
 // nobody else holds; else a new one. Sets run.outcome.
-std::shared_ptr<schedule::Plan> plan_for(const Hash128& key,
+std::shared_ptr<schedule::Plan> plan_for(const Hash128& key, DeviceId device,
                                          const std::vector<schedule::OrderedNode>& order, Run& run);
 // While recording: keeps the plan, and what this run tells of its nodes, until the next recording
 // starts, so that it can be described when the clock has stopped.

@@ -6,6 +6,7 @@
 #include "base/thread_pool.h"
 #include "devices/device.h"
 #include "execute/evaluate.h"
+#include "execute/mirror.h"
 #include "trace/trace.h"
 
 namespace lamina {
@@ -29,11 +30,13 @@ class Runner {
         run_(run),
         values_(values),
         data_(plan.slots.size()),
+        device_(device_of(plan.device)),
         recording_(trace::enabled()) {}
 
   void bind() {
     values_.resize(plan_.slots.size());
-    if (plan_.arena_bytes > 0) arena_ = Buffer::allocate(plan_.arena_bytes, Category::arena, -1);
+    if (plan_.arena_bytes > 0)
+      arena_ = Buffer::allocate(plan_.arena_bytes, Category::arena, -1, plan_.device);
     for (size_t s = 0; s < plan_.slots.size(); ++s) bind_slot(static_cast<int>(s));
     if (recording_) {
       const int64_t start = now_ns();
@@ -45,6 +48,15 @@ class Runner {
   }
 
   void steps(Failure& failure) {
+    const bool timed = recording_ && plan_.device != kCpu;
+    device_.begin_plan(plan_.id, timed);
+    walk(failure);
+    device_.end_plan();
+    if (timed) emit_device_times();
+  }
+
+ private:
+  void walk(Failure& failure) {
     int64_t polled = 0;
     for (at_ = 0; at_ < plan_.steps.size(); ++at_) {
       const Step& step = plan_.steps[at_];
@@ -58,9 +70,9 @@ class Runner {
         }
       }
       try {
-        active_device().begin_step();
+        device_.begin_step();
         step.call ? run_call(*step.call) : run_kernels(step);
-        active_device().end_step();
+        device_.end_step();
       } catch (const Interrupted&) {
         throw;
       } catch (...) {
@@ -71,13 +83,25 @@ class Runner {
         add_overwritten(failure);
         throw;
       }
-      if (recording_)
-        trace::span(trace::EventKind::launch, run_.id, t0, now_ns(), static_cast<int64_t>(plan_.id),
-                    static_cast<int64_t>(at_), step.reads, step.writes);
+      if (recording_ && plan_.device == kCpu)
+        emit_launch(at_, t0, now_ns());
+      else if (recording_)
+        issued_.push_back({t0, now_ns()});
     }
   }
 
- private:
+  // What the device measured; what the CPU saw where it measures nothing.
+  void emit_device_times() {
+    auto times = device_.take_step_times();
+    if (times.size() != plan_.steps.size()) times = issued_;
+    for (size_t i = 0; i < times.size(); ++i) emit_launch(i, times[i].first, times[i].second);
+  }
+
+  void emit_launch(size_t step, int64_t t0, int64_t t1) {
+    trace::span(trace::EventKind::launch, run_.id, t0, t1, static_cast<int64_t>(plan_.id),
+                static_cast<int64_t>(step), plan_.steps[step].reads, plan_.steps[step].writes);
+  }
+
   Node& node_at(int position) { return *order_[static_cast<size_t>(position)].node; }
 
   void bind_slot(int s) {
@@ -87,6 +111,7 @@ class Runner {
       case Storage::leaf: {
         Node& n = node_at(slot.position);
         v = {n.value.buffer, {}, n.value.offset};
+        if (v.buffer->device() != plan_.device) v.buffer = copy_on(v.buffer, plan_.device, run_.id);
         data_[static_cast<size_t>(s)] =
             static_cast<char*>(v.buffer->data()) + v.offset * itemsize(n.dtype);
         if (recording_) emit_bind(v.buffer, slot.node, 0);
@@ -96,7 +121,7 @@ class Runner {
         const IrNode& ir = plan_.ir.nodes[static_cast<size_t>(slot.node)];
         Category c = ir.source >= 0 ? node_at(ir.source).category : Category::temporary;
         v = {Buffer::allocate(slot.bytes, c == Category::temporary ? Category::output : c,
-                              slot.node),
+                              slot.node, plan_.device),
              {},
              0};
         data_[static_cast<size_t>(s)] = v.buffer->data();
@@ -112,6 +137,8 @@ class Runner {
         // The donor may come later in the list: bind it first, once.
         if (!data_[static_cast<size_t>(slot.donor)]) bind_slot(slot.donor);
         v = values_[static_cast<size_t>(slot.donor)];
+        if (int leaf = root(s); plan_.slots[static_cast<size_t>(leaf)].storage == Storage::leaf)
+          node_at(plan_.slots[static_cast<size_t>(leaf)].position).value.buffer->drop_mirrors();
         data_[static_cast<size_t>(s)] = data_[static_cast<size_t>(slot.donor)];
         break;
       }
@@ -135,10 +162,9 @@ class Runner {
   void run_kernels(const Step& step) {
     buffers_.clear();
     scalars_.clear();
-    Device& device = active_device();
     if (step.runs.size() == 1) {
       fill(step.runs[0], buffers_, scalars_);
-      device.launch(*step.runs[0].compiled, buffers_.data(), scalars_.data());
+      device_.launch(*step.runs[0].compiled, buffers_.data(), scalars_.data());
       return;
     }
     std::vector<std::pair<size_t, size_t>> starts;
@@ -150,7 +176,7 @@ class Runner {
     for (size_t i = 0; i < step.runs.size(); ++i)
       instances.push_back({step.runs[i].compiled.get(), buffers_.data() + starts[i].first,
                            scalars_.data() + starts[i].second});
-    device.launch_many(instances);
+    device_.launch_many(instances);
   }
 
   TensorView view(const Operand& o, ScalarValue& literal) {
@@ -172,7 +198,11 @@ class Runner {
     if (call.epilogue) return run_panels(call, in);
     ScalarValue unused;
     TensorView out = view(call.output, unused);
-    active_device().call(call.primitive->call, {&call.params, in, {&out, 1}});
+    if (!call.compiled) return device_.call(call.primitive->call, {&call.params, in, {&out, 1}});
+    buffers_.clear();
+    for (const TensorView& v : in) buffers_.push_back(v.data);
+    buffers_.push_back(out.data);
+    device_.launch(*call.compiled, buffers_.data(), nullptr);
   }
 
   void run_panels(const CallRun& call, const std::vector<TensorView>& in) {
@@ -214,7 +244,7 @@ class Runner {
       else
         buffers[i] = static_cast<char*>(buffers[i]) + row * arg.strides[0] * itemsize(arg.dtype);
     }
-    active_device().launch(*run.compiled, buffers.data(), scalars.data());
+    device_.launch(*run.compiled, buffers.data(), scalars.data());
   }
 
   void ask_for_interrupt() {
@@ -234,18 +264,19 @@ class Runner {
   bool overwritten(size_t s) const {
     const Slot& slot = plan_.slots[s];
     if (slot.storage != Storage::shared || slot.first >= static_cast<int>(at_)) return false;
-    int r = slot.donor;
-    while (plan_.slots[static_cast<size_t>(r)].storage == Storage::shared)
-      r = plan_.slots[static_cast<size_t>(r)].donor;
-    return plan_.slots[static_cast<size_t>(r)].storage == Storage::leaf;
+    return plan_.slots[static_cast<size_t>(root(static_cast<int>(s)))].storage == Storage::leaf;
+  }
+
+  int root(int s) const {
+    while (plan_.slots[static_cast<size_t>(s)].storage == Storage::shared)
+      s = plan_.slots[static_cast<size_t>(s)].donor;
+    return s;
   }
 
   void add_overwritten(Failure& failure) const {
     for (size_t s = 0; s < plan_.slots.size(); ++s) {
       if (!overwritten(s)) continue;
-      int r = plan_.slots[s].donor;
-      while (plan_.slots[static_cast<size_t>(r)].storage == Storage::shared)
-        r = plan_.slots[static_cast<size_t>(r)].donor;
+      int r = root(static_cast<int>(s));
       failure.nodes.push_back(plan_.slots[static_cast<size_t>(r)].node);
     }
   }
@@ -259,7 +290,9 @@ class Runner {
   Run& run_;
   std::vector<Value>& values_;
   std::vector<void*> data_;
+  Device& device_;
   BufferRef arena_;
+  std::vector<std::pair<int64_t, int64_t>> issued_;  // of each step, on the CPU's clock
   std::vector<void*> buffers_;
   std::vector<ScalarValue> scalars_;
   bool recording_;

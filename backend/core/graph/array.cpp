@@ -10,8 +10,14 @@ namespace lamina {
 std::atomic<OriginHook> origin_hook{nullptr};
 
 namespace {
-thread_local int trace_depth = 0;
-thread_local uint32_t scoped_origin = 0;
+// One block, so that building a node looks its thread's storage up once.
+struct Building {
+  int trace_depth = 0;
+  uint32_t origin = 0;
+  int device = -1;
+};
+thread_local Building building;
+std::atomic<DeviceId> chosen_device{kCpu};
 
 uint64_t mix(uint64_t h, uint64_t v) {
   unsigned __int128 p =
@@ -82,10 +88,13 @@ Array make_node(const Primitive& primitive, Params params, std::vector<Array> in
   n->dtype = dtype;
   n->inputs = std::move(inputs);
   n->local_hash = hash_locally(*n);
-  if (trace_depth > 0)
+  const Building& here = building;
+  n->device = here.device < 0 ? chosen_device.load(std::memory_order_relaxed)
+                              : static_cast<DeviceId>(here.device);
+  if (here.trace_depth > 0)
     for (const Array& x : n->inputs) n->tracer |= x.node()->tracer;
   if (OriginHook hook = origin_hook.load(std::memory_order_relaxed)) [[unlikely]]
-    n->origin = scoped_origin ? scoped_origin : hook();
+    n->origin = here.origin ? here.origin : hook();
   return out;
 }
 
@@ -108,11 +117,18 @@ Array make_leaf(Value value, Shape shape, Dtype dtype) {
   return out;
 }
 
-TraceScope::TraceScope() { ++trace_depth; }
-TraceScope::~TraceScope() { --trace_depth; }
-bool tracing() { return trace_depth > 0; }
+DeviceId default_device() { return chosen_device.load(std::memory_order_relaxed); }
+void set_default_device(DeviceId device) { chosen_device.store(device, std::memory_order_relaxed); }
+DeviceId current_device() {
+  return building.device < 0 ? default_device() : static_cast<DeviceId>(building.device);
+}
+int swap_device_scope(int device) { return std::exchange(building.device, device); }
 
-OriginScope::OriginScope(uint32_t origin) : before_(scoped_origin) { scoped_origin = origin; }
-OriginScope::~OriginScope() { scoped_origin = before_; }
+TraceScope::TraceScope() { ++building.trace_depth; }
+TraceScope::~TraceScope() { --building.trace_depth; }
+bool tracing() { return building.trace_depth > 0; }
+
+OriginScope::OriginScope(uint32_t origin) : before_(building.origin) { building.origin = origin; }
+OriginScope::~OriginScope() { building.origin = before_; }
 
 }  // namespace lamina

@@ -72,8 +72,10 @@ struct Node {
   std::atomic<uint32_t> refs{0};
   std::atomic<Status> status{Status::lazy};
   Dtype dtype = Dtype::float32;
-  bool scalar = false;  // a leaf of shape () whose value is held inline in `literal`
-  bool tracer = false;  // under a transform: keeps its inputs when evaluated
+  bool scalar = false;     // a leaf of shape () whose value is held inline in `literal`
+  bool tracer = false;     // under a transform: keeps its inputs when evaluated
+  DeviceId device = kCpu;  // it was built for
+  DeviceId placed = kCpu;  // scratch of the evaluation: where it runs
   Category category = Category::temporary;
   const Primitive* primitive = nullptr;  // nullptr: data
   uint64_t local_hash = 0;               // of primitive, params, dtype, shape
@@ -126,6 +128,23 @@ Array make_scalar_uint(uint64_t value, Dtype dtype);
 Array make_scalar_complex(complex64_t value);
 // A leaf over existing memory.
 Array make_leaf(Value value, Shape shape, Dtype dtype);
+
+// The device that nodes built on this thread are for: the innermost scope's, else the process's.
+DeviceId current_device();
+DeviceId default_device();
+// REQUIRES: the device opens.
+void set_default_device(DeviceId device);
+// Enters (a device) or leaves (what entering returned) a scope of this thread; -1: none.
+int swap_device_scope(int device);
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device) : before_(swap_device_scope(device)) {}
+  ~DeviceScope() { swap_device_scope(before_); }
+  DeviceScope(const DeviceScope&) = delete;
+
+ private:
+  int before_;
+};
 
 // Inside a transform's trace on this thread, nodes fed by tracers keep their graph.
 class TraceScope {

@@ -9,25 +9,28 @@ namespace {
 std::atomic<uint64_t> next_id{1};
 }
 
-Buffer::Buffer(void* data, int64_t bytes, Category category)
+Buffer::Buffer(void* data, int64_t bytes, Category category, DeviceId device, bool on_host)
     : data_(data),
       bytes_(bytes),
       id_(next_id.fetch_add(1, std::memory_order_relaxed)),
-      category_(category) {}
+      category_(category),
+      device_(device),
+      on_host_(on_host) {}
 
 Buffer::~Buffer() {
   if (on_release_) {
     on_release_();
   } else {
-    active_device().release(data_, bytes_);
+    device_of(device_).release(data_, bytes_);
   }
   if (trace::enabled())
     trace::instant(trace::EventKind::free_, 0, static_cast<int64_t>(id_), bytes_, adopted());
 }
 
-Ref<Buffer> Buffer::allocate(int64_t bytes, Category category, int64_t node) {
-  void* data = active_device().allocate(bytes);
-  Ref<Buffer> out(new Buffer(data, bytes, category));
+Ref<Buffer> Buffer::allocate(int64_t bytes, Category category, int64_t node, DeviceId device) {
+  Device& home = device_of(device);
+  void* data = home.allocate(bytes);
+  Ref<Buffer> out(new Buffer(data, bytes, category, device, home.info().unified));
   if (trace::enabled())
     trace::instant(trace::EventKind::alloc, 0, static_cast<int64_t>(out->id_), bytes,
                    static_cast<int64_t>(category), node);
@@ -35,13 +38,25 @@ Ref<Buffer> Buffer::allocate(int64_t bytes, Category category, int64_t node) {
 }
 
 Ref<Buffer> Buffer::adopt(void* data, int64_t bytes, Category category,
-                          std::function<void()> on_release) {
-  Ref<Buffer> out(new Buffer(data, bytes, category));
+                          std::function<void()> on_release, bool constant) {
+  Ref<Buffer> out(new Buffer(data, bytes, category, kCpu, true));
   out->on_release_ = std::move(on_release);
+  out->stable_ = constant;
   if (trace::enabled())
     trace::instant(trace::EventKind::adopt, 0, static_cast<int64_t>(out->id_), bytes,
                    static_cast<int64_t>(category), -1);
   return out;
+}
+
+Ref<Buffer> Buffer::mirror_on(DeviceId device) const {
+  for (Ref<Buffer> m = mirror_; m; m = m->mirror_)
+    if (m->device_ == device) return m;
+  return {};
+}
+
+void Buffer::add_mirror(const Ref<Buffer>& copy) {
+  copy->mirror_ = mirror_;
+  mirror_ = copy;
 }
 
 }  // namespace lamina

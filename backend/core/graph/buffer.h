@@ -7,6 +7,8 @@
 #include <functional>
 #include <utility>
 
+#include "devices/device.h"
+
 namespace lamina {
 
 // What a buffer is for; the memory view groups by it. Order is part of the recording format.
@@ -49,19 +51,31 @@ class Ref {
 };
 
 // Thread safe by reference count; the bytes are written only by the evaluation that made the
-// buffer.
+// buffer. Other devices that cannot read it hold copies of it, its mirrors: made and dropped under
+// the evaluation lock, and always equal to it.
 class Buffer {
  public:
-  // Allocates from the CPU device's pool. Throws OutOfMemory.
-  static Ref<Buffer> allocate(int64_t bytes, Category category, int64_t node);
-  // Wraps memory owned elsewhere; `on_release` runs once when the last reference goes.
+  // Throws OutOfMemory.
+  static Ref<Buffer> allocate(int64_t bytes, Category category, int64_t node,
+                              DeviceId device = kCpu);
+  // Wraps memory owned elsewhere; `on_release` runs once when the last reference goes. `constant`:
+  // nobody writes to it meanwhile.
   static Ref<Buffer> adopt(void* data, int64_t bytes, Category category,
-                           std::function<void()> on_release);
+                           std::function<void()> on_release, bool constant = false);
 
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
   uint64_t id() const { return id_; }
+  DeviceId device() const { return device_; }
+  // Whether the CPU reads this memory.
+  bool on_host() const { return on_host_; }
+  // The copy of this buffer on that device, or null.
+  Ref<Buffer> mirror_on(DeviceId device) const;
+  void add_mirror(const Ref<Buffer>& copy);
+  void drop_mirrors() { mirror_ = Ref<Buffer>(); }
   bool adopted() const { return static_cast<bool>(on_release_); }
+  // Whether only lamina changes the bytes.
+  bool stable() const { return stable_; }
   Category category() const { return category_; }
   void set_category(Category c) { category_ = c; }
   uint32_t use_count() const { return refs_.load(std::memory_order_relaxed); }
@@ -72,7 +86,7 @@ class Buffer {
   }
 
  private:
-  Buffer(void* data, int64_t bytes, Category category);
+  Buffer(void* data, int64_t bytes, Category category, DeviceId device, bool on_host);
   ~Buffer();
 
   void* data_;
@@ -80,6 +94,9 @@ class Buffer {
   uint64_t id_;
   std::atomic<uint32_t> refs_{0};
   Category category_;
+  DeviceId device_;
+  bool on_host_, stable_ = true;
+  Ref<Buffer> mirror_;  // a chain
   std::function<void()> on_release_;
 };
 

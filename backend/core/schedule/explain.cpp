@@ -285,6 +285,15 @@ void write_groups(Json& j, const Plan& plan) {
           .number(cost.flops);
       j.key("scratch").number(0).key("program");
       j.string(step.call ? call_text(plan, step) : to_text(step.runs[k].kernel));
+      const CompiledKernel* compiled =
+          step.call ? step.call->compiled.get() : step.runs[k].compiled.get();
+      if (compiled) {
+        if (std::string text = compiled->text(); !text.empty())
+          j.key("text")
+              .string(text)
+              .key("compile_us")
+              .real(static_cast<double>(compiled->compile_ns()) * 1e-3);
+      }
       j.close('}');
     }
   }
@@ -355,7 +364,10 @@ void write_memory(Json& j, const Plan& plan) {
 std::string describe(const Plan& plan, const Seen* seen) {
   Json j;
   j.open('{').key("plan").number(static_cast<int64_t>(plan.id)).key("key").string(plan.key.hex());
-  j.key("device").string("cpu").key("outcome").string(plan.resized ? "polymorphic" : "miss");
+  j.key("device")
+      .string(device_of(plan.device).info().name)
+      .key("outcome")
+      .string(plan.resized ? "polymorphic" : "miss");
   write_nodes(j, plan, seen);
   write_groups(j, plan);
   write_edges(j, plan);

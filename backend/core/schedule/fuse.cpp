@@ -45,7 +45,7 @@ class Fuser {
     if (n.role == Role::view || materialised_kind(n) || free_value(n)) return;
     bool joined = options_.enabled && !uses(i).empty() && !n.is(Kind::call) && join(i);
     if (joined) return;
-    if (options_.enabled && n.is(Kind::call) && take_epilogue(i)) return;
+    if (options_.enabled && options_.panels && n.is(Kind::call) && take_epilogue(i)) return;
     start_group(i);
   }
 
@@ -475,7 +475,7 @@ class Fuser {
 
   Reason reason_of(int from, int to) const {
     const IrNode &p = node(from), &c = node(to);
-    if (p.role == Role::data) return Reason::leaf_input;
+    if (p.role == Role::data) return p.foreign ? Reason::device_boundary : Reason::leaf_input;
     if (p.role == Role::assemble) return Reason::shape_barrier;
     if (c.is(Kind::call)) return Reason::input_of_call;
     Reason why = why_[static_cast<size_t>(from)];

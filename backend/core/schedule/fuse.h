@@ -63,6 +63,7 @@ struct FuseOptions {
   bool enabled = true;  // false: every node its own group
   int max_arguments = 64;
   int max_instructions = 96;
+  bool panels = true;  // the device runs epilogues of calls on panels of their results
 };
 
 Fusion fuse(const Ir& ir, const FuseOptions& options);

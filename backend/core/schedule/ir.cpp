@@ -61,7 +61,7 @@ int merge_common(Ir& ir) {
   return merged;
 }
 
-int insert_copies(Ir& ir) {
+int insert_copies(Ir& ir, bool scalars) {
   int inserted = 0;
   Ir out;
   std::vector<int> to(ir.nodes.size());
@@ -83,7 +83,9 @@ int insert_copies(Ir& ir) {
     if (is_call)
       for (int& in : n.inputs) {
         auto a = access(out, in);
-        if (a && out.nodes[static_cast<size_t>(a->base)].is(Kind::iota)) in = copy_of(in, n);
+        if (!a) continue;
+        const IrNode& base = out.nodes[static_cast<size_t>(a->base)];
+        if (base.is(Kind::iota) || (scalars && base.role == Role::scalar)) in = copy_of(in, n);
       }
     out.nodes.push_back(n);
     to[i] = static_cast<int>(out.nodes.size()) - 1;

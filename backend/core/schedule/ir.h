@@ -38,6 +38,7 @@ struct IrNode {
   int source = -1;         // position of the user's node this was made for (origin, category)
   bool output = false;     // the user's node needs memory after the evaluation
   bool donatable = false;  // data: nobody else holds it
+  bool foreign = false;    // data: lies on another device, so that its bytes are copied
   Layout layout{};         // data: as it lies in its buffer (offset 0); piece: its place
   int into = -1;           // piece, once final: its assemble node
   int in_place_of = -1;  // assemble: the node whose memory it takes over, so that nothing is copied
@@ -71,6 +72,7 @@ struct OrderedNode {
   Node* node;
   bool output;
   bool donatable;
+  bool foreign = false;  // data of another device
 };
 
 // The order (inputs first) as IR, decomposed and with aliases folded.
@@ -110,8 +112,9 @@ std::vector<int> common_nodes(const Ir& ir);
 // Merges nodes that compute the same. Returns how many went.
 int merge_common(Ir& ir);
 // Puts copies where a view cannot be expressed over its base, and in front of outputs that have no
-// memory of their own. Returns how many.
-int insert_copies(Ir& ir);
+// memory of their own; with `scalars`, also where a call reads a scalar, so that its inputs all are
+// memory. Returns how many.
+int insert_copies(Ir& ir, bool scalars = false);
 // Lets an update write into memory that nobody else reads. Returns how many copies went.
 int elide_update_copies(Ir& ir);
 // Drops what no output needs and renumbers. Returns how many went.

@@ -335,6 +335,16 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   }
 }
 
+void compile_call(CallRun& call, Device& device) {
+  auto view = [](const Operand& o) {
+    return TensorView{nullptr, o.dtype, o.layout.shape, o.layout.strides};
+  };
+  std::vector<TensorView> in;
+  for (const Operand& o : call.inputs) in.push_back(view(o));
+  TensorView out = view(call.output);
+  call.compiled = device.compile_call(call.primitive->text, {&call.params, in, {&out, 1}});
+}
+
 // Rows of the call's result per panel: about 128 KiB, so that it stays in the second-level cache.
 int64_t choose_panel(const IrNode& call) {
   int64_t rows = call.shape[0],
@@ -397,6 +407,7 @@ void lower_group(Plan& plan, Slots& slots, const Group& group, Device& device, S
     return;
   }
   make_call(plan, slots, group, step);
+  if (device.text_traits()) compile_call(*step.call, device);
   if (group.nodes.size() > 1) make_epilogue(plan, slots, group, device, step);
 }
 

@@ -16,11 +16,33 @@ uint64_t next_plan_id() {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
+Plan::~Plan() {
+  if (device != kCpu) device_of(device).forget_plan(id);
+}
+
+bool runs_on(const Device& device, const Primitive& primitive) {
+  return primitive.kind != Kind::call || !device.text_traits() || primitive.text;
+}
+
+namespace {
+
+void check_placement(const Ir& ir, const Device& device) {
+  for (const IrNode& n : ir.nodes) {
+    bool dtype = device.info().dtypes >> static_cast<int>(n.dtype) & 1;
+    bool op = n.role != Role::compute || runs_on(device, *n.primitive);
+    if ((!dtype || !op) && n.role != Role::scalar) throw NotOnDevice{n.source};
+  }
+}
+
+}  // namespace
+
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
-                                Device& device, const Plan* like) {
+                                DeviceId on, const Plan* like) {
+  Device& device = device_of(on);
   auto plan = std::make_unique<Plan>();
   plan->id = next_plan_id();
   plan->key = key;
+  plan->device = on;
   auto timed = [&](const char* name, auto&& pass) {
     int64_t t0 = now_ns();
     int changed = pass();
@@ -29,13 +51,14 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
   Ir& ir = plan->ir;
   timed("import", [&] {
     ir = import_order(order);
+    if (on != kCpu) check_placement(ir, device);
     plan->source.imported = ir;
     for (const OrderedNode& o : order) plan->source.stamps.push_back(o.node->local_hash);
     return static_cast<int>(ir.nodes.size());
   });
   timed("merge_common", [&] { return merge_common(ir); });
   timed("drop_dead", [&] { return drop_dead(ir); });
-  timed("insert_copies", [&] { return insert_copies(ir); });
+  timed("insert_copies", [&] { return insert_copies(ir, device.text_traits() != nullptr); });
   timed("elide_update_copies", [&] { return options().donate ? elide_update_copies(ir) : 0; });
   timed("drop_dead", [&] { return drop_dead(ir); });
   if (options().verify) verify(ir);
@@ -45,6 +68,7 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
     FuseOptions fuse_options;
     fuse_options.enabled = options().fuse;
     fuse_options.max_arguments = device.info().max_kernel_args;
+    fuse_options.panels = device.info().panels;
     fusion = like ? refit(ir, like->ir, like->fusion) : fuse(ir, fuse_options);
     return static_cast<int>(fusion ? fusion->groups.size() : 0);
   });
@@ -62,11 +86,13 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
   timed("join_launches", [&] { return join_launches(*plan); });
   timed("compile", [&] {
     int kernels = 0;
-    for (Step& s : plan->steps)
+    for (Step& s : plan->steps) {
       for (KernelRun& run : s.runs) {
         run.compiled = device.compile(run.kernel);
         ++kernels;
       }
+      kernels += s.call && s.call->compiled;
+    }
     return kernels;
   });
   return plan;

@@ -63,6 +63,7 @@ struct CallRun {
   // With an epilogue: rows of the result are made panel by panel, and each panel's epilogue runs
   // while the panel is in cache.
   int64_t panel_rows = 0;
+  std::shared_ptr<const CompiledKernel> compiled;  // of a device that takes text
   std::optional<KernelRun> epilogue, tail_epilogue;
 };
 
@@ -102,7 +103,13 @@ struct Source {
 
 // Immutable while anyone but the plan cache holds it.
 struct Plan {
+  Plan() = default;
+  Plan(const Plan&) = default;
+  Plan& operator=(const Plan&) = delete;
+  ~Plan();  // tells the device
+
   uint64_t id = 0;
+  DeviceId device = kCpu;
   Hash128 key;
   Ir ir;
   Fusion fusion;
@@ -156,12 +163,20 @@ Options& options();  // process-wide; changed only under the evaluation lock
 // The pipeline: import, the passes, fuse, lower, memory. With `like` given, its fusion is refitted
 // instead of found; nullptr where it does not hold.
 std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Hash128& key,
-                                Device& device, const Plan* like = nullptr);
+                                DeviceId device, const Plan* like = nullptr);
 // Puts a plan on an order of the same structure in other sizes, as if it had been made for it with
 // the same fusion. False where a decision would not hold; the plan is then of no use.
 bool resize(Plan& plan, const std::vector<OrderedNode>& order, const Hash128& key, Device& device);
 // Throws InternalError naming the first difference of a resized plan from one made anew.
 void require_same(const Plan& resized, const Plan& fresh);
 uint64_t next_plan_id();
+
+// A composition contains what the device cannot run: a structured operation without text, or a
+// dtype. Caught by execute/, which then runs the composition on the CPU.
+struct NotOnDevice {
+  int position;  // of the composition, in the order
+};
+// Whether the device runs an operation that gives and reads these dtypes.
+bool runs_on(const Device& device, const Primitive& primitive);
 
 }  // namespace lamina::schedule

@@ -68,6 +68,7 @@ std::pair<Arrays, Arrays> jvp(const Function& f, const Arrays& primals, const Ar
   for (Node* n : nodes_between(tracers, outputs, Cut::forward)) {
     if (t.count(n) || n->leaf()) continue;
     OriginScope at(n->origin ? n->origin | kBackward : 0);
+    DeviceScope on(n->device);
     if (n->primitive->kind == Kind::custom) {
       custom_tangents(n, t, bundles);
       continue;

@@ -29,6 +29,7 @@ class Reverse {
       Array ct = it->second;
       if (!is_source(n)) cotangents_.erase(it);
       OriginScope at(n->origin ? n->origin | kBackward : 0);
+      DeviceScope on(n->device);
       step(n, ct);
     }
   }

@@ -56,6 +56,7 @@ class Batcher {
       batched.push_back(b.batched);
     }
     OriginScope at(n->origin);
+    DeviceScope on(n->device);
     known_[n] = {batched_node(n, in, batched, batch_), true};
   }
 

@@ -4,6 +4,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "devices/registry.h"
+
 namespace lamina {
 
 namespace {
@@ -34,6 +36,7 @@ class CountingDevice : public Device {
     forget(data);
     cpu_device().release(data, bytes);
   }
+  Pool& pool() override { return cpu_pool(); }
   std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) override {
     return std::make_unique<CountedKernel>(kernel, cpu_device().compile(kernel));
   }
@@ -127,17 +130,10 @@ CountingDevice& counting_device() {
   static auto* d = new CountingDevice;
   return *d;
 }
-bool on = false;
-
 }  // namespace
 
-Device& active_device() {
-  if (on) [[unlikely]]
-    return counting_device();
-  return cpu_device();
-}
 void set_counting(bool value) {
-  on = value;
+  replace_cpu(value ? &counting_device() : nullptr);
   counting_device().restart();
 }
 std::vector<CountedLaunch> take_counts() { return counting_device().take(); }

@@ -2,6 +2,7 @@
 #include <fstream>
 
 #include "base/thread_pool.h"
+#include "devices/cpu/blocks.h"
 #include "devices/cpu/compile.h"
 #include "devices/device.h"
 #include "devices/pool.h"
@@ -28,11 +29,14 @@ class CpuDevice : public Device {
     info_.detail = processor_name();
     info_.memory_bytes = cpu_pool().limit();
     info_.max_kernel_args = 64;
+    info_.architecture = cpu::blocks().isa;
     info_.unified = true;
+    info_.panels = true;
   }
   const DeviceInfo& info() const override { return info_; }
   void* allocate(int64_t bytes) override { return cpu_pool().allocate(bytes); }
   void release(void* data, int64_t bytes) noexcept override { cpu_pool().release(data, bytes); }
+  Pool& pool() override { return cpu_pool(); }
   std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) override {
     return cpu::compile(kernel);
   }

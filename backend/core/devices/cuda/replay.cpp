@@ -1,0 +1,152 @@
+#include "devices/cuda/replay.h"
+
+#include <algorithm>
+
+namespace lamina::cuda {
+
+namespace {
+
+// Below it a graph costs more than its launches.
+constexpr size_t kLeastLaunches = 3;
+// A level of many launches after one of many is joined by an empty node instead.
+constexpr size_t kMaxEdges = 32;
+constexpr size_t kMaxPlans = 2048;
+
+void fill_params(const Launch& launch, std::vector<void*>& params) {
+  params.clear();
+  for (uint32_t at : launch.offsets)
+    params.push_back(const_cast<unsigned char*>(launch.args.data()) + at);
+}
+
+KernelNode node_of(const Launch& l, std::vector<void*>& params) {
+  fill_params(l, params);
+  return {l.function, l.grid[0],      l.grid[1],     l.grid[2], l.block[0], l.block[1],
+          l.block[2], l.shared_bytes, params.data(), nullptr,   nullptr,    nullptr};
+}
+
+bool same_shape(const Launch& a, const Launch& b) {
+  return a.function == b.function && std::equal(a.grid, a.grid + 3, b.grid) &&
+         std::equal(a.block, a.block + 3, b.block) && a.shared_bytes == b.shared_bytes &&
+         a.level == b.level && a.args.size() == b.args.size();
+}
+
+}  // namespace
+
+struct Replay::Segment {
+  GraphExec exec = nullptr;
+  Graph graph = nullptr;
+  std::vector<GraphNode> nodes;
+  std::vector<Launch> launches;  // as the graph has them
+
+  ~Segment() {
+    if (exec) driver().graph_exec_destroy(exec);
+    if (graph) driver().graph_destroy(graph);
+  }
+};
+
+Replay::Replay(Stream stream) : stream_(stream) {}
+Replay::~Replay() = default;
+
+void Replay::begin(uint64_t plan, bool direct) {
+  count_ = 0;
+  segment_ = 0;
+  plan_ = nullptr;
+  if (direct) return;
+  // Plans that were put on other sizes go on under a new number; the old ones age.
+  if (plans_.size() >= kMaxPlans) plans_.erase(plans_.begin());
+  Kept& kept = plans_[plan];
+  if (++kept.runs > 1) plan_ = &kept;
+}
+
+Launch& Replay::next() {
+  if (count_ == pending_.size()) pending_.emplace_back();
+  return pending_[count_];
+}
+
+void Replay::add() {
+  ++counts_.launches;
+  if (!plan_)
+    send(pending_[count_]);
+  else
+    ++count_;
+}
+
+void Replay::send(Launch& l) {
+  std::vector<void*> params;
+  fill_params(l, params);
+  check(driver().launch(l.function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1],
+                        l.block[2], l.shared_bytes, stream_, params.data(), nullptr),
+        "launch");
+}
+
+void Replay::flush() {
+  if (!plan_ || count_ == 0) return;
+  std::span<Launch> launches(pending_.data(), count_);
+  count_ = 0;
+  if (launches.size() < kLeastLaunches) {
+    for (Launch& l : launches) send(l);
+    return;
+  }
+  auto& segments = plan_->segments;
+  if (segment_ == segments.size()) segments.emplace_back();
+  auto& segment = segments[segment_++];
+  if (!segment || !update(*segment, launches)) segment = build(launches);
+  check(driver().graph_launch(segment->exec, stream_), "graph launch");
+  ++counts_.graph_launches;
+}
+
+bool Replay::update(Segment& segment, std::span<Launch> launches) {
+  if (segment.launches.size() != launches.size()) return false;
+  for (size_t i = 0; i < launches.size(); ++i)
+    if (!same_shape(segment.launches[i], launches[i])) return false;
+  std::vector<void*> params;
+  for (size_t i = 0; i < launches.size(); ++i) {
+    Launch& known = segment.launches[i];
+    if (known.args == launches[i].args) continue;
+    known.args.swap(launches[i].args);
+    KernelNode node = node_of(known, params);
+    check(driver().graph_set_kernel(segment.exec, segment.nodes[i], &node), "graph update");
+    ++counts_.updates;
+  }
+  return true;
+}
+
+std::unique_ptr<Replay::Segment> Replay::build(std::span<Launch> launches) {
+  const Driver& d = driver();
+  auto made = std::make_unique<Segment>();
+  check(d.graph_create(&made->graph, 0), "graph");
+  std::vector<GraphNode> before, level;
+  std::vector<void*> params;
+  size_t at = 0;
+  while (at < launches.size()) {
+    size_t end = at;
+    while (end < launches.size() && launches[end].level == launches[at].level) ++end;
+    if (before.size() * (end - at) > kMaxEdges) {
+      GraphNode join = nullptr;
+      check(d.graph_add_empty(&join, made->graph, before.data(), before.size()), "graph");
+      before = {join};
+    }
+    level.clear();
+    for (; at < end; ++at) {
+      KernelNode node = node_of(launches[at], params);
+      GraphNode out = nullptr;
+      check(d.graph_add_kernel(&out, made->graph, before.data(), before.size(), &node), "graph");
+      level.push_back(out);
+      made->nodes.push_back(out);
+    }
+    before.swap(level);
+  }
+  check(d.graph_instantiate(&made->exec, made->graph, 0), "graph instantiation");
+  made->launches.assign(launches.begin(), launches.end());
+  ++counts_.graphs;
+  return made;
+}
+
+void Replay::end() {
+  flush();
+  plan_ = nullptr;
+}
+
+void Replay::forget(uint64_t plan) noexcept { plans_.erase(plan); }
+
+}  // namespace lamina::cuda

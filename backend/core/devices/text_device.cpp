@@ -1,0 +1,190 @@
+#include "devices/text_device.h"
+
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace lamina {
+
+namespace {
+
+constexpr size_t kMaxPipelines = 4096;
+
+// The views of a call without their data, and its parameters, kept to write the text again.
+struct KeptCall {
+  Params params;
+  std::vector<TensorView> in, out;
+};
+
+}  // namespace
+
+// One program and its pipelines.
+struct TextDevice::Stage {
+  TextProgram program;
+  std::vector<std::shared_ptr<void>> pipelines;
+  int64_t compile_ns = 0;
+};
+
+class TextDevice::Compiled : public CompiledKernel {
+ public:
+  using Write = std::function<TextProgram(const TextTraits&)>;
+
+  Compiled(TextDevice& device, Write write, std::vector<Dtype> scalars)
+      : scalars(std::move(scalars)), device_(device), write_(std::move(write)) {
+    wide_ = make(device.traits_);
+  }
+
+  std::string text() const override {
+    std::string out;
+    for (const TextKernel& k : wide_->program.launches) {
+      if (!out.empty()) out += "\n";
+      out += k.source;
+    }
+    return out;
+  }
+  int64_t compile_ns() const override { return wide_->compile_ns; }
+
+  // The program whose alignments hold for these operands.
+  const Stage& stage_for(void* const* buffers) const {
+    if (aligned(*wide_, buffers)) return *wide_;
+    if (!narrow_) {
+      TextTraits traits = device_.traits_;
+      traits.vector_bytes = 1;
+      narrow_ = make(traits);
+    }
+    return *narrow_;
+  }
+
+  const std::vector<Dtype> scalars;
+
+ private:
+  std::unique_ptr<Stage> make(const TextTraits& traits) const {
+    auto stage = std::make_unique<Stage>();
+    stage->program = write_(traits);
+    int64_t before = device_.counts_.compile_ns;
+    for (const TextKernel& k : stage->program.launches)
+      stage->pipelines.push_back(device_.pipeline(k));
+    stage->compile_ns = device_.counts_.compile_ns - before;
+    return stage;
+  }
+
+  static bool aligned(const Stage& stage, void* const* buffers) {
+    for (const TextKernel& k : stage.program.launches)
+      for (const TextKernel::Bind& b : k.buffers)
+        if (b.operand >= 0 &&
+            reinterpret_cast<uintptr_t>(buffers[b.operand]) % static_cast<uintptr_t>(b.alignment))
+          return false;
+    return true;
+  }
+
+  TextDevice& device_;
+  Write write_;
+  std::unique_ptr<Stage> wide_;
+  mutable std::unique_ptr<Stage> narrow_;
+};
+
+TextDevice::TextDevice(std::string name, TextTraits traits, std::string options)
+    : traits_(traits), store_(name), options_(std::move(options)) {}
+
+std::unique_ptr<CompiledKernel> TextDevice::compile(const Kernel& kernel) {
+  return std::make_unique<Compiled>(
+      *this, [kernel](const TextTraits& t) { return write_text(kernel, t); }, kernel.scalars);
+}
+
+std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const CallArgs& args) {
+  KeptCall kept{*static_cast<const Params*>(args.params),
+                {args.in.begin(), args.in.end()},
+                {args.out.begin(), args.out.end()}};
+  auto writer = [write, kept = std::move(kept)](const TextTraits& t) {
+    return write({&kept.params, kept.in, kept.out}, t);
+  };
+  return std::make_unique<Compiled>(*this, std::move(writer), std::vector<Dtype>{});
+}
+
+Hash128 TextDevice::key_of(const TextKernel& kernel) const {
+  Hash128 h;
+  h.add(kernel.name);
+  h.add(options_);
+  h.add_bytes(kernel.source.data(), kernel.source.size());
+  return h;
+}
+
+std::shared_ptr<void> TextDevice::pipeline(const TextKernel& kernel) {
+  Hash128 key = key_of(kernel);
+  if (auto it = pipelines_.find(key); it != pipelines_.end()) {
+    ++counts_.in_memory;
+    return it->second;
+  }
+  int64_t t0 = now_ns(), found = counts_.on_disk;
+  std::shared_ptr<void> made = compile_text(kernel);
+  if (counts_.on_disk == found) counts_.compile_ns += now_ns() - t0;
+  if (pipelines_.size() >= kMaxPipelines)
+    std::erase_if(pipelines_, [](const auto& item) { return item.second.use_count() == 1; });
+  pipelines_.emplace(key, made);
+  return made;
+}
+
+std::string TextDevice::artifact(const TextKernel& kernel,
+                                 const std::function<std::string()>& build) {
+  Hash128 key = key_of(kernel);
+  if (auto bytes = store_.read(key)) {
+    ++counts_.on_disk;
+    return *bytes;
+  }
+  std::string bytes = build();
+  ++counts_.compiled;
+  store_.write(key, bytes);
+  return bytes;
+}
+
+std::string TextDevice::artifact_path(const TextKernel& kernel,
+                                      const std::function<std::string()>& build) {
+  artifact(kernel, build);
+  return store_.path(key_of(kernel));
+}
+
+void TextDevice::run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars) {
+  const Stage& stage = compiled.stage_for(buffers);
+  const std::vector<int64_t>& sizes = stage.program.temporaries;
+  // Memory goes back when the launches are in the queue: what takes it next stands behind them.
+  struct Temporaries {
+    TextDevice& device;
+    const std::vector<int64_t>& sizes;
+    std::vector<void*>& data;
+    ~Temporaries() {
+      for (size_t i = 0; i < data.size(); ++i) device.release(data[i], sizes[i]);
+      data.clear();
+    }
+  } held{*this, sizes, temporaries_};
+  for (int64_t bytes : sizes) temporaries_.push_back(allocate(bytes));
+  for (size_t i = 0; i < stage.program.launches.size(); ++i) {
+    const TextKernel& k = stage.program.launches[i];
+    bound_.clear();
+    for (const TextKernel::Bind& b : k.buffers)
+      bound_.push_back(b.operand >= 0 ? buffers[b.operand]
+                                      : temporaries_[static_cast<size_t>(-1 - b.operand)]);
+    block_ = k.block;
+    for (size_t s = 0; s < k.scalar_at.size(); ++s)
+      if (k.scalar_at[s] >= 0)
+        std::memcpy(block_.data() + k.scalar_at[s], scalars[s].bytes,
+                    static_cast<size_t>(itemsize(compiled.scalars[s])));
+    launch_text(stage.pipelines[i].get(), k, bound_.data(), block_.data());
+  }
+}
+
+void TextDevice::launch(const CompiledKernel& kernel, void* const* buffers,
+                        const ScalarValue* scalars) {
+  run(static_cast<const Compiled&>(kernel), buffers, scalars);
+}
+
+void TextDevice::launch_many(std::span<const Instance> instances) {
+  for (const Instance& i : instances)
+    run(static_cast<const Compiled&>(*i.kernel), i.buffers, i.scalars);
+}
+
+void TextDevice::call(CallFn, const CallArgs&) {
+  throw InternalError(info().name + ": a structured operation without text was sent to the device");
+}
+
+}  // namespace lamina

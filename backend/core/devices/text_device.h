@@ -1,0 +1,69 @@
+// What all devices share that compile source: groups and structured operations become programs of
+// kernel text, texts become pipelines through a cache, and launches get their constant blocks.
+// A device adds its compiler, its launch and its memory. Calls are made by one thread at a time.
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+
+#include "base/hash.h"
+#include "devices/device.h"
+#include "devices/kernel_store.h"
+#include "graph/params.h"
+#include "kernels/text.h"
+
+namespace lamina {
+
+class TextDevice : public Device {
+ public:
+  const TextTraits* text_traits() const override { return &traits_; }
+  std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) override;
+  std::unique_ptr<CompiledKernel> compile_call(TextFn write, const CallArgs& args) override;
+  void launch(const CompiledKernel& kernel, void* const* buffers,
+              const ScalarValue* scalars) override;
+  void launch_many(std::span<const Instance> instances) override;
+  // Structured operations without text run on the CPU; the scheduler never sends one here.
+  void call(CallFn fn, const CallArgs& args) override;
+
+  // Texts compiled and texts found in memory or on disk since the program started.
+  struct CacheCounts {
+    int64_t compiled = 0, in_memory = 0, on_disk = 0;
+    int64_t compile_ns = 0;
+  };
+  CacheCounts cache_counts() const { return counts_; }
+
+ protected:
+  // `name` is the folder of its kernels on disk. `options` says all that decides what a text is
+  // compiled to beyond the text: compiler, its version, flags, architecture.
+  TextDevice(std::string name, TextTraits traits, std::string options);
+
+  // A pipeline for the text. Its compiled bytes may come from and go to `artifact(kernel, build)`.
+  virtual std::shared_ptr<void> compile_text(const TextKernel& kernel) = 0;
+  // buffers[i] is bound at index i; `block` has the size of kernel.block and is valid only during
+  // the call.
+  virtual void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
+                           const void* block) = 0;
+  // The compiled bytes of the text: from disk, else from `build`, which are then kept there.
+  std::string artifact(const TextKernel& kernel, const std::function<std::string()>& build);
+  // The same as a file, for loaders that want a path; the file may go once it is loaded.
+  std::string artifact_path(const TextKernel& kernel, const std::function<std::string()>& build);
+
+  TextTraits traits_;
+
+ private:
+  class Compiled;
+  struct Stage;
+
+  Hash128 key_of(const TextKernel& kernel) const;
+  std::shared_ptr<void> pipeline(const TextKernel& kernel);
+  void run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars);
+
+  KernelStore store_;
+  std::string options_;
+  std::unordered_map<Hash128, std::shared_ptr<void>> pipelines_;
+  CacheCounts counts_;
+  std::vector<void*> bound_, temporaries_;
+  std::vector<unsigned char> block_;
+};
+
+}  // namespace lamina

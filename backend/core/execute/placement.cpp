@@ -1,0 +1,76 @@
+#include "execute/placement.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "graph/primitive.h"
+#include "schedule/plan.h"
+
+namespace lamina {
+
+using schedule::OrderedNode;
+
+namespace {
+
+std::set<std::pair<DeviceId, uint64_t>>& on_cpu() {
+  static auto* s = new std::set<std::pair<DeviceId, uint64_t>>;
+  return *s;
+}
+
+bool is_projection(const Node& n) {
+  return n.primitive->kind == Kind::alias && !n.inputs.empty() && !n.inputs[0].node()->leaf() &&
+         n.inputs[0].node()->primitive->kind == Kind::custom;
+}
+
+}  // namespace
+
+DeviceId placement(const Node& n) {
+  // The outputs of a user's function lie where the function was called, wherever they were made.
+  if (is_projection(n)) return n.inputs[0].node()->placed;
+  const Device& device = device_of(n.device);
+  uint32_t dtypes = n.primitive->kind == Kind::custom ? 0 : 1u << static_cast<int>(n.dtype);
+  for (const Array& in : n.inputs) dtypes |= 1u << static_cast<int>(in.dtype());
+  if (dtypes & ~device.info().dtypes) return kCpu;
+  if (!schedule::runs_on(device, *n.primitive)) return kCpu;
+  const auto& refused = on_cpu();
+  if (!refused.empty() && refused.count({n.device, n.local_hash})) return kCpu;
+  return n.device;
+}
+
+void run_on_cpu(const Node& composition) {
+  on_cpu().insert({composition.device, composition.local_hash});
+}
+
+std::vector<Arrays> parts_by_device(std::span<const Array> roots,
+                                    const std::vector<OrderedNode>& order) {
+  // A node's level is the number of changes of device on the way to it: within one level nothing
+  // waits for another device.
+  std::vector<int> level(order.size(), 0);
+  std::vector<bool> crosses(order.size(), false);
+  for (size_t i = 0; i < order.size(); ++i) {
+    const Node& n = *order[i].node;
+    if (n.ready()) continue;
+    for (const Array& in : n.inputs) {
+      const Node& from = *in.node();
+      if (from.ready()) continue;
+      size_t at = static_cast<size_t>(from.position);
+      bool change = from.placed != n.placed;
+      if (change) crosses[at] = true;
+      level[i] = std::max(level[i], level[at] + change);
+    }
+  }
+  std::map<std::pair<int, DeviceId>, Arrays> cuts, ends;
+  for (size_t i = 0; i < order.size(); ++i)
+    if (crosses[i]) cuts[{level[i], order[i].node->placed}].push_back(Array(order[i].node));
+  for (const Array& root : roots) {
+    const Node& n = *root.node();
+    if (!n.ready()) ends[{level[static_cast<size_t>(n.position)], n.placed}].push_back(root);
+  }
+  std::vector<Arrays> parts;
+  for (auto& [key, list] : cuts) parts.push_back(std::move(list));
+  for (auto& [key, list] : ends) parts.push_back(std::move(list));
+  return parts;
+}
+
+}  // namespace lamina

@@ -1,0 +1,48 @@
+"""Queries about Metal under the names of `mlx.core.metal`.
+
+Those on memory are the functions of `lamina.core` of the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamina import _core as _c
+from lamina._core import (
+    clear_cache,
+    get_active_memory,
+    get_cache_memory,
+    get_peak_memory,
+    reset_peak_memory,
+    set_cache_limit,
+    set_memory_limit,
+)
+from lamina._runtime import device_info as _device_info
+from lamina._runtime import set_wired_limit
+
+__all__ = [
+    "clear_cache",
+    "device_info",
+    "get_active_memory",
+    "get_cache_memory",
+    "get_peak_memory",
+    "is_available",
+    "reset_peak_memory",
+    "set_cache_limit",
+    "set_memory_limit",
+    "set_wired_limit",
+]
+
+
+def is_available() -> bool:
+    """Whether this machine has a Metal device."""
+    try:
+        _c._device_named("metal")
+    except _c.DeviceError:
+        return False
+    return True
+
+
+def device_info() -> dict[str, Any]:
+    """Name, architecture and memory of the default device."""
+    return _device_info()

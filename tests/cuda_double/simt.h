@@ -1,0 +1,198 @@
+// CUDA C++ for a processor: put in front of a kernel's text, it makes the text C++. Threads of a
+// block run one after the other; where they meet (barriers, shuffles) each is a fiber, and a block
+// in which some wait for ever is an error. What the text may use of CUDA is what stands here.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
+
+#define __global__ __attribute__((visibility("default")))
+#define __device__
+#define __shared__ static
+#define __restrict__ __restrict
+#define __launch_bounds__(n)
+#define __CUDA_ARCH__ 900
+#define __forceinline__ inline
+
+struct dim3_of_a_kernel {
+  unsigned x, y, z;
+};
+struct float2 {
+  float x, y;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+
+// What the double gives a kernel: filled when its module is loaded.
+struct SimtHost {
+  dim3_of_a_kernel *thread, *block, *grid, *threads;
+  void (*meet_block)();
+  void (*meet_warp)(unsigned mask);
+  unsigned long long* (*warp_slots)();  // one word per lane, and one more set for 8-byte values
+};
+extern "C" __attribute__((visibility("default"))) SimtHost simt_host;
+SimtHost simt_host;
+
+#define threadIdx (*simt_host.thread)
+#define blockIdx (*simt_host.block)
+#define gridDim (*simt_host.grid)
+#define blockDim (*simt_host.threads)
+
+inline void __syncthreads() { simt_host.meet_block(); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) { simt_host.meet_warp(mask); }
+
+template <class T>
+T simt_exchange(unsigned mask, T v, int from) {
+  static_assert(sizeof(T) <= 8);
+  unsigned long long* slots = simt_host.warp_slots();
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  std::memcpy(&slots[lane], &v, sizeof v);
+  simt_host.meet_warp(mask);
+  T out = v;
+  if (from >= 0 && from < 32) std::memcpy(&out, &slots[from], sizeof out);
+  simt_host.meet_warp(mask);
+  return out;
+}
+template <class T>
+T __shfl_sync(unsigned mask, T v, int from, int = 32) {
+  return simt_exchange(mask, v, from & 31);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T v, int bits, int = 32) {
+  return simt_exchange(mask, v, static_cast<int>(threadIdx.x % 32) ^ bits);
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T v, unsigned delta, int = 32) {
+  return simt_exchange(mask, v, static_cast<int>(threadIdx.x % 32) - static_cast<int>(delta));
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T v, unsigned delta, int = 32) {
+  return simt_exchange(mask, v, static_cast<int>(threadIdx.x % 32) + static_cast<int>(delta));
+}
+
+template <class To, class From>
+To simt_bits(From v) {
+  static_assert(sizeof(To) == sizeof(From));
+  To out;
+  std::memcpy(&out, &v, sizeof out);
+  return out;
+}
+inline float __int_as_float(int v) { return simt_bits<float>(v); }
+inline int __float_as_int(float v) { return simt_bits<int>(v); }
+inline float __uint_as_float(unsigned v) { return simt_bits<float>(v); }
+inline unsigned __float_as_uint(float v) { return simt_bits<unsigned>(v); }
+inline double __longlong_as_double(long long v) { return simt_bits<double>(v); }
+inline long long __double_as_longlong(double v) { return simt_bits<long long>(v); }
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>(static_cast<unsigned long long>(a) * b >> 32);
+}
+inline int __popc(unsigned v) { return __builtin_popcount(v); }
+inline int __clz(int v) { return v ? __builtin_clz(static_cast<unsigned>(v)) : 32; }
+inline unsigned short simt_half_bits(float x) {
+  return simt_bits<unsigned short>(static_cast<_Float16>(x));
+}
+inline float simt_half_value(unsigned short h) {
+  return static_cast<float>(simt_bits<_Float16>(h));
+}
+inline unsigned short simt_bfloat_bits(float x) {
+  const unsigned u = __float_as_uint(x);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+  return static_cast<unsigned short>((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
+}
+
+template <class T>
+T atomicAdd(T* at, T v) {
+  return std::exchange(*at, static_cast<T>(*at + v));
+}
+template <class T>
+T atomicCAS(T* at, T expected, T v) {
+  T before = *at;
+  if (before == expected) *at = v;
+  return before;
+}
+template <class T>
+T atomicExch(T* at, T v) {
+  return std::exchange(*at, v);
+}
+
+using std::abs;
+using std::acos;
+using std::acosh;
+using std::asin;
+using std::asinh;
+using std::atan;
+using std::atan2;
+using std::atanh;
+using std::cbrt;
+using std::ceil;
+using std::copysign;
+using std::cos;
+using std::cosh;
+using std::erf;
+using std::exp;
+using std::exp2;
+using std::expm1;
+using std::floor;
+using std::fma;
+using std::fmod;
+using std::hypot;
+using std::isfinite;
+using std::isinf;
+using std::isnan;
+using std::log;
+using std::log10;
+using std::log1p;
+using std::log2;
+using std::pow;
+using std::rint;
+using std::round;
+using std::signbit;
+using std::sin;
+using std::sinh;
+using std::sqrt;
+using std::tan;
+using std::tanh;
+using std::trunc;
+inline float rsqrt(float x) { return 1.0f / std::sqrt(x); }
+inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+template <class T>
+T max(T a, T b) {
+  return a < b ? b : a;
+}
+template <class T>
+T min(T a, T b) {
+  return b < a ? b : a;
+}
+// Newton's steps on erf from a rational start.
+inline double erfinv(double x) {
+  if (!(x > -1 && x < 1)) return x == 1 ? INFINITY : x == -1 ? -INFINITY : NAN;
+  const double w = std::log((1 - x) * (1 + x)), a = 4.3307467508 + w / 2;
+  double y = std::copysign(std::sqrt(std::sqrt(a * a - w / 0.147) - a), x);
+  for (int i = 0; i < 4; ++i) y -= (std::erf(y) - x) / (1.1283791670955126 * std::exp(-y * y));
+  return y;
+}
+inline float erfinv(float x) { return static_cast<float>(erfinv(static_cast<double>(x))); }
+
+// How the double calls a kernel: the sizes of its parameters, and a call with their addresses.
+template <class... A>
+struct SimtCall {
+  static constexpr size_t count = sizeof...(A);
+  static void run(void (*kernel)(A...), void** at) {
+    run(kernel, at, std::index_sequence_for<A...>{});
+  }
+  template <size_t... I>
+  static void run(void (*kernel)(A...), void** at, std::index_sequence<I...>) {
+    kernel(*static_cast<std::remove_const_t<A>*>(at[I])...);
+  }
+};
+template <class... A>
+SimtCall<A...> simt_call_of(void (*)(A...));
+template <class... A>
+int simt_sizes(void (*)(A...), size_t* out) {
+  int n = 0;
+  for (size_t s : std::initializer_list<size_t>{sizeof(A)...}) out[n++] = s;
+  return n;
+}

@@ -1,0 +1,177 @@
+"""The CUDA device's own: graphs, failures of the driver, the compiler's messages.
+
+Failures are asked of the driver's double, so they are tested where that stands in; the rest runs on
+a GPU as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import lamina.core as mx
+import numpy as np
+import pytest
+from lamina import _core
+from present import DOUBLE, PRESENT
+
+LONG = 20_000  # of a row that no kernel keeps on chip, so that reducing it is a launch of its own
+ON_CUDA = ["cuda"] if "cuda" in PRESENT else []
+ON_DOUBLE = ["double"] if DOUBLE is not None else []
+
+
+@pytest.fixture(params=ON_CUDA)
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("LAMINA_GPU", "cuda")
+    with mx.stream(mx.gpu):
+        yield request.param
+
+
+@pytest.fixture(params=ON_DOUBLE)
+def driver(request: pytest.FixtureRequest, cuda: str) -> Iterator[ctypes.CDLL]:
+    assert DOUBLE is not None
+    DOUBLE.cuda_double_calls.restype = ctypes.c_long
+    yield DOUBLE
+    DOUBLE.cuda_double_reset()
+
+
+def figures() -> dict[str, int]:
+    return dict(_core._cuda_figures())
+
+
+def gained(before: dict[str, int]) -> dict[str, int]:
+    return {k: v - before[k] for k, v in figures().items()}
+
+
+def chain(x: mx.array) -> mx.array:
+    """Several launches, each of which needs the one before."""
+    for _ in range(4):
+        x = mx.tanh(x / (1 + mx.sum(mx.abs(x))))
+    return x
+
+
+def chain_of(a: np.ndarray) -> np.ndarray:
+    for _ in range(4):
+        a = np.tanh(a / (1 + np.abs(a).sum()))
+    return a
+
+
+def test_a_plan_becomes_a_graph(cuda: str) -> None:
+    a = np.linspace(-1, 1, LONG, dtype=np.float32)
+    x = mx.array(a)
+    mx.eval(chain(x))
+    before = figures()
+    for _ in range(5):
+        np.testing.assert_allclose(chain(x), chain_of(a), rtol=1e-4)
+    got = gained(before)
+    assert got["graphs"] == 1
+    assert got["graph_launches"] == 5
+    assert got["launches"] >= 5 * 8
+    assert got["compiled"] == got["on_disk"] == 0
+
+
+def test_a_graph_takes_other_memory_and_scalars(cuda: str) -> None:
+    rng = np.random.default_rng(0)
+    kept = []
+    before = figures()
+    for k in range(6):
+        a = rng.standard_normal(LONG).astype(np.float32)
+        x = mx.array(a)
+        y = chain(x * float(k + 1)) + float(k)
+        mx.eval(y)
+        kept.append((y, chain_of(a * np.float32(k + 1)) + k))
+    for y, want in kept:
+        np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)
+    assert gained(before)["updates"] > 0
+
+
+def test_siblings_of_a_level(cuda: str) -> None:
+    """Updates of many parameters are launches of one level; what follows waits for all of them."""
+    sizes = [10 * k + 3 for k in range(40)]
+    xs = [mx.array(np.full(n, 1.0, np.float32)) for n in sizes]
+    mx.eval(xs)
+    for step in range(4):
+        xs = [x * 2 - 0.5 * (step + 1) for x in xs]
+        total = sum(mx.sum(x) for x in xs)
+        mx.eval(xs, total)
+    value = 1.0
+    for step in range(4):
+        value = value * 2 - 0.5 * (step + 1)
+    assert all((np.array(x) == value).all() for x in xs)
+    assert float(total) == pytest.approx(value * sum(sizes))
+
+
+def fail(driver: ctypes.CDLL, name: str, result: int, skip: int = 0) -> None:
+    driver.cuda_double_fail(name.encode(), skip, result)
+
+
+def test_work_is_queued_until_somebody_looks(driver: ctypes.CDLL) -> None:
+    driver.cuda_double_queued.restype = ctypes.c_long
+    x = mx.array(np.ones(100, np.float32))
+    y = chain(x)
+    mx.async_eval(y)
+    assert driver.cuda_double_queued() > 0
+    mx.synchronize()
+    assert driver.cuda_double_queued() == 0
+
+
+def test_the_driver_has_no_memory(driver: ctypes.CDLL) -> None:
+    x = mx.array(np.ones(100_000, np.float32))
+    mx.eval(x + 1)
+    mx.clear_cache()
+    fail(driver, "cuMemAlloc", 2)
+    y = x + 2
+    np.testing.assert_array_equal(y[:2], [3, 3])  # the second request follows an emptied cache
+    huge = mx.zeros((1 << 29,)) + 1
+    with pytest.raises(MemoryError, match=r"out of memory on cuda: asked 2\.1 GB"):
+        mx.eval(huge)
+    np.testing.assert_array_equal((x + 3)[:2], [4, 4])
+
+
+@pytest.mark.parametrize("call", ["cuLaunchKernel", "cuMemcpyHtoD", "cuMemcpyDtoH"])
+def test_a_failed_call_is_an_error_and_no_more(driver: ctypes.CDLL, call: str) -> None:
+    a = np.arange(7, dtype=np.float32)
+    fail(driver, call, 1)
+    with pytest.raises(mx.DeviceError, match=r"cuda: .*: CUDA_ERROR_INVALID_VALUE"):
+        (mx.array(a) * 3).tolist()
+    np.testing.assert_array_equal(mx.array(a) * 3, a * 3)
+
+
+def test_a_broken_context_is_reported_as_such(driver: ctypes.CDLL) -> None:
+    x = mx.array(np.ones(10, np.float32))
+    mx.eval(x + 1)
+    fail(driver, "cuStreamSynchronize", 700)
+    with pytest.raises(mx.DeviceError, match="CUDA_ERROR_ILLEGAL_ADDRESS") as failure:
+        mx.eval(x * 5)
+    assert "restart it" in str(failure.value)
+    with pytest.raises(mx.DeviceError, match="restart it"):
+        np.array(mx.exp(x))
+    np.testing.assert_array_equal(mx.multiply(x, 2, stream=mx.cpu), np.full(10, 2.0))
+
+
+def test_kernels_are_kept_on_disk(driver: ctypes.CDLL) -> None:
+    before = figures()
+    x = mx.array(np.ones(10, np.float32))
+    mx.eval(mx.cosh(mx.sinh(x)) - 0.25)
+    got = gained(before)
+    assert got["compiled"] + got["on_disk"] + got["in_memory"] >= 1
+
+
+def test_the_compiler_names_the_line(cuda: str) -> None:
+    good = 'extern "C" __global__ void f(float* x, const int n) {\n  x[0] = n;\n}\n'
+    assert len(_core._cuda_compile("f", good, 90)) > 100
+    bad = good.replace("x[0] = n", "x[0] = undefined_thing")
+    with pytest.raises(mx.DeviceError) as failure:
+        _core._cuda_compile("f", bad, 90)
+    text = str(failure.value)
+    assert "kernel f does not compile" in text
+    assert "f.cu(2)" in text
+    assert "2 |   x[0] = undefined_thing;" in text
+
+
+def test_device_info(cuda: str) -> None:
+    info: dict[str, Any] = mx.device_info(mx.gpu)
+    assert info["architecture"].startswith("sm_")
+    assert info["memory_size"] > 1 << 28
+    assert mx.cuda.is_available()
