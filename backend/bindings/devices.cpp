@@ -128,6 +128,7 @@ DeviceId device_from(py::handle o) {
 }
 
 void wait_unlocked() {
+  if (!devices_have_work()) return;
   py::gil_scoped_release release;
   wait_for_devices();
 }

@@ -211,8 +211,10 @@ void evaluate(std::span<const Array> roots) {
   order_scratch = std::move(order);
 }
 
+bool devices_have_work() { return devices_used.load(std::memory_order_relaxed) != 0; }
+
 void wait_for_devices() {
-  if (!devices_used.load(std::memory_order_relaxed)) return;
+  if (!devices_have_work()) return;
   std::lock_guard lock(evaluation_lock());
   uint32_t devices = devices_used.exchange(0, std::memory_order_relaxed);
   int64_t t0 = trace::enabled() ? now_ns() : 0;

@@ -26,6 +26,8 @@ inline void evaluate(const Array& root) {
 // Returns when the work of evaluations so far is done on every device; throws the first error of
 // it.
 void wait_for_devices();
+// Whether some device has been given work since.
+bool devices_have_work();
 
 // Asked between kernels, at most every few milliseconds; true raises Interrupted at the next point
 // where nothing is lost.
