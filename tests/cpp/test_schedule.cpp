@@ -221,7 +221,7 @@ TEST(no_value_is_overwritten_while_it_is_needed) {
   for (uint64_t seed = 0; seed < 2 * kGraphs; ++seed) {
     NOTE("seed " + std::to_string(seed));
     RandomGraph graph(seed);
-    std::unique_ptr<Plan> plan = make_plan(graph.order(), {}, cpu_device());
+    std::unique_ptr<Plan> plan = make_plan(graph.order(), {}, kCpu);
     NOTE(describe(*plan));
     MemoryWalk(*plan).run();
     int64_t arena = 0;
