@@ -34,6 +34,7 @@ from .recording import (
     EventKind,
     Events,
     Failure,
+    KernelLaunch,
     Lap,
     Machine,
     MemoryState,
@@ -122,6 +123,7 @@ class Recorder:
             self._names.before(found)
         self._prepare_ns = now_ns() - looking
         self.memory_start = MemoryState(**self.core._memory())
+        _kernel_launches(self.core)  # an earlier recording's, if nobody asked for them
         self.core._trace_start(self._capacity)
         self._thread = threading.Thread(target=self._pump, name="lamina-recorder", daemon=True)
         self._thread.start()
@@ -160,6 +162,7 @@ class Recorder:
             cells=(*cells, *_cells_of(self._origins, {cell.file for cell in cells})),
             failure=failure,
             laps=tuple(laps),
+            kernel_launches=_kernel_launches(self.core),
             dropped=self._dropped,
             missing_plans=tuple(sorted(self._missing)),
             title=self.title,
@@ -300,6 +303,12 @@ def _schema(core: Any) -> tuple[EventKind, ...]:
     return tuple(
         EventKind(r["id"], r["name"].rstrip("_"), r["span"], dict(r["fields"])) for r in rows
     )
+
+
+def _kernel_launches(core: Any) -> tuple[KernelLaunch, ...]:
+    """What software Metal counted since it was last asked; nothing where it is not built."""
+    take = getattr(core, "_metal_take_launches", None)
+    return tuple(KernelLaunch(**row) for row in take()) if take else ()
 
 
 def _machine(core: Any, measure_ceilings: bool) -> Machine:

@@ -193,6 +193,19 @@ class Run(NamedTuple):
     launches: tuple[LaunchRun, ...]
 
 
+@dataclass(frozen=True)
+class KernelLaunch:
+    """One launch of a kernel that the device counted itself (software Metal): what, when, cost.
+
+    ``counts`` are figures by name, as docs/soft-metal.md explains them.
+    """
+
+    kernel: str
+    t0: int
+    t1: int
+    counts: Mapping[str, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """What was recorded, whole.  Immutable; derived views are computed once on first use.
@@ -216,6 +229,7 @@ class Recording:
     cells: tuple[SourceCell, ...] = ()
     failure: Failure | None = None
     laps: tuple[Lap, ...] = ()
+    kernel_launches: tuple[KernelLaunch, ...] = ()
     dropped: int = 0
     missing_plans: tuple[int, ...] = ()
     title: str = ""

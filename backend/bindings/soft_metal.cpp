@@ -1,4 +1,5 @@
 // The software Metal, by itself: libraries from source, pipelines, dispatches on NumPy's memory.
+#include "devices/soft_metal/device.h"
 #include "devices/soft_metal/runtime.h"
 
 #include <pybind11/stl.h>
@@ -202,6 +203,33 @@ void init_soft_metal(py::module_& m) {
       return (*kept)().cast<std::string>();
     });
   });
+  m.def(
+      "_metal_take_counts",
+      [] {
+        py::dict out;
+        for (const auto& [name, kernel] : take_kernel_counts()) {
+          py::dict d = counts_dict(kernel.counts);
+          d["launches"] = kernel.launches;
+          out[py::str(name)] = d;
+        }
+        return out;
+      },
+      "What the device's kernels cost since the last call: counts by kernel.");
+  m.def(
+      "_metal_take_launches",
+      [] {
+        py::list out;
+        for (const KernelLaunch& launch : take_launches()) {
+          py::dict d;
+          d["kernel"] = launch.kernel;
+          d["t0"] = launch.t0;
+          d["t1"] = launch.t1;
+          d["counts"] = counts_dict(launch.counts);
+          out.append(d);
+        }
+        return out;
+      },
+      "Launches of the device's kernels during a recording, since the last call.");
   m.def("_metal_compiler", &compiler, "Path of the compiler's program, empty where there is none.",
         py::call_guard<py::gil_scoped_release>());
   m.def(

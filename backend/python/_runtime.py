@@ -347,6 +347,8 @@ def _library_folders() -> list[str]:
 
 
 _c._library_folders(_library_folders())
+if hasattr(_c, "MetalLibrary"):  # on Linux: it tells the core where its compiler is
+    importlib.import_module("lamina.soft_metal")
 _asked = os.environ.get("LAMINA_DEVICE", "")
 if _asked and _asked != "cpu":
     _c._set_default_device(_c._device_named(_asked))

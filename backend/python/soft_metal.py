@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from lamina import _core
 
@@ -18,7 +19,7 @@ Library = _core.MetalLibrary
 Pipeline = _core.MetalPipeline
 Encoder = _core.MetalEncoder
 
-__all__ = ["Encoder", "Library", "Pipeline", "available"]
+__all__ = ["Encoder", "Library", "Pipeline", "available", "take_counts"]
 
 
 def _find_compiler() -> str:
@@ -36,3 +37,11 @@ _core._metal_compiler_finder(_find_compiler)
 def available() -> bool:
     """Whether a compiler for kernels is there (`pip install "lamina[softmetal]"`)."""
     return bool(_core._metal_compiler())
+
+
+def take_counts() -> dict[str, dict[str, Any]]:
+    """What kernels of the device `soft_metal` cost since the last call: counts by kernel's name.
+
+    `launches` says how often a kernel ran; the others are those of `Pipeline.run`, summed.
+    """
+    return _core._metal_take_counts()

@@ -17,6 +17,31 @@ struct KeptCall {
   std::vector<TensorView> in, out;
 };
 
+// The elements that strides lead to, as bytes; nothing where a size is 0.
+Reach reach_of(const Shape& shape, const Strides& strides, int64_t offset, Dtype dtype) {
+  int64_t low = offset, high = offset;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    if (shape[d] == 0) return {};
+    int64_t far = (shape[d] - 1) * strides[d];
+    (far < 0 ? low : high) += far;
+  }
+  return {low * itemsize(dtype), (high + 1) * itemsize(dtype)};
+}
+
+std::vector<Reach> reaches_of(const Kernel& kernel) {
+  std::vector<Reach> out;
+  for (const KernelArg& a : kernel.args)
+    out.push_back(reach_of(kernel.domain, a.strides, a.offset, a.dtype));
+  return out;
+}
+
+std::vector<Reach> reaches_of(const CallArgs& args) {
+  std::vector<Reach> out;
+  for (std::span<const TensorView> views : {args.in, args.out})
+    for (const TensorView& v : views) out.push_back(reach_of(v.shape, v.strides, 0, v.dtype));
+  return out;
+}
+
 }  // namespace
 
 // One program and its pipelines.
@@ -30,8 +55,11 @@ class TextDevice::Compiled : public CompiledKernel {
  public:
   using Write = std::function<TextProgram(const TextTraits&)>;
 
-  Compiled(TextDevice& device, Write write, std::vector<Dtype> scalars)
-      : scalars(std::move(scalars)), device_(device), write_(std::move(write)) {
+  Compiled(TextDevice& device, Write write, std::vector<Dtype> scalars, std::vector<Reach> reaches)
+      : scalars(std::move(scalars)),
+        reaches(std::move(reaches)),
+        device_(device),
+        write_(std::move(write)) {
     wide_ = make(device.traits_);
   }
 
@@ -57,6 +85,7 @@ class TextDevice::Compiled : public CompiledKernel {
   }
 
   const std::vector<Dtype> scalars;
+  const std::vector<Reach> reaches;  // of operands
 
  private:
   std::unique_ptr<Stage> make(const TextTraits& traits) const {
@@ -89,7 +118,8 @@ TextDevice::TextDevice(std::string name, TextTraits traits, std::string options)
 
 std::unique_ptr<CompiledKernel> TextDevice::compile(const Kernel& kernel) {
   return std::make_unique<Compiled>(
-      *this, [kernel](const TextTraits& t) { return write_text(kernel, t); }, kernel.scalars);
+      *this, [kernel](const TextTraits& t) { return write_text(kernel, t); }, kernel.scalars,
+      reaches_of(kernel));
 }
 
 std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const CallArgs& args) {
@@ -99,7 +129,8 @@ std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const Cal
   auto writer = [write, kept = std::move(kept)](const TextTraits& t) {
     return write({&kept.params, kept.in, kept.out}, t);
   };
-  return std::make_unique<Compiled>(*this, std::move(writer), std::vector<Dtype>{});
+  return std::make_unique<Compiled>(*this, std::move(writer), std::vector<Dtype>{},
+                                    reaches_of(args));
 }
 
 Hash128 TextDevice::key_of(const TextKernel& kernel) const {
@@ -161,9 +192,13 @@ void TextDevice::run(const Compiled& compiled, void* const* buffers, const Scala
   for (size_t i = 0; i < stage.program.launches.size(); ++i) {
     const TextKernel& k = stage.program.launches[i];
     bound_.clear();
-    for (const TextKernel::Bind& b : k.buffers)
-      bound_.push_back(b.operand >= 0 ? buffers[b.operand]
-                                      : temporaries_[static_cast<size_t>(-1 - b.operand)]);
+    bound_reach_.clear();
+    for (const TextKernel::Bind& b : k.buffers) {
+      auto temporary = static_cast<size_t>(-1 - b.operand);
+      bound_.push_back(b.operand >= 0 ? buffers[b.operand] : temporaries_[temporary]);
+      bound_reach_.push_back(b.operand >= 0 ? compiled.reaches[static_cast<size_t>(b.operand)]
+                                            : Reach{0, sizes[temporary]});
+    }
     block_ = k.block;
     for (size_t s = 0; s < k.scalar_at.size(); ++s)
       if (k.scalar_at[s] >= 0)

@@ -14,6 +14,12 @@
 
 namespace lamina {
 
+// The bytes of an operand's memory that a kernel may touch, from the address it is given: before it
+// where strides are negative.
+struct Reach {
+  int64_t begin = 0, end = 0;
+};
+
 class TextDevice : public Device {
  public:
   const TextTraits* text_traits() const override { return &traits_; }
@@ -43,6 +49,8 @@ class TextDevice : public Device {
   // the call.
   virtual void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
                            const void* block) = 0;
+  // Within launch_text: what buffers[i] reaches.
+  std::span<const Reach> bound_reach() const { return bound_reach_; }
   // The compiled bytes of the text: from disk, else from `build`, which are then kept there.
   std::string artifact(const TextKernel& kernel, const std::function<std::string()>& build);
   // The same as a file, for loaders that want a path; the file may go once it is loaded.
@@ -63,6 +71,7 @@ class TextDevice : public Device {
   std::unordered_map<Hash128, std::shared_ptr<void>> pipelines_;
   CacheCounts counts_;
   std::vector<void*> bound_, temporaries_;
+  std::vector<Reach> bound_reach_;
   std::vector<unsigned char> block_;
 };
 

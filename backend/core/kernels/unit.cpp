@@ -71,6 +71,8 @@ void Unit::buffer(const std::string& name, const std::string& type, int operand,
 TextKernel Unit::finish(const std::string& body, std::array<int64_t, 3> groups, int threads) {
   const bool msl = traits_.dialect == Dialect::msl;
   if (kernel_.block.empty()) field("unused", 0);
+  // A structure ends at a multiple of its widest field: all of it is read by whoever copies it.
+  while (kernel_.block.size() % 8) kernel_.block.push_back(0);
   std::string head =
       msl ? "kernel void "
           : "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(threads) + ") ";

@@ -1,0 +1,121 @@
+#include "devices/soft_metal/device.h"
+
+#include <cstring>
+#include <mutex>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "devices/soft_metal/runtime.h"
+#include "devices/soft_metal/toolchain.h"
+#include "devices/text_device.h"
+#include "trace/trace.h"
+
+namespace lamina {
+namespace {
+
+using namespace soft_metal;
+
+std::mutex counts_mutex;
+std::map<std::string, KernelCounts>& kernel_counts() {
+  static auto* counts = new std::map<std::string, KernelCounts>;
+  return *counts;
+}
+
+constexpr size_t kMaxLaunches = 65536;
+std::vector<KernelLaunch>& launches() {
+  static auto* list = new std::vector<KernelLaunch>;
+  return *list;
+}
+
+uint32_t every_dtype_but(Dtype d) { return ~0u & ~(1u << static_cast<unsigned>(d)); }
+
+struct Prepared {
+  std::shared_ptr<Library> library;
+  std::shared_ptr<Pipeline> pipeline;
+};
+
+class SoftMetalDevice final : public TextDevice {
+ public:
+  SoftMetalDevice()
+      : TextDevice("soft_metal", TextTraits{}, toolchain_key(default_options().check)) {
+    if (compiler().empty())
+      throw DeviceError(
+          "soft_metal: no compiler for kernels\n  pip install \"lamina[softmetal]\", or set "
+          "LAMINA_ZIG to the path of the zig program");
+    info_ = cpu_device().info();
+    info_.name = "soft_metal";
+    info_.detail = "Metal's language and rules on " + info_.detail;
+    info_.architecture = "soft";
+    info_.max_kernel_args = limits().max_buffers - 1;
+    info_.panels = false;
+    info_.dtypes = every_dtype_but(Dtype::float64);
+  }
+
+  const DeviceInfo& info() const override { return info_; }
+  Pool& pool() override { return cpu_pool(); }
+  void* allocate(int64_t bytes) override { return cpu_pool().allocate(bytes); }
+  void release(void* data, int64_t bytes) noexcept override { cpu_pool().release(data, bytes); }
+  void copy(void* dst, const void* src, int64_t bytes) override {
+    std::memcpy(dst, src, static_cast<size_t>(bytes));
+  }
+  void synchronize() override {}
+
+ protected:
+  std::shared_ptr<void> compile_text(const TextKernel& kernel) override {
+    auto p = std::make_shared<Prepared>();
+    p->library = compile_library(kernel.source);
+    p->pipeline = make_pipeline(p->library, kernel.name);
+    return p;
+  }
+
+  void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
+                   const void* block) override {
+    Dispatch d;
+    d.pipeline = static_cast<Prepared*>(pipeline)->pipeline;
+    for (size_t i = 0; i < kernel.buffers.size(); ++i) {
+      const Reach& r = bound_reach()[i];
+      bind(d, static_cast<int>(i),
+           {static_cast<char*>(buffers[i]) + r.begin, r.end - r.begin, -r.begin, false, ""});
+    }
+    if (!kernel.block.empty())
+      bind(d, static_cast<int>(kernel.buffers.size()),
+           {const_cast<void*>(block), static_cast<int64_t>(kernel.block.size()), 0, true, ""});
+    for (size_t i = 0; i < 3; ++i) {
+      d.grid[i] = kernel.groups[i];
+      d.group[i] = kernel.threads[i];
+    }
+    d.grid_in_threads = false;
+    if (kernel.threadgroup_bytes > 0)
+      set_threadgroup_bytes(d, 0, (kernel.threadgroup_bytes + 15) / 16 * 16);
+    int64_t t0 = now_ns();
+    Counts counts = soft_metal::run(d);
+    std::lock_guard lock(counts_mutex);
+    if (trace::enabled() && launches().size() < kMaxLaunches)
+      launches().push_back({kernel.name, t0, now_ns(), counts});
+    KernelCounts& k = kernel_counts()[kernel.name];
+    ++k.launches;
+    k.counts += counts;
+  }
+
+ private:
+  DeviceInfo info_;
+};
+
+const bool registered = register_device({"soft_metal", 0, []() -> Device* {
+                                           return new SoftMetalDevice;  // lives as long as arrays
+                                         }});
+
+}  // namespace
+
+namespace soft_metal {
+std::map<std::string, KernelCounts> take_kernel_counts() {
+  std::lock_guard lock(counts_mutex);
+  return std::exchange(kernel_counts(), {});
+}
+std::vector<KernelLaunch> take_launches() {
+  std::lock_guard lock(counts_mutex);
+  return std::exchange(launches(), {});
+}
+}  // namespace soft_metal
+
+}  // namespace lamina
