@@ -210,6 +210,17 @@ def test_full_width_loads_only_where_addresses_allow(dialect):
     assert [alignment for _, _, alignment in narrow["launches"][0]["buffers"]] == [4, 4]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_the_constant_block_is_bound_whole(dialect, rank):
+    """A structure with a 64-bit field ends in padding, which the device reads too."""
+    (x,) = ready(mx.ones((12,) * (rank + 1), dtype=mx.int64))
+    for strided in (x[..., ::2], mx.swapaxes(x, 0, 1)[..., ::3]):
+        (step,) = steps(strided * 3, dialect=dialect)
+        assert "long s0;" in step["launches"][0]["source"]
+        assert len(step["launches"][0]["block"]) % 8 == 0
+
+
 def test_unknown_dialect_is_named():
     mx.eval(mx.zeros((4,)) + 1)
     with pytest.raises(ValueError, match="no dialect 'spirv'"):

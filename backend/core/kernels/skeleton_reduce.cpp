@@ -95,7 +95,9 @@ class ReduceWriter : Elements {
     int64_t most = steps() / (threads_ * kLeastPacks);
     parts_ = std::clamp<int64_t>(wanted / groups, 1,
                                  std::max<int64_t>(1, std::min<int64_t>(most, 1024)));
-    if (parts_ < 2 || accs_.empty()) parts_ = 1;
+    // Parts go through buffers of their own; the constant block is one more.
+    const size_t slots = k_.args.size() + 2 * accs_.size() + 1;
+    if (parts_ < 2 || slots > static_cast<size_t>(traits.max_buffers)) parts_ = 1;
   }
 
   std::string shape_text() {

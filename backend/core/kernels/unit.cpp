@@ -1,5 +1,6 @@
 #include "kernels/unit.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace lamina {
