@@ -21,10 +21,22 @@
 struct dim3_of_a_kernel {
   unsigned x, y, z;
 };
-struct float2 {
+struct alignas(8) float2 {
   float x, y;
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }
+struct alignas(8) int2 {
+  int x, y;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 
 // What the double gives a kernel: filled when its module is loaded.
 struct SimtHost {
@@ -112,6 +124,18 @@ T atomicCAS(T* at, T expected, T v) {
   T before = *at;
   if (before == expected) *at = v;
   return before;
+}
+template <class T>
+T atomicMax(T* at, T v) {
+  return std::exchange(*at, *at < v ? v : *at);
+}
+template <class T>
+T atomicMin(T* at, T v) {
+  return std::exchange(*at, v < *at ? v : *at);
+}
+template <class T>
+T atomicOr(T* at, T v) {
+  return std::exchange(*at, static_cast<T>(*at | v));
 }
 template <class T>
 T atomicExch(T* at, T v) {
