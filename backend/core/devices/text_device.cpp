@@ -21,6 +21,7 @@ struct KeptCall {
 Reach reach_of(const Shape& shape, const Strides& strides, int64_t offset, Dtype dtype) {
   int64_t low = offset, high = offset;
   for (size_t d = 0; d < shape.size(); ++d) {
+    if (strides[d] == 0) continue;  // a sum over nothing is still written
     if (shape[d] == 0) return {};
     int64_t far = (shape[d] - 1) * strides[d];
     (far < 0 ? low : high) += far;

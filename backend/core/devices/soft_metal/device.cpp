@@ -1,10 +1,12 @@
 #include "devices/soft_metal/device.h"
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "devices/pool.h"
 #include "devices/soft_metal/runtime.h"
 #include "devices/soft_metal/toolchain.h"
 #include "devices/text_device.h"
@@ -25,6 +27,15 @@ constexpr size_t kMaxLaunches = 65536;
 std::vector<KernelLaunch>& launches() {
   static auto* list = new std::vector<KernelLaunch>;
   return *list;
+}
+
+// What a kernel may touch, from the address it is given, which lies inside. An operand without
+// elements is bound to memory of nobody, as Metal has no empty buffers.
+Binding binding(char* data, const Reach& reach) {
+  static char nothing[16];
+  if (!data || reach.begin == reach.end) return {nothing, sizeof nothing, 0, false, ""};
+  int64_t begin = std::min<int64_t>(reach.begin, 0), end = std::max<int64_t>(reach.end, 1);
+  return {data + begin, end - begin, -begin, false, ""};
 }
 
 uint32_t every_dtype_but(Dtype d) { return ~0u & ~(1u << static_cast<unsigned>(d)); }
@@ -52,9 +63,9 @@ class SoftMetalDevice final : public TextDevice {
   }
 
   const DeviceInfo& info() const override { return info_; }
-  Pool& pool() override { return cpu_pool(); }
-  void* allocate(int64_t bytes) override { return cpu_pool().allocate(bytes); }
-  void release(void* data, int64_t bytes) noexcept override { cpu_pool().release(data, bytes); }
+  Pool& pool() override { return pool_; }
+  void* allocate(int64_t bytes) override { return pool_.allocate(bytes); }
+  void release(void* data, int64_t bytes) noexcept override { pool_.release(data, bytes); }
   void copy(void* dst, const void* src, int64_t bytes) override {
     std::memcpy(dst, src, static_cast<size_t>(bytes));
   }
@@ -73,9 +84,7 @@ class SoftMetalDevice final : public TextDevice {
     Dispatch d;
     d.pipeline = static_cast<Prepared*>(pipeline)->pipeline;
     for (size_t i = 0; i < kernel.buffers.size(); ++i) {
-      const Reach& r = bound_reach()[i];
-      bind(d, static_cast<int>(i),
-           {static_cast<char*>(buffers[i]) + r.begin, r.end - r.begin, -r.begin, false, ""});
+      bind(d, static_cast<int>(i), binding(static_cast<char*>(buffers[i]), bound_reach()[i]));
     }
     if (!kernel.block.empty())
       bind(d, static_cast<int>(kernel.buffers.size()),
@@ -99,6 +108,7 @@ class SoftMetalDevice final : public TextDevice {
 
  private:
   DeviceInfo info_;
+  Pool pool_{physical_memory(), nullptr, " on soft_metal"};
 };
 
 const bool registered = register_device({"soft_metal", 0, []() -> Device* {
