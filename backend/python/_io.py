@@ -109,6 +109,13 @@ def _load_archive(file: _File, name: str) -> dict[str, array]:
     }
 
 
+def _content(file: IO[bytes], name: str) -> bytes:
+    content: Any = file.read()
+    if isinstance(content, str):
+        raise TypeError(f"load: {name} is open as text\nOpen it in mode 'rb'")
+    return bytes(content)
+
+
 def load(
     file: _File,
     /,
@@ -133,7 +140,7 @@ def load(
     if kind == "npz":
         value = _load_archive(file, name)
     elif kind in ("npy", "safetensors"):
-        source = name if isinstance(file, (str, os.PathLike)) else file.read()
+        source = name if isinstance(file, (str, os.PathLike)) else _content(file, name)
         if kind == "npy":
             value = _c._load_npy(source, name)
         else:

@@ -316,6 +316,9 @@ def test_other_bad_files(tmp_path: Path) -> None:
         (tmp_path / f"bad.{kind}").write_bytes(b"garbage")
         with pytest.raises(ValueError, match=rf"bad\.{kind}"):
             mx.load(tmp_path / f"bad.{kind}")
+    for kind in ("npy", "safetensors"):
+        with pytest.raises(TypeError, match="load: file is open as text"):
+            mx.load(io.StringIO("x.npy"), format=kind)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="txt"):
         mx.load(tmp_path / "a.txt")
 
