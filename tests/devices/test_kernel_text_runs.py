@@ -196,6 +196,9 @@ def test_random_bits_are_the_cpus() -> None:
     key = np.array([7, 9], np.uint32)
     for shape, width in (((1001,), 4), ((77, 3), 1), ((50,), 2)):
         got, want = on_soft_metal(
-            lambda k, shape=shape, width=width: _core.random_bits(list(shape), width, k), [key], [0], 16
+            lambda k, shape=shape, width=width: _core.random_bits(list(shape), width, k),
+            [key],
+            [0],
+            16,
         )
         np.testing.assert_array_equal(got, want)
