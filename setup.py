@@ -149,6 +149,19 @@ def ship_onednn(folder: Path) -> None:
     os.replace(new, target)
 
 
+def ship_interface(built: Path, folder: Path) -> None:
+    """Puts the C header and the engine without Python where lamina.primitives says they are."""
+    header = ROOT / "backend" / "core" / "capi" / "lamina.h"
+    for source, target in [(header, "include"), *((p, "lib") for p in built.glob("liblamina.*"))]:
+        copy = folder / target / source.name
+        if copy.exists() and copy.read_bytes() == source.read_bytes():
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        new = copy.with_suffix(".new")
+        shutil.copyfile(source, new)
+        os.replace(new, copy)
+
+
 class BuildCore(build_ext):
     """CMake in place of distutils' own compiler calls. --core-tests builds and runs tests/cpp."""
 
@@ -183,6 +196,7 @@ class BuildCore(build_ext):
             for module in built.glob("_core*.so"):
                 shutil.copy2(module, folder / module.name)
         ship_onednn(folder)
+        ship_interface(built, folder)
 
     def copy_extensions_to_source(self) -> None:
         """Nothing to copy: Ninja has refreshed the module in place."""

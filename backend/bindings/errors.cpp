@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "devices/soft_metal/runtime.h"
 
+#include "custom/custom.h"
 #include "module.h"
 
 namespace lamina::python {
@@ -9,7 +10,7 @@ namespace lamina::python {
 namespace {
 
 struct Classes {
-  PyObject *value, *shape, *dtype, *index, *device, *trace, *internal, *memory, *base;
+  PyObject *value, *shape, *dtype, *index, *device, *trace, *internal, *memory, *primitive, *base;
 };
 Classes classes;
 
@@ -67,6 +68,8 @@ void raise(std::exception_ptr p) {
     say(classes.device, e);
   } catch (const TraceError& e) {
     say(classes.trace, e);
+  } catch (const PrimitiveError& e) {
+    say(classes.primitive, e);
   } catch (const InternalError& e) {
     say(classes.internal, e);
   } catch (const std::bad_alloc&) {
@@ -92,6 +95,8 @@ void init_errors(py::module_& m) {
   classes.device = make(m, "DeviceError", PyExc_RuntimeError, "A device or library failed.");
   classes.trace = make(m, "TraceError", PyExc_ValueError, "A transform cannot do this.");
   classes.internal = make(m, "InternalError", PyExc_RuntimeError, "A fault of lamina itself.");
+  classes.primitive = make(m, "PrimitiveError", PyExc_RuntimeError,
+                           "The code of a primitive that a program registered failed.");
   classes.memory = make(m, "OutOfMemoryError", PyExc_MemoryError,
                         "Memory ran out; bytes_asked and bytes_free tell how much.");
   py::register_exception_translator([](std::exception_ptr p) {

@@ -18,4 +18,6 @@ PYBIND11_MODULE(_core, m) {
 #ifdef __linux__
   init_soft_metal(m);
 #endif
+  init_primitives(m);
+  init_text_kernels(m);
 }

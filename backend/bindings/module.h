@@ -19,5 +19,7 @@ void init_trace(py::module_& m);
 void init_io(py::module_& m);
 void init_texts(py::module_& m);  // kernels as text
 void init_soft_metal(py::module_& m);
+void init_primitives(py::module_& m);    // what programs register
+void init_text_kernels(py::module_& m);  // mx.fast.metal_kernel
 
 }  // namespace lamina::python

@@ -35,6 +35,7 @@ py::dict launch(const TextKernel& k) {
   d["scalar_at"] = k.scalar_at;
   d["groups"] = k.groups;
   d["threads"] = k.threads;
+  d["grid"] = k.grid;
   d["threadgroup_bytes"] = k.threadgroup_bytes;
   return d;
 }

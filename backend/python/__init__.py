@@ -6,12 +6,23 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["core", "load_ipython_extension", "nn", "optimizers", "profile", "utils"]
+__all__ = [
+    "core",
+    "include_dir",
+    "library",
+    "load_ipython_extension",
+    "nn",
+    "optimizers",
+    "primitives",
+    "profile",
+    "utils",
+]
 
 _LAZY = {
     "core": "lamina.core",
     "nn": "lamina.nn",
     "optimizers": "lamina.optimizers",
+    "primitives": "lamina.primitives",
     "utils": "lamina.utils",
     "workbench": "lamina.workbench",
     "widgets": "lamina.widgets",
@@ -23,6 +34,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _LAZY:
         return importlib.import_module(_LAZY[name])
+    if name in ("include_dir", "library"):
+        return getattr(importlib.import_module("lamina.primitives"), name)
     if name == "profile":
         return importlib.import_module("lamina.workbench").profile
     if name == "Recording":

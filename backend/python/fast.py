@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from lamina import _core as _c
 from lamina._arguments import explain
 from lamina._core import array
 
-__all__ = ["cross_entropy", "layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
+__all__ = [
+    "cross_entropy",
+    "cuda_kernel",
+    "layer_norm",
+    "metal_kernel",
+    "rms_norm",
+    "rope",
+    "scaled_dot_product_attention",
+]
 
 
 def rms_norm(x: array, weight: array | None, eps: float, *, stream: Any = None) -> array:
@@ -163,6 +172,56 @@ def cross_entropy(logits: array, targets: array, *, stream: Any = None) -> array
     wide = logits.astype(_c.float32)
     picked = _c.take_along_axis(wide, _c.expand_dims(targets, -1), -1)
     return _c.logsumexp(wide, -1) - _c.squeeze(picked, -1)
+
+
+def metal_kernel(
+    name: str,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    source: str,
+    header: str = "",
+    ensure_row_contiguous: bool = True,
+    atomic_outputs: bool = False,
+    compile_options: Any = None,
+) -> Any:
+    """A kernel from the body of a Metal function; calling it launches it.
+
+    The call takes ``inputs``, ``output_shapes``, ``output_dtypes``, ``grid`` and ``threadgroup``
+    (threads), and optionally ``template``, ``init_value`` and ``verbose``; it gives a list of
+    arrays. The body may name its inputs and outputs, ``<input>_shape``, ``<input>_strides``,
+    ``<input>_ndim`` and Metal's thread attributes. See docs/custom-kernels.md.
+    """
+    if compile_options is not None:
+        raise ValueError(f"metal_kernel {name}: compile_options are not supported, pass None")
+    names = list(input_names), list(output_names)
+    flags = ensure_row_contiguous, atomic_outputs
+    return _c._TextKernel(name, *names, source, header, *flags, shared_memory=0, cuda=False)
+
+
+def cuda_kernel(
+    name: str,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    source: str,
+    header: str = "",
+    ensure_row_contiguous: bool = True,
+    shared_memory: int = 0,
+) -> Any:
+    """A kernel from the body of a CUDA function; calling it launches it, as `metal_kernel` does.
+
+    ``grid`` counts threads; `shared_memory` is the bytes of ``extern __shared__`` memory.
+    """
+    names = list(input_names), list(output_names)
+    return _c._TextKernel(
+        name,
+        *names,
+        source,
+        header,
+        ensure_row_contiguous,
+        atomic_outputs=False,
+        shared_memory=shared_memory,
+        cuda=True,
+    )
 
 
 explain(globals(), __all__)

@@ -19,6 +19,7 @@ MODULES = [
     "lamina.nn.losses",
     "lamina.nn.init",
     "lamina.optimizers",
+    "lamina.primitives",
     "lamina.utils",
     "lamina.workbench",
     "lamina.workbench.analysis",

@@ -28,6 +28,15 @@ LAYERS = {
     "schedule": ("base/", "kernels/", "graph/", "devices/device.h", *TRACE),
     "execute": ("base/", "kernels/", "graph/", "schedule/", "trace/", *DEVICE),
     "io": ("base/", "graph/", "ops/"),
+    "custom": (
+        "base/",
+        "graph/",
+        "kernels/",
+        "ops/ops.h",
+        "ops/rules.h",
+        "transforms/transforms.h",
+    ),
+    "capi": ("base/", "custom/", "execute/evaluate.h", "graph/array.h", "ops/ops.h"),
 }
 # A structured operation's own kernels (ops/matmul/, ...) use what the CPU's folder offers kernels.
 STRUCTURED = re.compile(r"ops/\w+/")

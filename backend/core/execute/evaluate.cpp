@@ -101,7 +101,7 @@ Hash128 key_of(std::vector<OrderedNode>& order, DeviceId device) {
       }
       continue;
     }
-    o.output = held && n.primitive->kind != Kind::custom;
+    o.output = held && n.primitive->kind != Kind::custom && n.primitive->results == 1;
     uint64_t packed = n.local_hash ^ (o.output ? 0x9e3779b97f4a7c15ULL : 0);
     for (const Array& in : n.inputs)
       packed = packed * 0xd6e8feb86659fd93ULL + static_cast<uint64_t>(in.node()->position) + 1;
@@ -118,7 +118,8 @@ void settle(const Plan& plan, std::vector<OrderedNode>& order, const std::vector
   const bool keep = tracing();
   for (const schedule::Binding& b : plan.bindings) {
     Node& n = *order[static_cast<size_t>(b.position)].node;
-    if (n.ready()) continue;
+    // A call with several results has no value; what stands for its first one has.
+    if (n.ready() || n.primitive->results > 1) continue;
     const Value& base = values[static_cast<size_t>(b.slot)];
     n.value = {base.buffer, b.strides, base.offset + b.offset};
     n.status.store(Status::ready, std::memory_order_release);
@@ -127,7 +128,7 @@ void settle(const Plan& plan, std::vector<OrderedNode>& order, const std::vector
   thread_local std::vector<std::vector<Array>> dropped;
   for (const schedule::Binding& b : plan.bindings) {
     Node& n = *order[static_cast<size_t>(b.position)].node;
-    if (!(keep && n.tracer)) dropped.push_back(std::move(n.inputs)), n.inputs.clear();
+    if (n.ready() && !(keep && n.tracer)) dropped.push_back(std::move(n.inputs)), n.inputs.clear();
   }
   dropped.clear();
 }

@@ -19,6 +19,7 @@ std::set<std::pair<DeviceId, uint64_t>>& on_cpu() {
 }
 
 bool is_projection(const Node& n) {
+  if (n.primitive == &call_result_primitive()) return true;
   return n.primitive->kind == Kind::alias && !n.inputs.empty() && !n.inputs[0].node()->leaf() &&
          n.inputs[0].node()->primitive->kind == Kind::custom;
 }
@@ -26,11 +27,15 @@ bool is_projection(const Node& n) {
 }  // namespace
 
 DeviceId placement(const Node& n) {
-  // The outputs of a user's function lie where the function was called, wherever they were made.
+  // The outputs of a user's function lie where the function was called, wherever they were made,
+  // and the results of a call where it runs.
   if (is_projection(n)) return n.inputs[0].node()->placed;
   const Device& device = device_of(n.device);
   uint32_t dtypes = n.primitive->kind == Kind::custom ? 0 : 1u << static_cast<int>(n.dtype);
   for (const Array& in : n.inputs) dtypes |= 1u << static_cast<int>(in.dtype());
+  if (n.primitive->results > 1)
+    for (Dtype d : static_cast<const CallResults*>(n.extra->payload.get())->dtypes)
+      dtypes |= 1u << static_cast<int>(d);
   if (dtypes & ~device.info().dtypes) return kCpu;
   if (!schedule::runs_on(device, *n.primitive)) return kCpu;
   const auto& refused = on_cpu();

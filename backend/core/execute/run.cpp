@@ -197,11 +197,12 @@ class Runner {
     for (size_t i = 0; i < call.inputs.size(); ++i) in.push_back(view(call.inputs[i], literals[i]));
     if (call.epilogue) return run_panels(call, in);
     ScalarValue unused;
-    TensorView out = view(call.output, unused);
-    if (!call.compiled) return device_.call(call.primitive->call, {&call.params, in, {&out, 1}});
+    std::vector<TensorView> out{view(call.output, unused)};
+    for (const Operand& o : call.further) out.push_back(view(o, unused));
+    if (!call.compiled) return device_.call(call.primitive->call, {&call.params, in, out});
     buffers_.clear();
     for (const TensorView& v : in) buffers_.push_back(v.data);
-    buffers_.push_back(out.data);
+    for (const TensorView& v : out) buffers_.push_back(v.data);
     device_.launch(*call.compiled, buffers_.data(), nullptr);
   }
 

@@ -1,5 +1,6 @@
 #include "graph/primitive.h"
 
+#include <atomic>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -27,6 +28,17 @@ const Primitive& define(Primitive row) {
   return *kept;
 }
 
+const Primitive& define_late(Primitive row) {
+  // Counted down from the top, so that the two kinds of ids never meet.
+  static std::atomic<int> next{0xFFFF};
+  int id = next.fetch_sub(1);
+  if (id < 0x8000)
+    throw ValueError("register: " + row.name + ": a process can register " +
+                     std::to_string(0x8000) + " primitives, no more");
+  row.id = static_cast<uint16_t>(id);
+  return *new Primitive(std::move(row));
+}
+
 const std::vector<const Primitive*>& registry() { return rows().rows; }
 
 const Primitive* find_primitive(const std::string& name) {
@@ -41,6 +53,20 @@ const Primitive& placeholder_primitive() {
   return row;
 }
 
+const Primitive& call_result_primitive() {
+  static const Primitive& row =
+      define({.name = "call_result",
+              .kind = Kind::alias,
+              .doc = "One result of an operation that gives several.",
+              .fields = {{"index", FieldKind::integer}},
+              .vmap = [](const Node&, const Arrays&, const std::vector<bool>&, int64_t) -> Array {
+                throw InternalError("a result was batched without its operation");
+              },
+              .nondifferentiable = nullptr});
+  return row;
+}
+static const Primitive& call_result_row = call_result_primitive();
+
 std::vector<std::string> registry_verify() {
   std::vector<std::string> missing;
   for (const Primitive* p : registry()) {
@@ -48,7 +74,8 @@ std::vector<std::string> registry_verify() {
       if (!have) missing.push_back(p->name + ": no " + field);
     };
     need(!p->doc.empty(), "doc");
-    bool derived = p->kind == Kind::custom || p->kind == Kind::iota || p->name == "custom_output";
+    bool derived = p->kind == Kind::custom || p->kind == Kind::iota || p->name == "custom_output" ||
+                   p->name == "call_result";
     bool differentiates = p->vjp || !p->partials.empty() || derived;
     need(differentiates || p->nondifferentiable, "vjp or reason why not");
     if (differentiates && p->kind != Kind::elementwise && !derived) need(p->jvp, "jvp");

@@ -62,15 +62,26 @@ struct Primitive {
   JvpFn jvp = nullptr;
   VmapFn vmap = nullptr;
   const char* nondifferentiable = nullptr;  // why, where no derivative exists
-  uint16_t id = 0;                          // position in the registry
+  int results = 1;  // call: with more than one, the node itself is never read; call_result picks
+  uint16_t id = 0;  // position in the registry
 };
 
 // Adds a row; called once per row while the program starts. The reference lives for ever.
 const Primitive& define(Primitive row);
 const std::vector<const Primitive*>& registry();
+// A row of a primitive that the program registers while it runs: not in registry(), known by its
+// reference alone. Throws ValueError when there are too many. Any thread.
+const Primitive& define_late(Primitive row);
 const Primitive* find_primitive(const std::string& name);
 // The primitive of vmap's stand-ins: they have a shape and a dtype but never a value.
 const Primitive& placeholder_primitive();
+// Result number `index` (a parameter) of the call that is its only input.
+const Primitive& call_result_primitive();
+// The payload of a call with several results: what each of them is.
+struct CallResults {
+  std::vector<Shape> shapes;
+  std::vector<Dtype> dtypes;
+};
 // One line per missing field: "sort: no vmap". Empty when the registry is whole.
 std::vector<std::string> registry_verify();
 

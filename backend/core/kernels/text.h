@@ -57,7 +57,11 @@ struct TextKernel {
   std::vector<int> scalar_at;        // the launch, in its own dtype; -1: this launch reads it not
   std::array<int64_t, 3> groups{1, 1, 1};  // threadgroups in the grid
   std::array<int, 3> threads{1, 1, 1};     // threads in a group
-  int64_t threadgroup_bytes = 0;           // dynamic threadgroup memory, at index 0
+  // Not zero: threads in all, fewer than groups * threads say, so that the last groups are partial
+  // (Metal's dispatchThreads). A device without partial groups launches whole ones, and the text
+  // for it sends the surplus away.
+  std::array<int64_t, 3> grid{0, 0, 0};
+  int64_t threadgroup_bytes = 0;  // dynamic threadgroup memory, at index 0
 };
 
 // Launches in order, with temporaries of the given bytes between them.

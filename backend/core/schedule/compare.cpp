@@ -99,10 +99,11 @@ class Comparison {
 
   void calls(const CallRun& x, const CallRun& y, size_t step) const {
     need(x.primitive == y.primitive && x.params == y.params && x.panel_rows == y.panel_rows &&
-             x.inputs.size() == y.inputs.size(),
+             x.inputs.size() == y.inputs.size() && x.further.size() == y.further.size(),
          "call of step", step);
     for (size_t i = 0; i < x.inputs.size(); ++i) operands(x.inputs[i], y.inputs[i], step);
     operands(x.output, y.output, step);
+    for (size_t i = 0; i < x.further.size(); ++i) operands(x.further[i], y.further[i], step);
     need(x.epilogue.has_value() == y.epilogue.has_value() &&
              x.tail_epilogue.has_value() == y.tail_epilogue.has_value(),
          "epilogue of step", step);

@@ -131,7 +131,9 @@ std::string op_of(const IrNode& n) {
 
 void write_params(Json& j, const IrNode& n) {
   j.key("params").open('{');
-  if (n.primitive && !n.params.empty()) {
+  if (n.role == Role::result)
+    j.key("result").number(n.params.words()[0]);
+  else if (n.primitive && !n.params.empty()) {
     Params::Reader r = n.params.read();
     for (const Field& f : n.primitive->fields) {
       j.key(f.name);
@@ -252,6 +254,8 @@ std::string call_text(const Plan& plan, const Step& step) {
     if (!o.layout.contiguous()) out += " strides " + to_string(o.layout.strides);
   }
   out += ") -> " + std::string(name_of(c.output.dtype)) + " " + to_string(c.output.layout.shape);
+  for (const Operand& o : c.further)
+    out += ", " + std::string(name_of(o.dtype)) + " " + to_string(o.layout.shape);
   if (c.epilogue)
     out += "\nepilogue, " + std::to_string(c.panel_rows) + " rows at a time:\n" +
            to_text(c.epilogue->kernel);
@@ -336,6 +340,8 @@ void write_launches(Json& j, const Plan& plan) {
         if (o.slot >= 0) in.push_back(plan.slots[static_cast<size_t>(o.slot)].node);
       if (step.call->output.slot >= 0)
         out.push_back(plan.slots[static_cast<size_t>(step.call->output.slot)].node);
+      for (const Operand& o : step.call->further)
+        out.push_back(plan.slots[static_cast<size_t>(o.slot)].node);
       if (step.call->epilogue) kernel(*step.call->epilogue);
     }
     j.key("inputs").numbers(in).key("outputs").numbers(out).close('}');

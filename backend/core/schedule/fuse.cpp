@@ -24,6 +24,8 @@ class Fuser {
 
   Fusion run() {
     for (int i = static_cast<int>(ir_.nodes.size()); i-- > 0;) place(i);
+    for (size_t i = 0; i < ir_.nodes.size(); ++i)
+      if (ir_.nodes[i].role == Role::result) home_[i] = home(ir_.nodes[i].inputs[0]);
     if (options_.enabled) merge_siblings();
     Fusion out;
     out.group_of = home_;
@@ -371,7 +373,7 @@ class Fuser {
           if (seen.insert(h).second) stack.push_back(h);
         }
       for (const Use& use : uses(read)) {
-        if (node(use.reader).role == Role::assemble) {
+        if (materialised_kind(node(use.reader))) {
           stack.push_back(-1 - use.reader);
           continue;
         }
@@ -478,6 +480,7 @@ class Fuser {
     if (p.role == Role::data) return p.foreign ? Reason::device_boundary : Reason::leaf_input;
     if (p.role == Role::assemble) return Reason::shape_barrier;
     if (c.is(Kind::call)) return Reason::input_of_call;
+    if (p.role == Role::result) return Reason::opaque_call;
     Reason why = why_[static_cast<size_t>(from)];
     if (why == Reason::input_of_call) why = Reason::several_consumers;
     if (why != Reason::none) return why;
@@ -495,7 +498,7 @@ class Fuser {
       std::set<int> done;
       for (const Use& use : uses(from)) {
         if (!done.insert(use.reader).second) continue;
-        bool fused = node(use.reader).role == Role::assemble || free_value(node(from));
+        bool fused = materialised_kind(node(use.reader)) || free_value(node(from));
         if (!fused) {
           fused = !members_of_[static_cast<size_t>(use.reader)].empty();
           for (int g : members_of_[static_cast<size_t>(use.reader)])

@@ -104,7 +104,21 @@ class Importer {
                .shape = n.shape,
                .dtype = n.dtype};
     for (const Array& in : n.inputs) out.inputs.push_back(find(in));
-    return push(std::move(out));
+    int at = push(std::move(out));
+    if (p.results > 1) add_results(n, at);
+    return at;
+  }
+
+  // Right behind their call: result k is node call + k.
+  void add_results(const Node& n, int call) {
+    const auto& results = *static_cast<const CallResults*>(n.extra->payload.get());
+    for (size_t k = 1; k < results.shapes.size(); ++k)
+      push({.role = Role::result,
+            .primitive = n.primitive,
+            .params = Params().add(static_cast<int64_t>(k)),
+            .inputs = {call},
+            .shape = results.shapes[k],
+            .dtype = results.dtypes[k]});
   }
 
   int add_leaf(const Node& n) {
@@ -123,6 +137,7 @@ class Importer {
       return find(bundle.inputs[static_cast<size_t>(at)]);
     }
     int in = find(n.inputs[0]);
+    if (name == "call_result") return in + static_cast<int>(n.params.read().integer());
     if (name == "contiguous") {
       auto a = access(ir_, in);
       if (a && a->layout.contiguous()) return in;

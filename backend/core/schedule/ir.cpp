@@ -38,7 +38,8 @@ std::vector<int> common_nodes(const Ir& ir) {
     to[i] = static_cast<int>(i);
     if (!mergeable(n)) continue;
     Hash128 h;
-    h.add(static_cast<uint64_t>(n.primitive->id) << 8 | static_cast<uint64_t>(n.dtype));
+    h.add(static_cast<uint64_t>(n.primitive->id) << 8 | static_cast<uint64_t>(n.dtype) |
+          uint64_t{n.role == Role::result} << 32);
     for (int64_t w : n.params.words()) h.add(static_cast<uint64_t>(w));
     h.add(n.shape.size());
     for (int64_t d : n.shape) h.add(static_cast<uint64_t>(d));
@@ -150,6 +151,10 @@ int drop_dead(Ir& ir) {
     for (int in : n.inputs) live[static_cast<size_t>(in)] = true;
     if (n.in_place_of >= 0) live[static_cast<size_t>(n.in_place_of)] = true;
   }
+  // A call writes all of its results, wanted or not.
+  for (size_t i = 0; i < ir.nodes.size(); ++i)
+    if (ir.nodes[i].role == Role::result)
+      live[i] = live[static_cast<size_t>(ir.nodes[i].inputs[0])];
   std::vector<int> to(ir.nodes.size(), -1);
   std::vector<IrNode> kept;
   for (size_t i = 0; i < ir.nodes.size(); ++i) {
@@ -181,6 +186,8 @@ void verify(const Ir& ir) {
       for (int in : n.inputs)
         if (ir.nodes[static_cast<size_t>(in)].role != Role::piece)
           fail(i, "is assembled from a non-piece");
+    if (n.role == Role::result && !ir.nodes[static_cast<size_t>(n.inputs[0])].is(Kind::call))
+      fail(i, "is the result of what is no call");
     if (n.role == Role::view && !access(ir, static_cast<int>(i)))
       fail(i, "is a view that strides cannot express");
     if (n.output && !has_memory(n)) fail(i, "is an output without memory");

@@ -25,6 +25,7 @@ enum class Role : uint8_t {
   piece,     // identity written into a part of the assemble node `into`
   assemble,  // memory filled by its pieces
   view,      // inputs after the first are only waited for
+  result,    // memory that the call inputs[0] fills besides its own: its result number params[0]
 };
 
 struct IrNode {
@@ -105,7 +106,8 @@ bool reimport(const std::vector<OrderedNode>& order, const ImportRecord& record,
 
 // Views with more than one input (depends) are kept apart on purpose.
 inline bool mergeable(const IrNode& n) {
-  return n.role == Role::compute || (n.role == Role::view && n.inputs.size() == 1);
+  return n.role == Role::compute || n.role == Role::result ||
+         (n.role == Role::view && n.inputs.size() == 1);
 }
 // Per node the first one that computes the same, mostly itself.
 std::vector<int> common_nodes(const Ir& ir);

@@ -333,6 +333,16 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
     call->output.slot = slots.of(g.call);
     step.writes += n.bytes();
   }
+  // Results stand behind their call, though passes may have put other nodes between.
+  for (size_t i = static_cast<size_t>(g.call), left = static_cast<size_t>(n.primitive->results);
+       --left > 0;) {
+    auto mine = [&](const IrNode& r) { return r.role == Role::result && r.inputs[0] == g.call; };
+    while (!mine(plan.ir.nodes.at(++i))) continue;
+    const IrNode& r = plan.ir.nodes[i];
+    call->further.push_back(
+        {slots.of(static_cast<int>(i)), {}, r.dtype, Layout::row_major(r.shape)});
+    step.writes += r.bytes();
+  }
 }
 
 void compile_call(CallRun& call, Device& device) {
@@ -341,8 +351,9 @@ void compile_call(CallRun& call, Device& device) {
   };
   std::vector<TensorView> in;
   for (const Operand& o : call.inputs) in.push_back(view(o));
-  TensorView out = view(call.output);
-  call.compiled = device.compile_call(call.primitive->text, {&call.params, in, {&out, 1}});
+  std::vector<TensorView> out{view(call.output)};
+  for (const Operand& o : call.further) out.push_back(view(o));
+  call.compiled = device.compile_call(call.primitive->text, {&call.params, in, out});
 }
 
 // Rows of the call's result per panel: about 128 KiB, so that it stays in the second-level cache.
@@ -375,6 +386,7 @@ Traffic ideal_traffic(const Plan& plan, const IrNode& n) {
   Traffic t;
   if (n.output) t.ideal += n.bytes();
   if (n.role == Role::data) t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
+  if (n.role == Role::result) t.unfused += n.bytes();
   if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return t;
   if (n.is(Kind::iota)) return t;
   t.unfused += n.bytes();

@@ -69,6 +69,7 @@ class MemoryPlanner {
     for (const Operand& o : step.call->inputs)
       if (o.slot >= 0) f(o.slot, false);
     if (step.call->output.slot >= 0) f(step.call->output.slot, true);
+    for (const Operand& o : step.call->further) f(o.slot, true);
     if (step.call->epilogue) kernel(*step.call->epilogue);
   }
 

@@ -60,6 +60,7 @@ struct CallRun {
   Params params;
   std::vector<Operand> inputs;
   Operand output;
+  std::vector<Operand> further{};  // results after the first
   // With an epilogue: rows of the result are made panel by panel, and each panel's epilogue runs
   // while the panel is in cache.
   int64_t panel_rows = 0;

@@ -26,7 +26,7 @@ Layout layout_of(const Ir& ir, const Use& use);
 
 // Memory that no group computes as a whole.
 inline bool materialised_kind(const IrNode& n) {
-  return n.role == Role::data || n.role == Role::assemble;
+  return n.role == Role::data || n.role == Role::assemble || n.role == Role::result;
 }
 // Values every kernel makes for itself.
 inline bool free_value(const IrNode& n) { return n.role == Role::scalar || n.is(Kind::iota); }

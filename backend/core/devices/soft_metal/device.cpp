@@ -89,11 +89,11 @@ class SoftMetalDevice final : public TextDevice {
     if (!kernel.block.empty())
       bind(d, static_cast<int>(kernel.buffers.size()),
            {const_cast<void*>(block), static_cast<int64_t>(kernel.block.size()), 0, true, ""});
+    d.grid_in_threads = kernel.grid[0] > 0;  // the last groups are partial
     for (size_t i = 0; i < 3; ++i) {
-      d.grid[i] = kernel.groups[i];
+      d.grid[i] = d.grid_in_threads ? kernel.grid[i] : kernel.groups[i];
       d.group[i] = kernel.threads[i];
     }
-    d.grid_in_threads = false;
     if (kernel.threadgroup_bytes > 0)
       set_threadgroup_bytes(d, 0, (kernel.threadgroup_bytes + 15) / 16 * 16);
     int64_t t0 = now_ns();

@@ -274,30 +274,48 @@ std::string in_metals_terms(std::string text) {
   return text;
 }
 
+// The user's lines as the compiler names them: by file and number, #line directives obeyed.
+std::map<std::pair<std::string, long>, std::string> lines_by_place(const std::string& original) {
+  static const std::regex directive(R"lit(^\s*#\s*line\s+(\d+)\s+"([^"]*)".*$)lit");
+  std::map<std::pair<std::string, long>, std::string> out;
+  std::string file = "program_source";
+  long number = 1;
+  for (const std::string& line : lines_of(original)) {
+    std::smatch m;
+    if (line.find('#') != std::string::npos && std::regex_match(line, m, directive)) {
+      number = std::stol(m[1]);
+      file = m[2];
+      continue;
+    }
+    out.emplace(std::pair{file, number++}, line);
+  }
+  return out;
+}
+
 // Errors and, of the warnings, the conversions to bfloat that Metal refuses.
 std::string diagnosis(const std::string& messages, const std::string& original) {
   static const std::regex form(R"(^(.*?):(\d+):\d+: (error|fatal error|warning|note): (.*)$)");
-  std::vector<std::string> lines = lines_of(original);
+  const auto lines = lines_by_place(original);
   std::string out;
   bool keep = false;
   std::stringstream in(messages);
   for (std::string line; std::getline(in, line);) {
     std::smatch m;
     if (!std::regex_match(line, m, form)) continue;
+    const auto place = lines.find({m[1].str(), std::stol(m[2])});
+    const bool users = place != lines.end();
     bool bfloat = m[4].str().find("'bfloat'") != std::string::npos ||
                   m[4].str().find("'__bf16'") != std::string::npos;
     bool narrowing = m[3] == "warning" && bfloat &&
                      m[4].str().find("loses floating-point precision") != std::string::npos &&
-                     m[1] == "program_source";
+                     users;
     if (m[3] != "note") keep = m[3] != "warning" || narrowing;
-    if (!keep || (m[3] == "note" && m[1] != "program_source")) continue;
+    if (!keep || (m[3] == "note" && !users)) continue;
     std::string text = m[4];
     if (narrowing) text = "no implicit conversion to 'bfloat': write bfloat(x)";
-    size_t number = static_cast<size_t>(std::stol(m[2]));
-    bool users = m[1] == "program_source" && number >= 1 && number <= lines.size();
-    out += (out.empty() ? "" : "\n") + (users ? "program_source:" + m[2].str() : "metal_stdlib") +
+    out += (out.empty() ? "" : "\n") + (users ? m[1].str() + ":" + m[2].str() : "metal_stdlib") +
            ": " + (m[3] == "note" ? "note" : "error") + ": " + in_metals_terms(text);
-    if (users) out += "\n  " + lines[number - 1];
+    if (users) out += "\n  " + place->second;
   }
   return out;
 }

@@ -1,0 +1,65 @@
+// Kernels whose body a Python program writes (mx.fast.metal_kernel, cuda_kernel): the function
+// around the body, its arguments and its launch.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "custom/custom.h"
+#include "kernels/text.h"
+
+namespace lamina {
+
+struct KernelSource {
+  std::string name;  // an identifier
+  Dialect dialect = Dialect::msl;
+  std::vector<std::string> inputs, outputs;
+  std::string source, header;
+  bool contiguous = true;         // inputs are copied to row-major order where they are not
+  bool atomic = false;            // outputs are atomic<T>
+  int64_t threadgroup_bytes = 0;  // dynamic shared memory (CUDA)
+};
+
+// The value of a template argument: a type, a number or a truth value.
+using TemplateValue = std::variant<Dtype, int64_t, bool>;
+struct TemplateArgument {
+  std::string name;
+  TemplateValue value;
+};
+
+struct KernelLaunch {
+  Shape grid, threadgroup;     // threads in all, and in a group; three numbers each
+  std::optional<double> init;  // written to all outputs first
+};
+
+// A kernel and its specialisations. Lives for ever; any thread.
+class UserKernel {
+ public:
+  // Throws ValueError where a name is no identifier or stands twice, or an output is never written.
+  explicit UserKernel(KernelSource source);
+
+  Arrays call(const Arrays& inputs, const std::vector<TemplateArgument>& arguments,
+              const std::vector<ResultType>& results, const KernelLaunch& launch) const;
+  // The text that such a call compiles, for a reader.
+  std::string text(const Arrays& inputs, const std::vector<TemplateArgument>& arguments,
+                   const std::vector<ResultType>& results, const KernelLaunch& launch) const;
+  const KernelSource& source() const { return source_; }
+
+ private:
+  Params params_for(const Arrays& inputs, const std::vector<TemplateArgument>& arguments,
+                    const std::vector<ResultType>& results, const KernelLaunch& launch) const;
+  const CustomPrimitive& specialised(const std::vector<TemplateArgument>& arguments) const;
+
+  KernelSource source_;
+};
+
+// The text for one device: an initialising kernel for each output if asked for, then the body's.
+TextProgram write_kernel(const KernelSource& source, const std::vector<TemplateArgument>& arguments,
+                         const KernelLaunch& launch, const TextCall& call,
+                         const TextTraits& traits);
+// Whether `name` stands in the text as an identifier of its own.
+bool mentions(const std::string& text, const std::string& name);
+
+}  // namespace lamina

@@ -1,0 +1,275 @@
+"""Kernels that a program writes, run by the software Metal, and compiled for CUDA."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import lamina
+import lamina.core as mx
+import numpy as np
+import pytest
+from arrays import last_plan
+from lamina import soft_metal
+from plugins import example
+
+pytestmark = pytest.mark.skipif(
+    not soft_metal.available(), reason="no compiler for kernels (pip install ziglang)"
+)
+
+
+@pytest.fixture(autouse=True)
+def software_metal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("LAMINA_GPU", "soft_metal")
+    before = mx.default_device()
+    mx.set_default_device(mx.gpu)
+    yield
+    mx.set_default_device(before)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype("f")
+
+
+EXP = """
+    uint elem = thread_position_in_grid.x;
+    T tmp = inp[elem];
+    out[elem] = metal::exp(tmp);
+"""
+
+
+def exp(x: mx.array, dtype: Any = mx.float32) -> mx.array:
+    kernel = mx.fast.metal_kernel("myexp", ["inp"], ["out"], EXP)
+    return kernel(
+        inputs=[x],
+        template=[("T", dtype)],
+        grid=(x.size, 1, 1),
+        threadgroup=(256, 1, 1),
+        output_shapes=[x.shape],
+        output_dtypes=[dtype],
+    )[0]
+
+
+@pytest.mark.parametrize("shape", [(1,), (7, 11), (256,), (3, 200)])
+def test_elementwise(shape: tuple[int, ...]) -> None:
+    x = normal(*shape)
+    y = np.array(exp(mx.array(x)))
+    np.testing.assert_allclose(y, np.exp(x), rtol=1e-6)
+
+
+def test_half_precision() -> None:
+    x = normal(33).astype("e")
+    y = np.array(exp(mx.array(x), mx.float16))
+    np.testing.assert_allclose(y.astype("f"), np.exp(x.astype("f")), rtol=2e-3)
+
+
+def test_strided_inputs() -> None:
+    source = """
+        uint elem = thread_position_in_grid.x;
+        auto at = elem_to_loc(elem, inp_shape, inp_strides, inp_ndim);
+        out[elem] = 2 * inp[at];
+    """
+    x = normal(6, 5)
+    kernel = mx.fast.metal_kernel("twice", ["inp"], ["out"], source, ensure_row_contiguous=False)
+    y = kernel(
+        inputs=[mx.transpose(mx.array(x), (1, 0))],
+        grid=(30, 1, 1),
+        threadgroup=(32, 1, 1),
+        output_shapes=[(5, 6)],
+        output_dtypes=[mx.float32],
+    )
+    np.testing.assert_array_equal(np.array(y[0]), 2 * x.T)
+
+
+def test_template_values_scalars_and_headers() -> None:
+    kernel = mx.fast.metal_kernel(
+        "mix",
+        ["x", "by"],
+        ["out", "count"],
+        "uint i = thread_position_in_grid.x;\n"
+        "out[i] = NEGATE ? -scaled(x[i], by) : scaled(x[i], by);\n"
+        "if (i == 0) count[0] = N + x_shape[0];",
+        header="inline float scaled(float x, float by) { return x * by; }",
+    )
+    x = normal(10)
+    y = kernel(
+        inputs=[mx.array(x), 2.5],
+        template=[("NEGATE", True), ("N", 7)],
+        grid=(10, 1, 1),
+        threadgroup=(4, 1, 1),
+        output_shapes=[(10,), ()],
+        output_dtypes=[mx.float32, mx.int32],
+    )
+    mx.eval(y)
+    out, count = (np.array(v) for v in y)
+    np.testing.assert_array_equal(out, -np.float32(2.5) * x)
+    assert count == 17
+
+
+def test_threadgroups_share_memory() -> None:
+    source = """
+        threadgroup float part[64];
+        uint i = thread_position_in_threadgroup.x;
+        part[i] = x[thread_position_in_grid.x];
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (uint s = 32; s > 0; s /= 2) {
+          if (i < s) part[i] += part[i + s];
+          threadgroup_barrier(mem_flags::mem_threadgroup);
+        }
+        if (i == 0) out[threadgroup_position_in_grid.x] = part[0];
+    """
+    x = normal(256)
+    kernel = mx.fast.metal_kernel("sums", ["x"], ["out"], source)
+    y = kernel(
+        inputs=[mx.array(x)],
+        grid=(256, 1, 1),
+        threadgroup=(64, 1, 1),
+        output_shapes=[(4,)],
+        output_dtypes=[mx.float32],
+    )
+    np.testing.assert_allclose(np.array(y[0]), x.reshape(4, 64).sum(1), rtol=1e-5, atol=1e-5)
+
+
+# --- a sampler with atomics, and its rule ---------------------------------------------------------
+
+CORNERS = """
+    uint i = thread_position_in_grid.x;
+    int height = image_shape[0], width = image_shape[1];
+    float y = at[2 * i], x = at[2 * i + 1];
+    int y0 = int(floor(y)), x0 = int(floor(x));
+"""
+SAMPLE = (
+    CORNERS
+    + """
+    float sum = 0;
+    for (int dy = 0; dy < 2; ++dy)
+      for (int dx = 0; dx < 2; ++dx) {
+        int r = y0 + dy, c = x0 + dx;
+        if (r < 0 || r >= height || c < 0 || c >= width) continue;
+        sum += (1 - metal::abs(y - r)) * (1 - metal::abs(x - c)) * image[r * width + c];
+      }
+    out[i] = sum;
+"""
+)
+SCATTER = (
+    CORNERS
+    + """
+    for (int dy = 0; dy < 2; ++dy)
+      for (int dx = 0; dx < 2; ++dx) {
+        int r = y0 + dy, c = x0 + dx;
+        if (r < 0 || r >= height || c < 0 || c >= width) continue;
+        float weight = (1 - metal::abs(y - r)) * (1 - metal::abs(x - c));
+        atomic_fetch_add_explicit(&dimage[r * width + c], weight * dout[i], memory_order_relaxed);
+      }
+"""
+)
+
+
+@mx.custom_function
+def sample(image: mx.array, at: mx.array) -> mx.array:
+    return mx.fast.metal_kernel("sample", ["image", "at"], ["out"], SAMPLE)(
+        inputs=[image, at],
+        grid=(at.shape[0], 1, 1),
+        threadgroup=(64, 1, 1),
+        output_shapes=[(at.shape[0],)],
+        output_dtypes=[mx.float32],
+    )[0]
+
+
+@sample.vjp
+def sample_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> Any:
+    image, at = primals
+    kernel = mx.fast.metal_kernel(
+        "sample_back", ["image", "at", "dout"], ["dimage"], SCATTER, atomic_outputs=True
+    )
+    dimage = kernel(
+        inputs=[image, at, cotangent],
+        grid=(at.shape[0], 1, 1),
+        threadgroup=(64, 1, 1),
+        output_shapes=[image.shape],
+        output_dtypes=[mx.float32],
+        init_value=0,
+    )[0]
+    return dimage, mx.zeros_like(at)
+
+
+def sampling(height: int, width: int, at: np.ndarray) -> np.ndarray:
+    """The matrix whose product with the image is what is sampled."""
+    rows, columns = np.arange(height), np.arange(width)
+    wy = np.clip(1 - np.abs(at[:, :1] - rows), 0, None)
+    wx = np.clip(1 - np.abs(at[:, 1:] - columns), 0, None)
+    return (wy[:, :, None] * wx[:, None, :]).reshape(len(at), -1)
+
+
+def test_a_sampler_and_its_gradient() -> None:
+    image = normal(9, 8)
+    at = np.random.default_rng(1).uniform(-1, 9, (100, 2)).astype("f")
+    weights = sampling(9, 8, at)
+    out = np.array(sample(mx.array(image), mx.array(at)))
+    np.testing.assert_allclose(out, weights @ image.reshape(-1), rtol=1e-4, atol=1e-5)
+    gradient = mx.grad(lambda image: mx.sum(sample(image, mx.array(at))))(mx.array(image))
+    ones = np.ones(100, "f")
+    np.testing.assert_allclose(
+        np.array(gradient).reshape(-1), weights.T @ ones, rtol=1e-4, atol=1e-4
+    )
+
+
+# --- mistakes in the text -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "line"),
+    [
+        ("uint i = thread_position_in_grid.x;\nout[i] = T(x[i]);", "", "bad:2:"),
+        ("out[0] = x[0];\nout[1] = nothing;", "", "bad:2:"),
+        (
+            "out[0] = half_of(x[0]);",
+            "\n\nfloat half_of(float x) { return y / 2; }",
+            "bad header:3:",
+        ),
+    ],
+)
+def test_compilers_name_the_users_lines(body: str, header: str, line: str) -> None:
+    kernel = mx.fast.metal_kernel("bad", ["x"], ["out"], body, header)
+    y = kernel(
+        inputs=[mx.ones(4)],
+        grid=(4, 1, 1),
+        threadgroup=(4, 1, 1),
+        output_shapes=[(4,)],
+        output_dtypes=[mx.float32],
+    )
+    with pytest.raises(mx.DeviceError) as error:
+        mx.eval(y)
+    assert re.search(rf"\b{line}", str(error.value)), str(error.value)
+
+
+def test_the_text_and_its_device_are_in_the_plan() -> None:
+    x = mx.array(normal(6))
+    y = exp(x * 2) + 1
+    np.testing.assert_allclose(np.array(y), np.exp(2 * np.array(x)) + 1, rtol=1e-5)
+    plan = last_plan()
+    assert plan["device"] == "soft_metal"
+    (group,) = [g for g in plan["groups"] if g["label"] == "myexp"]
+    assert EXP in group["text"]
+
+
+def test_flash_attention_as_text() -> None:
+    """The worked example's own kernel, and its derivative, which runs on the CPU."""
+    flash = lamina.primitives.load(example("flash_attention.cpp", "flash_attention_text.cpp"))
+    q, k, v = (mx.array(normal(2, 2, n, 16, seed=n)) for n in (70, 40, 40))
+    for causal in (False, True):
+        if causal:
+            q = q[:, :, :33]
+        fast = flash.attention(q, k, v, scale=0.25, causal=causal)
+        slow = flash.attention(q, k, v, scale=0.25, causal=causal, stream=mx.cpu)
+        mx.eval(fast)
+        assert last_plan()["device"] == "soft_metal"
+        for a, b in zip(fast, slow, strict=True):
+            np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-4, atol=1e-5)
+
+    def loss(q: mx.array, **where: Any) -> mx.array:
+        return mx.sum(flash.attention(q, k, v, scale=0.25, **where)[0])
+
+    here, there = mx.grad(loss)(q), mx.grad(lambda q: loss(q, stream=mx.cpu))(q)
+    np.testing.assert_allclose(np.array(here), np.array(there), rtol=1e-3, atol=1e-5)
