@@ -82,6 +82,8 @@ def test_recording_format_names_every_field(tmp_path):
         mx.eval(mx.softmax(mx.tanh(x) @ x, axis=-1))
     p.recording.save(tmp_path / "r.lamina")
     page = (ROOT / "docs" / "recording-format.md").read_text()
+    # It leaves the figures of launches that a device counted to their own page.
+    page += (ROOT / "docs" / "soft-metal.md").read_text()
     with zipfile.ZipFile(tmp_path / "r.lamina") as archive:
         fields = keys(json.loads(archive.read("manifest.json")))
         for name in archive.namelist():
