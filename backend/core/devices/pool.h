@@ -30,6 +30,8 @@ class Pool {
   // the host's memory. `where` names another one in messages: " on cuda". `source` outlives the
   // pool.
   explicit Pool(int64_t physical_bytes, BlockSource* source = nullptr, std::string where = "");
+  ~Pool() { clear_cache(); }  // REQUIRES: every block has been released
+  Pool(const Pool&) = delete;
 
   // Throws OutOfMemory before touching memory when the request cannot be met. bytes may be 0.
   void* allocate(int64_t bytes);
