@@ -13,6 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 PY ?= $(VENV)/bin/python
+# The pinned wheel is no module that Python runs.
+CLANG_FORMAT = $(PY) -c 'import clang_format; clang_format.clang_format()'
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 TESTS ?=
 NOTEBOOK := notebooks/00_first_look.ipynb
@@ -124,12 +126,12 @@ stubs: build
 format: $(TEST)
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format --quiet .
-	$(PY) -m clang_format -i $(CXX_FILES)
+	$(CLANG_FORMAT) -i $(CXX_FILES)
 
 lint: $(TEST)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m clang_format --dry-run -Werror $(CXX_FILES)
+	$(CLANG_FORMAT) --dry-run -Werror $(CXX_FILES)
 	@$(PY) tests/tools/link_tree.py $(TREE)
 	MYPYPATH=$(TREE) $(PY) -m mypy -p lamina
 
