@@ -41,3 +41,44 @@ def test_interrupt_leaves_the_process_usable() -> None:
     assert "usable 10.0" in lines
     assert "again True" in lines
     assert any(line.startswith("active True") for line in lines)
+
+
+# The step's own time sets how many there are, so that the interrupt falls inside on any machine.
+DONATED = """
+import _thread, threading, time
+import lamina.core as mx
+
+w = mx.random.normal((400, 400))
+mx.eval(w)
+
+def run(steps, delay):
+    x = mx.random.normal((400, 400))
+    mx.eval(x)
+    y = mx.tanh(x + 1)
+    del x
+    for _ in range(steps):
+        y = mx.tanh(y @ w) * 0.01
+    if delay:
+        threading.Timer(delay, _thread.interrupt_main).start()
+    start = time.perf_counter()
+    try:
+        mx.eval(y)
+    except KeyboardInterrupt as e:
+        print("interrupted", e, flush=True)
+    return y, time.perf_counter() - start
+
+_, took = run(50, 0)
+y, took = run(int(50 * 3 / took), 0.5)
+time.sleep(max(0.0, 0.6 - took))
+print("value", float(mx.max(mx.abs(y))) <= 1.0, flush=True)
+"""
+
+
+def test_an_interrupt_past_the_point_of_return_is_delivered_at_the_end() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DONATED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("interrupted evaluation interrupted; it had begun"), done.stdout
+    assert lines[1] == "value True"

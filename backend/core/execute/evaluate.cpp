@@ -178,6 +178,10 @@ void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0) {
                 run.outcome, static_cast<int64_t>(order.size()), static_cast<int64_t>(origins));
     trace::account(run.id, run.recorder_ns);
   }
+  if (run.interrupted)
+    throw Interrupted(
+        "evaluation interrupted; it had begun to write over its inputs and ran to its end, the "
+        "arrays are evaluated");
 }
 
 }  // namespace

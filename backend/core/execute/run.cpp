@@ -255,7 +255,7 @@ class Runner {
     // the interrupt is delivered there.
     for (size_t s = 0; s < plan_.slots.size(); ++s)
       if (overwritten(s)) {
-        interrupted_ = true;
+        run_.interrupted = true;
         return;
       }
     throw Interrupted("evaluation interrupted; the arrays stay unevaluated");
@@ -282,10 +282,6 @@ class Runner {
     }
   }
 
- public:
-  bool interrupted() const { return interrupted_; }
-
- private:
   Plan& plan_;
   const std::vector<OrderedNode>& order_;
   Run& run_;
@@ -297,7 +293,6 @@ class Runner {
   std::vector<void*> buffers_;
   std::vector<ScalarValue> scalars_;
   bool recording_;
-  bool interrupted_ = false;
   size_t at_ = 0;
 };
 

@@ -14,6 +14,7 @@ struct Run {
   int64_t outcome = 0;            // 0 hit, 1 hit after resizing, 2 miss
   std::vector<uint32_t> origins;  // by position; filled while recording
   int64_t recorder_ns = 0;        // spent for the recorder, its events apart
+  bool interrupted = false;       // asked to stop when there was no way back
 };
 uint64_t next_run_id();
 
