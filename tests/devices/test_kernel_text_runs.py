@@ -158,6 +158,24 @@ def test_sorting(dtype: str) -> None:
     check(lambda a: mx.argsort(a, axis=0), x[:, :30].copy())
 
 
+def test_sorting_complex() -> None:
+    """By real part, then by imaginary part, those with a NaN last: one key of 64 bits."""
+    parts = np.array([np.nan, -np.inf, -1, 0, 1, np.inf], np.float32)
+    every = np.array([complex(re, im) for re in parts for im in parts], np.complex64)
+    x = rng.permutation(np.tile(every, 40)).reshape(1, -1)
+    check(lambda a: mx.sort(a, axis=1), x)
+    check(lambda a: mx.argsort(a, axis=1), x)
+
+
+def test_sums_are_accurate() -> None:
+    """A thread's sum is made of blocks: it does not lose what one running total would."""
+    for shape, axis in (((1 << 22,), 0), ((1 << 17, 24), 0), ((2, 1 << 20), 1)):
+        x = np.full(shape, 0.1, np.float32)
+        got, _ = on_soft_metal(lambda a, axis=axis: mx.sum(a, axis=axis), [x], [0], 16)
+        want = np.float64(np.float32(0.1)) * shape[axis]
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_indexing() -> None:
     x, rows = f32(50, 64), i32(-50, 50, 33)
     check(lambda a, i: mx.take(a, i, axis=0), x, rows)

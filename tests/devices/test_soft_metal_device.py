@@ -57,6 +57,29 @@ def test_programs(name: str, shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(np.array(got), want, rtol=2e-5, atol=2e-5)
 
 
+def shared_elements(kind: str, x: mx.array, w: mx.array) -> tuple[mx.array, mx.array]:
+    y = x * 3 + 1
+    if kind == "row":
+        return y, mx.softmax(y + w, axis=(1, 2))
+    return y, mx.sum(mx.broadcast_to(y, w.shape) if kind == "all" else y + w, axis=(0, 1))
+
+
+@pytest.mark.parametrize("kind", ["row", "all", "columns"])
+def test_shared_elements_are_written_once(kind: str) -> None:
+    """Results smaller than the domain that computes them: of the threads that come to an element
+    one writes it, and none reads what it overwrote."""
+    g = np.random.default_rng(2)
+    x, w = g.standard_normal((4, 1, 300)).astype("f4"), g.standard_normal((4, 9, 300)).astype("f4")
+    results = []
+    for device in (mx.gpu, mx.cpu):
+        with mx.stream(device):
+            both = shared_elements(kind, mx.array(x), mx.array(w))
+            mx.eval(both)
+        results.append([np.array(a) for a in both])
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
+
+
 def test_kernels_are_counted() -> None:
     n = 1 << 12
     x = mx.ones((n,))

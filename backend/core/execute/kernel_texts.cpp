@@ -24,7 +24,6 @@ StepText call_text(const CallRun& call, const TextTraits& traits) {
   std::vector<TensorView> results{view_of(call.output)};
   for (const Operand& o : call.further) results.push_back(view_of(o));
   out.program = call.primitive->text({&call.params, in, results}, traits);
-  out.on_cpu = out.program.on_cpu != nullptr;
   return out;
 }
 

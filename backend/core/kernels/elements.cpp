@@ -83,11 +83,21 @@ std::vector<int> Elements::packed_loads(const Stage& stage) const {
   return out;
 }
 
+std::string Elements::first_only(int s, uint32_t axes, const AxisNames& axis) const {
+  const Strides& strides = arg(instr(s).index).strides;
+  std::string tests;
+  for (size_t d = 0; d < strides.size(); ++d)
+    if ((axes >> d & 1) && strides[d] == 0 && k_.domain[d] > 1)
+      tests += (tests.empty() ? "" : " && ") + axis(d) + " == 0";
+  return tests.empty() ? tests : "if (" + tests + ") ";
+}
+
 std::string Elements::store_pack(int s, const std::string& from, const AxisNames& axis,
                                  const std::string& indent) {
   int a = instr(s).index;
-  if (packed(a)) return indent + pack_at(a, true, axis) + " = " + from + ";\n";
-  return loop_q(indent) + element_at(a, within_pack(axis)) + " = " + from + ".v[q];\n";
+  if (packed(a)) return indent + store_one(s, pack_at(a, true, axis), from, ~0u, axis);
+  const AxisNames at_q = within_pack(axis);
+  return loop_q(indent) + store_one(s, element_at(a, at_q), from + ".v[q]", ~0u, at_q);
 }
 
 }  // namespace lamina

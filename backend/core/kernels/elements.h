@@ -57,6 +57,13 @@ class Elements {
   std::vector<int> stores_along(uint32_t axes, bool any) const;
   // Packed arguments that a stage reads.
   std::vector<int> packed_loads(const Stage& stage) const;
+  // "if (...) " before a store whose result does not vary along some of `axes`: of the points that
+  // share an element, the first writes it. Nothing where each point has its own.
+  std::string first_only(int s, uint32_t axes, const AxisNames& axis) const;
+  std::string store_one(int s, const std::string& element, const std::string& value, uint32_t axes,
+                        const AxisNames& axis) const {
+    return first_only(s, axes, axis) + element + " = " + value + ";\n";
+  }
   std::string store_pack(int s, const std::string& from, const AxisNames& axis,
                          const std::string& indent);
 

@@ -15,6 +15,8 @@ namespace {
 constexpr int kThreads = 256;
 // Packs of one reduced range that a thread should see before another part pays.
 constexpr int64_t kLeastPacks = 8;
+// Steps of a thread whose float sum is one block.
+constexpr int64_t kBlockSteps = 16;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t power_above(int64_t n) {
@@ -58,7 +60,7 @@ class ReduceWriter : Elements {
     unit_.declare(point.text());
     if (parts_ == 1) unit_.declare(last.text());
     std::string body = shape_text();
-    for (const Accumulator& a : accs_) body += along_ ? declare(a, "", "  ") : declare_columns(a);
+    for (const Accumulator& a : accs_) body += declare_columns(a);
     body += loop(point);
     body += along_ ? combine_rows() : combine_columns();
     body += parts_ > 1 ? write_parts() : finish_rows(last);
@@ -149,13 +151,45 @@ class ReduceWriter : Elements {
     } else {
       end = count + "(" + end + ")";
     }
-    bool writes = !stores_along(k_.reduced, true).empty();
-    if (!writes) out += "  UNROLL_BY_4\n";
-    out += "  for (" + count + " step = " + begin + "; step < (inside ? " + end +
-           " : 0); step += " + n + ") {\n";
-    if (!over_.empty()) out += places_.split("step", over_, "    ", along_ ? pack_ : 1);
-    if (along_ && pack_ > 1) out += pack_start(inner(), "    ");
-    return out + item(point) + "  }\n";
+    const bool writes = !stores_along(k_.reduced, true).empty();
+    const std::string unroll = writes ? "" : "  UNROLL_BY_4\n";
+    end = "(inside ? " + end + " : 0)";
+    std::string steps;
+    if (!over_.empty()) steps += places_.split("step", over_, "    ", along_ ? pack_ : 1);
+    if (along_ && pack_ > 1) steps += pack_start(inner(), "    ");
+    steps += item(point) + "  }\n";
+    auto each = [&](const std::string& from, const std::string& to) {
+      return unroll + "  for (" + count + " step = " + from + "; step < " + to + "; step += " + n +
+             ") {\n" + steps;
+    };
+    if (!blocked()) return out + each(begin, end);
+    const std::string block = std::to_string(threads_ * kBlockSteps);
+    out += "  for (" + count + " block = " + begin + "; block < " + end + "; block += " + block +
+           ") {\n";
+    for (const Accumulator& a : accs_)
+      if (in_blocks(a)) out += declare_columns(near(a));
+    out += "  const " + count + " block_end = min(block + " + block + ", " + count + end + ");\n" +
+           each("block", "block_end");
+    for (const Accumulator& a : accs_) {
+      if (!in_blocks(a)) continue;
+      std::string q = columns() ? "[q]" : "";
+      out += (columns() ? loop_q("  ") + "\n" : "") + take(a, q, near(a).v + q, "", "    ");
+    }
+    return out + "  }\n";
+  }
+
+  // A float sum is made of short blocks' sums, so that rounding errors do not grow with its length.
+  bool columns() const { return !along_ && pack_ > 1; }
+  bool in_blocks(const Accumulator& a) const {
+    return a.op == ReduceOp::sum && is_inexact(a.dtype);
+  }
+  bool blocked() const {
+    return steps() > threads_ * kBlockSteps &&
+           std::any_of(accs_.begin(), accs_.end(), [&](auto& a) { return in_blocks(a); });
+  }
+  Accumulator near(Accumulator a) const {
+    a.v = "near_" + a.v;
+    return a;
   }
 
   // One step: a pack is loaded, its elements are computed and taken in.
@@ -190,12 +224,14 @@ class ReduceWriter : Elements {
     for (const Accumulator& a : accs_) {
       std::string value = "r" + std::to_string(next++);
       std::string position = a.position >= 0 ? "r" + std::to_string(next++) : counted();
-      out += take(a, along_ || pack_ == 1 ? "" : "[q]", value, position, indent);
+      out += take(blocked() && in_blocks(a) ? near(a) : a, columns() ? "[q]" : "", value, position,
+                  indent);
     }
     if (pack_ > 1) out += "    }\n";
     for (int s : full) {
-      out += pack_ > 1 ? store_pack(s, y_name(s), names, "    ")
-                       : "    " + element_at(instr(s).index, names) + " = " + y_name(s) + ";\n";
+      out += pack_ > 1
+                 ? store_pack(s, y_name(s), names, "    ")
+                 : "    " + store_one(s, element_at(instr(s).index, names), y_name(s), ~0u, names);
     }
     return out;
   }
@@ -207,7 +243,7 @@ class ReduceWriter : Elements {
   // ---- Threads of one result together
 
   std::string declare_columns(const Accumulator& a) {
-    if (pack_ == 1) return declare(a, "", "  ");
+    if (!columns()) return declare(a, "", "  ");
     std::string n = "[" + std::to_string(pack_) + "]";
     std::string out = std::string("  ") + text_type(a.dtype) + " " + a.v + n + ";\n";
     out += loop_q("  ") + a.v + "[q] = " + spell_identity(a.op, a.dtype) + ";\n";
@@ -290,7 +326,7 @@ class ReduceWriter : Elements {
     if (!last.results().empty())
       out += indent + last.call(value, [&](int s) { return y_name(s); }) + "\n";
     for (int s : last.results())
-      out += indent + element(instr(s).index) + " = " + y_name(s) + ";\n";
+      out += indent + store_one(s, element(instr(s).index), y_name(s), ~k_.reduced, names);
     return out + (columns ? "    }\n" : "") + "  }\n";
   }
 

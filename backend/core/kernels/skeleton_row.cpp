@@ -228,9 +228,9 @@ class RowWriter : Elements {
           stage.call([&](int i) { return row_input(i); }, [&](int s) { return y_name(s) + q; }) +
           "\n";
       for (int s : full)
-        text += pack_ > 1
-                    ? store_pack(s, y_name(s), axes(), "      ")
-                    : "      " + element_at(instr(s).index, axes()) + " = " + y_name(s) + ";\n";
+        text += pack_ > 1 ? store_pack(s, y_name(s), axes(), "      ")
+                          : "      " + store_one(s, element_at(instr(s).index, axes()), y_name(s),
+                                                 ~0u, axes());
       out += each_item(text);
     }
     std::vector<int> short_stores = stores_along(k_.reduced, false);
@@ -254,7 +254,8 @@ class RowWriter : Elements {
                },
                [&](int s) { return y_name(s); }) +
            "\n";
-    for (int s : short_stores) out += "    " + element(instr(s).index) + " = " + y_name(s) + ";\n";
+    for (int s : short_stores)
+      out += "    " + store_one(s, element(instr(s).index), y_name(s), ~k_.reduced, names);
     return out + "  }\n";
   }
 

@@ -68,9 +68,6 @@ struct TextKernel {
 struct TextProgram {
   std::vector<TextKernel> launches;
   std::vector<int64_t> temporaries;
-  // Of a structured operation: why the CPU has to do this call (a dtype the text does not cover);
-  // there are no launches then. Null where the launches do it.
-  const char* on_cpu = nullptr;
 };
 
 // Throws DtypeError where a dtype is not the device's (float64 on Metal), naming what to do.

@@ -107,7 +107,7 @@ class MemoryPlanner {
         run.kernel.kind == KernelKind::reduce)
       return;
     const KernelArg& target = run.kernel.args[a];
-    if (out.bytes == 0) return;
+    if (out.bytes == 0 || !stored_once(run.kernel, target)) return;
     for (size_t b = 0; b < run.kernel.args.size(); ++b) {
       const KernelArg& source = run.kernel.args[b];
       int from = run.slots[b];
@@ -129,6 +129,19 @@ class MemoryPlanner {
         slot(r).storage = Storage::output;
       return;
     }
+  }
+
+  // Whether the points that share an element of a result are one, or one row: else some of them may
+  // read the input after the first has written.
+  static bool stored_once(const Kernel& kernel, const KernelArg& target) {
+    bool along_row = false, again_in_row = false;
+    for (size_t d = 0; d < kernel.domain.size(); ++d) {
+      if (kernel.domain[d] == 1) continue;
+      const bool row = kernel.reduced >> d & 1;
+      if (target.strides[d] == 0 && !row) return false;
+      (target.strides[d] == 0 ? again_in_row : along_row) |= row;
+    }
+    return !(along_row && again_in_row);
   }
 
   bool dies(int s, int step, const Slot& out) {

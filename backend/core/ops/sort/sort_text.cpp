@@ -9,7 +9,6 @@
 namespace lamina::text {
 namespace {
 
-constexpr const char* kComplex = "complex64 has no key of one word";
 constexpr int64_t kBlock = 1024;
 constexpr int kBlockThreads = 256;
 
@@ -17,8 +16,33 @@ constexpr int kBlockThreads = 256;
 bool wide_key(Dtype d) { return itemsize(d) == 8; }
 const char* key_type(Dtype d) { return wide_key(d) ? "ulong" : "uint"; }
 
+// Complex numbers go by real part, then by imaginary part; those with a NaN go last: in the
+// imaginary part, in the real part, in both. Keys of floats leave the highest words free for them.
+constexpr const char* kComplexKeys = R"(
+inline uint part_key(float x) {
+  const uint u = bits_as_uint(x == 0.0f ? 0.0f : x);
+  return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+inline float part_of(uint k) {
+  return bits_as_float(k & 0x80000000u ? k ^ 0x80000000u : ~k);
+}
+inline ulong encode(float2 z) {
+  const uint nan = (z.x != z.x ? 2u : 0u) + (z.y != z.y ? 1u : 0u);
+  if (nan == 0) return ulong(part_key(z.x)) << 32 | ulong(part_key(z.y));
+  const uint rest = nan == 1 ? part_key(z.x) : (nan == 2 ? part_key(z.y) : 0u);
+  return ulong(0xffffff00u + nan) << 32 | ulong(rest);
+}
+inline float2 decode(ulong k) {
+  const uint high = uint(k >> 32), low = uint(k);
+  if (high < 0xffffff00u) return COMPLEX(part_of(high), part_of(low));
+  const uint nan = high - 0xffffff00u;
+  return COMPLEX(nan == 1 ? part_of(low) : NAN, nan == 2 ? part_of(low) : NAN);
+}
+)";
+
 // encode and decode for the dtype, as functions of values in compute_dtype.
 std::string key_functions(Dtype dtype) {
+  if (is_complex(dtype)) return kComplexKeys;
   const Dtype d = compute_dtype(dtype);
   const std::string type = text_type(d), key = key_type(d);
   const std::string one = key + "(1)", top = "(" + one + " << " + (wide_key(d) ? "63" : "31") + ")";
@@ -210,7 +234,6 @@ class SortWriter {
 
 TextProgram of_dtype(const TextCall& call, const TextTraits& traits, bool positions) {
   const Dtype d = call.in[0].dtype;
-  if (d == Dtype::complex64) return {.launches = {}, .temporaries = {}, .on_cpu = kComplex};
   check_dtype(positions ? "argsort" : "sort", d, traits);
   return SortWriter(call, traits, positions).write();
 }
@@ -226,8 +249,6 @@ TextProgram argsort(const TextCall& call, const TextTraits& traits) {
 
 TextProgram searchsorted(const TextCall& call, const TextTraits& traits) {
   const TensorView &sorted = call.in[0], &values = call.in[1], &out = call.out[0];
-  if (values.dtype == Dtype::complex64)
-    return {.launches = {}, .temporaries = {}, .on_cpu = kComplex};
   check_dtype("searchsorted", values.dtype, traits);
   TextProgram program;
   if (out.size() == 0) return program;

@@ -1,5 +1,5 @@
 // Sorting as kernel text: blocks are sorted in threadgroup memory, then merged. Partitions are
-// sorted whole, which is one of their right answers. complex64 is left to the CPU.
+// sorted whole, which is one of their right answers.
 #pragma once
 
 #include "kernels/text.h"
