@@ -9,6 +9,7 @@
 #include "execute/evaluate.h"
 #include "ops/copy/copy_cpu.h"
 #include "ops/ops.h"
+#include "printing.h"
 
 namespace lamina::python {
 
@@ -344,10 +345,25 @@ py::object to_numpy(const Array& x) {
   return py::array(py::dtype(name_of(v.dtype)), shape, strides, v.data, owner);
 }
 
+std::atomic<int> print_precision{-1};
+
 namespace {
+
+std::string real_number(double v, bool sign) {
+  if (std::isnan(v)) return sign ? "+nan" : "nan";
+  // The longest: 309 digits, a point, and the decimals asked for, at most 64.
+  char buf[400];
+  const int precision = print_precision.load(std::memory_order_relaxed);
+  if (precision < 0)
+    std::snprintf(buf, sizeof buf, sign ? "%+g" : "%g", v);
+  else
+    std::snprintf(buf, sizeof buf, sign ? "%+.*f" : "%.*f", precision, v);
+  return buf;
+}
 
 std::string number(const void* p, Dtype d) {
   char buf[64];
+  std::string real;
   dispatch(d, [&](auto t) {
     using T = decltype(t);
     T v;
@@ -359,14 +375,12 @@ std::string number(const void* p, Dtype d) {
     else if constexpr (std::is_integral_v<T>)
       std::snprintf(buf, sizeof buf, "%lld", static_cast<long long>(v));
     else if constexpr (std::is_same_v<T, complex64_t>)
-      std::snprintf(buf, sizeof buf, "%g%+gj", static_cast<double>(v.real()),
-                    static_cast<double>(v.imag()));
-    else {
-      double f = static_cast<double>(v);
-      std::snprintf(buf, sizeof buf, std::isnan(f) ? "nan" : "%g", f);
-    }
+      real = real_number(static_cast<double>(v.real()), false) +
+             real_number(static_cast<double>(v.imag()), true) + "j";
+    else
+      real = real_number(static_cast<double>(v), false);
   });
-  return buf;
+  return real.empty() ? buf : real;
 }
 
 void print_axis(const TensorView& v, size_t axis, const char* at, std::string& out) {

@@ -143,6 +143,9 @@ void init_methods(py::module_& m) {
         return scatter_item(x, index, v ? v : to_array(value), op);
       },
       "x.at[index].op(value)");
+  method(
+      "_become", [](py::handle self, const Array& x) { array_of(self.ptr()) = x; },
+      "Takes on the value of x.");
   m.def("_from_dlpack", [](py::object o, bool copy) { return from_dlpack(o, copy); });
   m.def("_to_array",
         [](py::object o, py::object dtype) { return to_array(o, optional_dtype(dtype)); });

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m) {
   init_ops(m);
   init_methods(m);
   init_transforms(m);
+  init_compile(m);
   init_runtime(m);
   init_devices(m);
   init_trace(m);

@@ -11,6 +11,7 @@ void init_elementwise(py::module_& m);  // one loop over the registry per signat
 void init_ops(py::module_& m);
 void init_methods(py::module_& m);  // methods and properties of array
 void init_transforms(py::module_& m);
+void init_compile(py::module_& m);  // compiled and exported functions
 void init_runtime(py::module_& m);  // eval, testing
 void init_devices(py::module_& m);  // devices, their memory
 // Waits for the devices without the interpreter lock.

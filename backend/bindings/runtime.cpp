@@ -1,6 +1,9 @@
 // Evaluation, memory and what the machine is.
 #include <pybind11/stl.h>
 
+#include <unordered_map>
+#include <unordered_set>
+
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "convert.h"
@@ -12,22 +15,14 @@
 #include "graph/primitive.h"
 #include "module.h"
 #include "ops/matmul/matmul_cpu.h"
+#include "printing.h"
 #include "schedule/plan.h"
 #include "stream.h"
+#include "trees.h"
 
 namespace lamina::python {
 
 namespace {
-
-void gather_leaves(py::handle tree, Arrays& out) {
-  if (is_array(tree.ptr())) {
-    out.push_back(array_of(tree.ptr()));
-  } else if (PyDict_Check(tree.ptr())) {
-    for (auto item : py::reinterpret_borrow<py::dict>(tree)) gather_leaves(item.second, out);
-  } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
-    for (py::handle item : tree) gather_leaves(item, out);
-  }
-}
 
 Arrays gather(const char* op, const py::args& args) {
   Arrays roots;
@@ -40,7 +35,7 @@ Arrays gather(const char* op, const py::args& args) {
           std::string(op) +
           std::string(": expected arrays or nested lists, tuples and dicts of them, got ") +
           Py_TYPE(a.ptr())->tp_name);
-    gather_leaves(a, roots);
+    for (Array& x : leaves_of(a)) roots.push_back(std::move(x));
   }
   return roots;
 }
@@ -139,6 +134,61 @@ void define_testing(py::module_& m) {
   m.def("_refs", [](const Array& a) { return a.node()->refs.load(); });
 }
 
+int64_t buffer_size(const py::args& args) {
+  std::unordered_set<const Buffer*> seen;
+  int64_t bytes = 0;
+  for (const Array& x : leaves_of(args)) {
+    const Node& n = *x.node();
+    if (!n.ready())
+      throw ValueError("get_array_buffer_size: an array of shape " + to_string(x.shape()) +
+                       " has no buffer before it is evaluated\nCall mx.eval on it first");
+    // A scalar's value lies in its node.
+    if (!n.scalar && seen.insert(n.value.buffer.get()).second) bytes += n.value.buffer->bytes();
+  }
+  return bytes;
+}
+
+// The unevaluated graph behind the roots, inputs first: (identity, primitive or None for data,
+// positions of inputs, dtype, shape).
+py::list graph_behind(const std::vector<Array>& roots) {
+  py::list out;
+  std::unordered_map<const Node*, int64_t> position;
+  std::vector<std::pair<Node*, size_t>> stack;
+  for (const Array& root : roots) {
+    stack.push_back({root.node(), 0});
+    while (!stack.empty()) {
+      auto& [n, next] = stack.back();
+      if (position.count(n)) {
+        stack.pop_back();
+        continue;
+      }
+      if (!n->ready() && next < n->inputs.size()) {
+        Node* in = n->inputs[next++].node();
+        if (!position.count(in)) stack.push_back({in, 0});
+        continue;
+      }
+      Node* done = n;
+      stack.pop_back();
+      py::list inputs;
+      if (!done->ready())
+        for (const Array& in : done->inputs) inputs.append(position.at(in.node()));
+      py::object name = done->ready() ? py::none() : py::object(py::str(done->primitive->name));
+      position.emplace(done, static_cast<int64_t>(position.size()));
+      out.append(py::make_tuple(reinterpret_cast<uintptr_t>(done), name, inputs,
+                                name_of(done->dtype), to_string(done->shape)));
+    }
+  }
+  return out;
+}
+
+void define_graphs(py::module_& m) {
+  m.def("get_array_buffer_size", buffer_size,
+        "Bytes of the buffers behind evaluated arrays and trees of them, each counted once.");
+  m.def("_graph", graph_behind, py::arg("roots"));
+  m.def("_node_identity", [](const Array& x) { return reinterpret_cast<uintptr_t>(x.node()); });
+  m.def("_set_print_precision", [](int precision) { print_precision.store(precision); });
+}
+
 void define_categories(py::module_& m) {
   m.def(
       "_set_category",
@@ -159,6 +209,7 @@ void init_runtime(py::module_& m) {
   m.def("async_eval", py_async_eval,
         "Evaluates; work of a GPU may go on when the call returns. On the CPU it is done then.");
   define_categories(m);
+  define_graphs(m);
   define_testing(m);
   m.def("_machine", [] {
     py::dict d;

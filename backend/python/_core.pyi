@@ -93,6 +93,13 @@ class _TextKernel:
     def __call__(self: _TextKernel, *, inputs: object, output_shapes: object, output_dtypes: object, grid: object, threadgroup: object, template: object=None, init_value: typing.SupportsFloat | typing.SupportsIndex | None=None, verbose: bool=False, stream: object=None) -> list:
         """The outputs of one launch, as a list."""
     def __init__(self: _TextKernel, name: str, input_names: collections.abc.Sequence[str], output_names: collections.abc.Sequence[str], source: str, header: str, ensure_row_contiguous: bool, atomic_outputs: bool, shared_memory: typing.SupportsInt | typing.SupportsIndex, cuda: bool) -> None: ...
+class _Traces:
+    """The traces of one compiled function."""
+    def __call__(self: _Traces, fun: object, inputs: object, outputs: object, args: tuple, kwargs: dict) -> Any:
+        """Calls the function, or builds again what it built for arguments of this form."""
+    def __init__(self: _Traces) -> None: ...
+    @property
+    def traced(self) -> int: ...
 def _arange(arg0: typing.SupportsFloat | typing.SupportsIndex, arg1: typing.SupportsFloat | typing.SupportsIndex, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: object) -> array: ...
 def _buffer_id(array: array) -> int:
     """Id of the array's memory in events; 0 while it has none."""
@@ -130,6 +137,7 @@ def _fusion_reasons() -> dict: ...
 def _gather(arg0: array, arg1: collections.abc.Sequence[array], arg2: object, arg3: object) -> array: ...
 def _gpu() -> int:
     """The number of the device that mx.gpu means; DeviceError if none."""
+def _graph(roots: collections.abc.Sequence[array]) -> list: ...
 def _is_evaluated(arg0: array) -> bool: ...
 def _kernel_texts(dialect: str, vector_bytes: typing.SupportsInt | typing.SupportsIndex=16) -> list:
     """The kernels of the latest evaluation as text of a dialect, 'msl' or 'cuda'."""
@@ -156,6 +164,7 @@ def _metal_take_launches() -> list:
     """Launches of the device's kernels during a recording, since the last call."""
 def _module_scope_pop() -> None: ...
 def _module_scope_push(arg0: str) -> None: ...
+def _node_identity(arg0: array) -> int: ...
 def _options(fuse: bool | None=None, donate: bool | None=None, verify: bool | None=None) -> dict:
     """Scheduler switches; returns them as they are now."""
 def _origin(origin: typing.SupportsInt | typing.SupportsIndex) -> dict:
@@ -187,6 +196,7 @@ def _set_category(array: array, category: typing.SupportsInt | typing.SupportsIn
     """What the array's memory is for, for the memory view."""
 def _set_default_device(device: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def _set_package(arg0: str) -> None: ...
+def _set_print_precision(arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def _slice(arg0: array, arg1: object, arg2: object, arg3: object) -> array: ...
 def _slice_update(arg0: array, arg1: array, arg2: object, arg3: object, arg4: object) -> array: ...
 def _split(arg0: array, arg1: object, arg2: typing.SupportsInt | typing.SupportsIndex) -> list[array]: ...
@@ -250,6 +260,8 @@ class array:
     def __and__(self, value: Operand, /) -> array:
         """Return self&value."""
     def __array__(self: array, dtype: Any = None, copy: Any = None) -> array: ...
+    def __array_namespace__(self: array, api_version: Any = None) -> array:
+        """`lamina.core`, which has the functions of the array API standard."""
     __array_priority__: int
     def __bool__(self, /) -> bool:
         """True if self else False"""
@@ -261,6 +273,7 @@ class array:
         """The same value; nodes never change."""
     def __delitem__(self, key: Any, /) -> None:
         """Delete self[key]."""
+    def __div__(self, other: Any) -> array: ...
     def __dlpack__(self: array, **kwargs) -> Any:
         """A DLPack capsule over the same memory."""
     def __dlpack_device__(self: array) -> tuple[int, int]:
@@ -305,7 +318,7 @@ class array:
         """Return self>>=value."""
     def __isub__(self, value: Operand, /) -> array:
         """Return self-=value."""
-    def __iter__(self: array) -> collections.abc.Iterator[array]: ...
+    def __iter__(self) -> collections.abc.Iterator[array]: ...
     def __itruediv__(self, value: Operand, /) -> array:
         """Return self/=value."""
     def __ixor__(self, value: Operand, /) -> array:
@@ -338,6 +351,7 @@ class array:
         """Return value+self."""
     def __rand__(self, value: Operand, /) -> array:
         """Return value&self."""
+    def __rdiv__(self, other: Any) -> array: ...
     def __rfloordiv__(self, value: Operand, /) -> array:
         """Return value//self."""
     def __rlshift__(self, value: Operand, /) -> array:
@@ -364,12 +378,16 @@ class array:
         """Return value^self."""
     def __setitem__(self, key: Any, value: Any, /) -> None:
         """Set self[key] to value."""
+    def __setstate__(self: array, arg: Operand, /) -> array:
+        """Take on the value that `__getstate__` gave of another array."""
     def __sub__(self, value: Operand, /) -> array:
         """Return self-value."""
     def __truediv__(self, value: Operand, /) -> array:
         """Return self/value."""
     def __xor__(self, value: Operand, /) -> array:
         """Return self^value."""
+    def _become(self: object, arg0: array) -> None:
+        """Takes on the value of x."""
     def _numpy(self: array) -> Any:
         """A NumPy array over the same memory."""
     def _repr_html_(self: array) -> str:
@@ -583,6 +601,8 @@ def floor_divide(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
     """Quotient rounded down; an integer divided by zero gives 0."""
 def get_active_memory(*, device: object=None) -> int:
     """Bytes of live buffers of the default device, or of `device`."""
+def get_array_buffer_size(*args) -> int:
+    """Bytes of the buffers behind evaluated arrays and trees of them, each counted once."""
 def get_cache_memory(*, device: object=None) -> int:
     """Bytes kept for reuse."""
 def get_memory_limit(*, device: object=None) -> int:

@@ -159,6 +159,8 @@ class finfo:  # noqa: N801
     `smallest_normal`. ValueError for a dtype that is not inexact.
     """
 
+    __slots__ = ("bits", "dtype", "eps", "max", "min", "smallest_normal")
+
     def __init__(self, arg: Dtype, /) -> None:
         name = _name(arg)
         if name == "complex64":
@@ -180,6 +182,8 @@ class finfo:  # noqa: N801
 
 class iinfo:  # noqa: N801
     """The limits of an integer dtype: `dtype`, `min` and `max`. ValueError for another dtype."""
+
+    __slots__ = ("dtype", "max", "min")
 
     def __init__(self, arg: Dtype, /) -> None:
         if not issubdtype(arg, integer):

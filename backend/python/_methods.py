@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from typing import Any
 
 import numpy as np
 from lamina import _core
+from lamina._arguments import shown
 from lamina._core import array, bfloat16, uint16
 from lamina._display import mimebundle
 
@@ -81,19 +84,72 @@ def to_numpy(self: array, dtype: Any = None, copy: bool | None = None) -> np.nda
     return out
 
 
-def iterate(self: array) -> Any:
-    if self.ndim == 0:
-        raise TypeError("iteration over an array with no axes")
-    return (self[i] for i in range(self.shape[0]))
+class ArrayIterator:
+    """The slices of an array along its first axis."""
+
+    __slots__ = ("_array", "_next")
+
+    def __init__(self, array: array) -> None:
+        if array.ndim == 0:
+            raise TypeError("iteration over an array with no axes")
+        self._array = array
+        self._next = 0
+
+    def __iter__(self) -> ArrayIterator:
+        return self
+
+    def __next__(self) -> array:
+        if self._next >= self._array.shape[0]:
+            raise StopIteration
+        self._next += 1
+        return self._array[self._next - 1]
+
+
+class ArrayLike:
+    """An object that is not an array but stands for one, through its `__mlx_array__` method."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, arg: Any, /) -> None:
+        if not hasattr(arg, "__mlx_array__"):
+            raise TypeError(f"ArrayLike: the object must have __mlx_array__, got {shown(arg)}")
+        self._object = arg
+
+    def __mlx_array__(self) -> array:
+        out: array = self._object.__mlx_array__()
+        return out
+
+
+def get_state(self: array) -> tuple[Any, ...]:
+    raw = self.view(uint16)._numpy().copy() if self.dtype == bfloat16 else to_numpy(self)
+    return raw, _core._dtype_name(self.dtype)
+
+
+def set_state(self: array, arg: tuple[Any, ...], /) -> None:
+    """Take on the value that `__getstate__` gave of another array."""
+    self._become(_unpickle(*arg))
 
 
 def reduce(self: array) -> tuple[Any, ...]:
-    raw = self.view(uint16)._numpy().copy() if self.dtype == bfloat16 else to_numpy(self)
-    return _unpickle, (raw, _core._dtype_name(self.dtype))
+    return _unpickle, get_state(self)
+
+
+def namespace(self: array, api_version: str | None = None) -> types.ModuleType:
+    """`lamina.core`, which has the functions of the array API standard."""
+    if api_version not in (None, *_API_VERSIONS):
+        raise ValueError(
+            f"__array_namespace__: api_version must be one of {', '.join(_API_VERSIONS)}, "
+            f"got {api_version!r}"
+        )
+    return sys.modules["lamina.core"]
 
 
 def format_(self: array, spec: str) -> str:
     return format(self.item(), spec) if spec else repr(self)
+
+
+# What the standard calls its editions, as far as the names here go.
+_API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 
 
 def _unpickle(raw: np.ndarray, dtype: str) -> array:
@@ -117,7 +173,12 @@ def bind(face: dict[str, Any]) -> None:
         "transpose": transpose,
         "conj": conj,
         "__array__": to_numpy,
-        "__iter__": iterate,
+        "__iter__": lambda self: ArrayIterator(self),
+        "__array_namespace__": namespace,
+        "__div__": lambda self, other: self / other,
+        "__rdiv__": lambda self, other: other / self,
+        "__getstate__": get_state,
+        "__setstate__": set_state,
         "__reduce__": reduce,
         "__format__": format_,
         "__complex__": lambda self: complex(self.item()),

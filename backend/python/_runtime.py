@@ -74,6 +74,8 @@ gpu = DeviceType.gpu
 class Device:
     """A device by kind and index."""
 
+    __slots__ = ("index", "type")
+
     def __init__(self, type: DeviceType, index: int = 0) -> None:
         self.type = type
         self.index = index
@@ -99,6 +101,8 @@ class Device:
 class Stream:
     """A queue of work on a device."""
 
+    __slots__ = ("device", "index")
+
     def __init__(self, device: Device, index: int) -> None:
         self.device = device
         self.index = index
@@ -122,6 +126,8 @@ class Stream:
 
 class ThreadLocalStream:
     """A stream of its own in every thread that uses it."""
+
+    __slots__ = ("_streams", "device")
 
     def __init__(self, device: Device) -> None:
         self.device = device

@@ -18,6 +18,7 @@ from lamina import fast as fast
 from lamina import linalg as linalg
 from lamina import metal as metal
 from lamina._arguments import explain, shown
+from lamina._compile import *  # noqa: F403
 from lamina._composite import *  # noqa: F403
 from lamina._core import *  # noqa: F403
 from lamina._core import (
@@ -38,6 +39,9 @@ from lamina._dtypes import *  # noqa: F403
 from lamina._einsum import *  # noqa: F403
 from lamina._io import *  # noqa: F403
 from lamina._linear import *  # noqa: F403
+from lamina._methods import ArrayIterator as ArrayIterator
+from lamina._methods import ArrayLike as ArrayLike
+from lamina._printing import *  # noqa: F403
 from lamina._runtime import *  # noqa: F403
 from lamina._shaping import *  # noqa: F403
 

@@ -31,6 +31,8 @@ __all__ = [
     "set_cache_limit",
     "set_memory_limit",
     "set_wired_limit",
+    "start_capture",
+    "stop_capture",
 ]
 
 
@@ -41,6 +43,23 @@ def is_available() -> bool:
     except _c.DeviceError:
         return False
     return True
+
+
+def _no_capture(call: str) -> _c.DeviceError:
+    why = "the Metal device takes no captures" if is_available() else "no Metal device runs here"
+    return _c.DeviceError(
+        f"metal.{call}: {why}\nRecord with lamina.workbench, which works on every device"
+    )
+
+
+def start_capture(path: str) -> None:
+    """Record what Metal is given into the file `path`; DeviceError where no Metal device runs."""
+    raise _no_capture(f"start_capture({path!r})")
+
+
+def stop_capture() -> None:
+    """End a capture; DeviceError where no Metal device runs."""
+    raise _no_capture("stop_capture()")
 
 
 def device_info() -> dict[str, Any]:

@@ -221,8 +221,10 @@ MISTAKES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (ValueError, "slices none of the inputs", lambda: mx.vmap(lambda x: x, in_axes=None)(a())),
     (ValueError, "2 axes for 1 arguments", lambda: mx.vmap(lambda x: x, in_axes=(0, 0))(a())),
     (ValueError, "out_axes is None", lambda: mx.vmap(lambda x: x, out_axes=None)(a())),
-    (mx.TraceError, "inside vmap have no values", lambda: mx.vmap(lambda x: mx.eval(x))(a())),
-    (mx.TraceError, "inside vmap have no values", lambda: mx.vmap(lambda x: mx.sum(x).item())(a())),
+    (mx.TraceError, "or compile traces has no value", lambda: mx.vmap(lambda x: mx.eval(x))(a())),
+    (mx.TraceError, "traces has no value", lambda: mx.vmap(lambda x: mx.sum(x).item())(a())),
+    (mx.TraceError, "traces has no value", lambda: mx.compile(lambda x: x.tolist())(a())),
+    (TypeError, "compile: arguments must be", lambda: mx.compile(lambda x: x)(object())),
     (TypeError, "", lambda: mx.grad(3)),
 ]
 

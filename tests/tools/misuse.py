@@ -24,7 +24,11 @@ import numpy as np
 # They change the process, write files, or wait for others.
 LEFT_OUT = {
     "clear_cache",
+    "disable_compile",
+    "enable_compile",
     "export_function",
+    "export_to_dot",
+    "exporter",
     "load",
     "save",
     "save_gguf",
@@ -35,6 +39,7 @@ LEFT_OUT = {
     "set_default_device",
     "set_default_stream",
     "set_memory_limit",
+    "set_printoptions",
     "set_wired_limit",
 }
 MODULES = ("random", "linalg", "fast", "fft")

@@ -43,7 +43,9 @@ uint32_t collect(std::span<const Array> roots, std::vector<OrderedNode>& order) 
       return;
     }
     if (n->primitive && n->primitive == &placeholder_primitive())
-      throw TraceError("eval: arrays inside vmap have no values of their own; return them instead");
+      throw TraceError("eval: an input of a function that vmap or compile traces has no value: " +
+                       std::string(name_of(n->dtype)) + " " + to_string(n->shape) +
+                       "\nReturn what depends on it, and evaluate the result outside");
     n->visit = visit;
     n->uses = 1;
     n->position = -1;

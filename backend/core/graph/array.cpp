@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/hash.h"
+#include "graph/clone.h"
 #include "graph/primitive.h"
 
 namespace lamina {
@@ -95,6 +96,25 @@ Array make_node(const Primitive& primitive, Params params, std::vector<Array> in
     for (const Array& x : n->inputs) n->tracer |= x.node()->tracer;
   if (OriginHook hook = origin_hook.load(std::memory_order_relaxed)) [[unlikely]]
     n->origin = here.origin ? here.origin : hook();
+  return out;
+}
+
+Array clone_on(const Node& from, Arrays inputs) {
+  Node* n = new Node;
+  Array out(n);
+  n->primitive = from.primitive;
+  n->params = from.params;
+  n->shape = from.shape;
+  n->dtype = from.dtype;
+  n->inputs = std::move(inputs);
+  n->local_hash = from.local_hash;
+  n->device = from.device;
+  n->category = from.category;
+  if (from.extra && from.extra->payload) n->rare().payload = from.extra->payload;
+  if (building.trace_depth > 0)
+    for (const Array& x : n->inputs) n->tracer |= x.node()->tracer;
+  if (OriginHook hook = origin_hook.load(std::memory_order_relaxed)) [[unlikely]]
+    n->origin = from.origin ? from.origin : hook();
   return out;
 }
 

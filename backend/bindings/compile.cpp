@@ -1,0 +1,283 @@
+// mx.compile: what a Python function builds for arguments of one form, kept and built again.
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "convert.h"
+#include "module.h"
+#include "transforms/traced.h"
+#include "trees.h"
+
+namespace lamina::python {
+
+namespace {
+
+// --- the form of a tree --------------------------------------------------------------------------
+
+// Everything of a tree but its arrays' values: a trace holds for one form.
+class Form {
+ public:
+  enum Tag : int64_t { kArray, kList, kTuple, kDict, kNone, kBool, kInt, kFloat, kText, kOther };
+
+  // `what`: names the tree in the error for a leaf that is no constant; nullptr: such are ignored.
+  void add(py::handle tree, const char* what) {
+    PyObject* o = tree.ptr();
+    if (is_array(o)) {
+      add_array(array_of(o));
+    } else if (PyList_Check(o) || PyTuple_Check(o)) {
+      word(PyList_Check(o) ? kList : kTuple);
+      // Named tuples of other types are other forms.
+      word(std::bit_cast<int64_t>(Py_TYPE(o)));
+      word(static_cast<int64_t>(py::len(tree)));
+      for (py::handle item : tree) add(item, what);
+    } else if (PyDict_Check(o)) {
+      word(kDict);
+      word(static_cast<int64_t>(PyDict_GET_SIZE(o)));
+      PyObject *key = nullptr, *value = nullptr;
+      Py_ssize_t at = 0;
+      while (PyDict_Next(o, &at, &key, &value)) {
+        if (PyUnicode_Check(key))
+          text(key);
+        else
+          text(py::repr(key).ptr());
+        add(value, what);
+      }
+    } else {
+      constant(o, what);
+    }
+  }
+
+  void word(int64_t w) { words_.push_back(w); }
+  const std::vector<int64_t>& words() const { return words_; }
+  const Arrays& arrays() const { return arrays_; }
+
+ private:
+  void add_array(const Array& x) {
+    word(kArray);
+    word(static_cast<int64_t>(x.dtype()) | x.ndim() << 8);
+    for (int64_t d : x.shape()) word(d);
+    arrays_.push_back(x);
+  }
+
+  void constant(PyObject* o, const char* what) {
+    if (o == Py_None) {
+      word(kNone);
+    } else if (PyBool_Check(o)) {
+      word(kBool);
+      word(o == Py_True);
+    } else if (PyLong_Check(o)) {
+      int overflow = 0;
+      word(kInt);
+      word(PyLong_AsLongLongAndOverflow(o, &overflow));
+      if (overflow) text(py::repr(o).ptr());
+    } else if (PyFloat_Check(o)) {
+      word(kFloat);
+      word(std::bit_cast<int64_t>(PyFloat_AS_DOUBLE(o)));
+    } else if (PyUnicode_Check(o)) {
+      text(o);
+    } else if (!what) {
+      word(kOther);
+    } else {
+      throw py::type_error(std::string("compile: ") + what +
+                           " must be arrays, int, float, bool, str, None, or lists, tuples and "
+                           "dicts of them, got " +
+                           Py_TYPE(o)->tp_name +
+                           "\nMake it an mx.array, or let the function capture it");
+    }
+  }
+
+  void text(PyObject* s) {
+    Py_ssize_t size = 0;
+    const char* data = PyUnicode_AsUTF8AndSize(s, &size);
+    if (!data) throw py::error_already_set();
+    word(kText);
+    word(static_cast<int64_t>(size));
+    for (Py_ssize_t at = 0; at < size; at += 8) {
+      int64_t w = 0;
+      std::memcpy(&w, data + at, static_cast<size_t>(std::min<Py_ssize_t>(8, size - at)));
+      word(w);
+    }
+  }
+
+  std::vector<int64_t> words_;
+  Arrays arrays_;
+};
+
+struct HashWords {
+  size_t operator()(const std::vector<int64_t>& words) const {
+    Hash128 h;
+    for (int64_t w : words) h.add(static_cast<uint64_t>(w));
+    return h.lo;
+  }
+};
+
+// --- captured state ------------------------------------------------------------------------------
+
+// One array of a captured tree: where it stands, so that another can stand there for a while.
+struct Place {
+  py::object parent;  // a list or dict; else empty, and the array's handle itself takes the value
+  py::object key;
+  py::object original;
+  Array value;
+};
+
+void put(const Place& p, const Array& x) {
+  if (!p.parent) {
+    array_of(p.original.ptr()) = x;
+    return;
+  }
+  py::object now = py::cast(x);
+  if (PyDict_Check(p.parent.ptr())) {
+    if (PyDict_SetItem(p.parent.ptr(), p.key.ptr(), now.ptr())) throw py::error_already_set();
+  } else if (PyList_SetItem(p.parent.ptr(), p.key.cast<Py_ssize_t>(), now.inc_ref().ptr())) {
+    PyErr_Clear();  // the list has become shorter
+  }
+}
+
+void places_in(py::handle tree, py::handle parent, const py::object& key, std::vector<Place>& out) {
+  PyObject* o = tree.ptr();
+  if (is_array(o)) {
+    out.push_back({py::reinterpret_borrow<py::object>(parent), key,
+                   py::reinterpret_borrow<py::object>(tree), array_of(o)});
+  } else if (PyList_Check(o) || PyTuple_Check(o)) {
+    Py_ssize_t at = 0;
+    for (py::handle item : tree)
+      places_in(item, PyList_Check(o) ? tree : py::handle(), py::int_(at++), out);
+  } else if (PyDict_Check(o)) {
+    PyObject *name = nullptr, *value = nullptr;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(o, &at, &name, &value))
+      places_in(value, tree, py::reinterpret_borrow<py::object>(name), out);
+  }
+}
+
+std::vector<Place> places_in(py::handle tree) {
+  std::vector<Place> out;
+  places_in(tree, py::handle(), py::object(), out);
+  return out;
+}
+
+// Stand-ins in the places of captured inputs while the function is traced.
+class Swap {
+ public:
+  Swap(py::handle tree, const Arrays& stand_ins, size_t first) : places_(places_in(tree)) {
+    for (size_t i = 0; i < places_.size(); ++i) put(places_[i], stand_ins.at(first + i));
+  }
+  ~Swap() {
+    for (const Place& p : places_) {
+      if (!p.parent) {
+        array_of(p.original.ptr()) = p.value;
+      } else if (PyDict_Check(p.parent.ptr())) {
+        if (PyDict_SetItem(p.parent.ptr(), p.key.ptr(), p.original.ptr())) PyErr_Clear();
+      } else if (PyList_SetItem(p.parent.ptr(), p.key.cast<Py_ssize_t>(),
+                                py::object(p.original).release().ptr())) {
+        PyErr_Clear();
+      }
+    }
+  }
+  Swap(const Swap&) = delete;
+
+ private:
+  std::vector<Place> places_;
+};
+
+// --- traces --------------------------------------------------------------------------------------
+
+// What one trace of a Python function gave.
+struct Entry {
+  std::unique_ptr<Traced> graph;
+  py::object returned;  // its structure, without its arrays
+  size_t results = 0;   // arrays of what is returned; those of the captured outputs follow
+  size_t captured = 0;
+  uint64_t used = 0;
+};
+
+// The traces of one function. It holds no Python object of the program's but types of named tuples,
+// so it is in no cycle that the collector would have to see.
+class Traces {
+ public:
+  py::object call(py::handle fun, py::handle inputs, py::handle outputs, const py::tuple& args,
+                  const py::dict& kwargs) {
+    Form form;
+    form.word(current_device());
+    form.add(args, "arguments");
+    form.add(kwargs, "arguments");
+    const size_t own = form.arrays().size();
+    form.add(inputs, nullptr);
+    std::shared_ptr<Entry> entry;
+    auto found = entries_.find(form.words());
+    if (found != entries_.end() && found->second->captured == leaves_of(outputs).size()) {
+      entry = found->second;
+    } else {
+      entry = trace(fun, inputs, outputs, args, kwargs, form, own);
+      ++traced_;
+      if (entry->graph->closed()) keep(form.words(), entry);
+    }
+    entry->used = ++clock_;
+    Arrays results = (*entry->graph)(form.arrays());
+    std::vector<Place> places = places_in(outputs);
+    for (size_t i = 0; i < places.size(); ++i) put(places[i], results.at(entry->results + i));
+    results.resize(entry->results);
+    return rebuild(entry->returned, results);
+  }
+
+  size_t traced() const { return traced_; }
+
+ private:
+  std::shared_ptr<Entry> trace(py::handle fun, py::handle inputs, py::handle outputs,
+                               const py::tuple& args, const py::dict& kwargs, const Form& form,
+                               size_t own) {
+    Arrays stand_ins, results;
+    for (const Array& x : form.arrays()) stand_ins.push_back(open_input(x));
+    auto entry = std::make_shared<Entry>();
+    {
+      TraceScope scope;
+      py::object inside =
+          rebuild(py::make_tuple(args, kwargs),
+                  Arrays(stand_ins.begin(), stand_ins.begin() + static_cast<int64_t>(own)));
+      Swap captured(inputs, stand_ins, own);
+      py::object returned = py::reinterpret_borrow<py::object>(fun)(
+          *inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
+      results = leaves_of(returned);
+      entry->results = results.size();
+      Arrays state = leaves_of(outputs);
+      entry->captured = state.size();
+      results.insert(results.end(), state.begin(), state.end());
+      entry->returned = rebuild(returned, Arrays(entry->results, make_scalar(0, Dtype::bool_)));
+    }
+    entry->graph = std::make_unique<Traced>(stand_ins, results);
+    return entry;
+  }
+
+  // A function called with ever new constants or shapes keeps the traces used last.
+  void keep(const std::vector<int64_t>& words, const std::shared_ptr<Entry>& entry) {
+    constexpr size_t kMost = 64;
+    if (entries_.size() >= kMost && !entries_.count(words)) {
+      auto oldest = entries_.begin();
+      for (auto it = entries_.begin(); it != entries_.end(); ++it)
+        if (it->second->used < oldest->second->used) oldest = it;
+      entries_.erase(oldest);
+    }
+    entries_[words] = entry;
+  }
+
+  std::unordered_map<std::vector<int64_t>, std::shared_ptr<Entry>, HashWords> entries_;
+  uint64_t clock_ = 0;
+  size_t traced_ = 0;
+};
+
+}  // namespace
+
+void init_compile(py::module_& m) {
+  py::class_<Traces>(m, "_Traces", "The traces of one compiled function.")
+      .def(py::init<>())
+      .def("__call__", &Traces::call, py::arg("fun"), py::arg("inputs"), py::arg("outputs"),
+           py::arg("args"), py::arg("kwargs"),
+           "Calls the function, or builds again what it built for arguments of this form.")
+      .def_property_readonly("traced", &Traces::traced, "How often the function itself ran.");
+}
+
+}  // namespace lamina::python
