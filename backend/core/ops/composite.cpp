@@ -29,7 +29,9 @@ const Primitive& softmax_row = define(
            Axes axes = axes_of(n);
            Array x = astype(in[0], wide(n.dtype));
            Array e = is_complex(n.dtype) ? exp(x) : exp(x - max(x, axes, true));
-           return astype(e / sum(e, axes, true), n.dtype);
+           // One division a row; a sum of exponentials is between 1 and their number.
+           Array total = sum(e, axes, true);
+           return astype(is_complex(n.dtype) ? e / total : e * reciprocal(total), n.dtype);
          },
      .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
        Array weighted = ct * y;

@@ -124,7 +124,7 @@ def step(x: mx.array, threshold: float = 0.0) -> mx.array:
 
 def gelu(x: mx.array) -> mx.array:
     """`x` times the normal distribution function of x, through erf."""
-    return x * (1 + mx.erf(x / math.sqrt(2))) / 2
+    return x * (1 + mx.erf(x * math.sqrt(0.5))) * 0.5
 
 
 def gelu_approx(x: mx.array) -> mx.array:

@@ -18,6 +18,7 @@ struct Isa {
   void (*fill_float)(BlockTable&);
   void (*fill_integer)(BlockTable&);
   void (*fill_movement)(BlockTable&);
+  void (*fill_chains)(BlockTable&);
 };
 
 bool always() { return true; }
@@ -37,12 +38,15 @@ bool has_avx512() {
 // Best first.
 constexpr Isa kIsas[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, avx512::fill_float, avx512::fill_integer, avx512::fill_movement},
-    {"avx2", has_avx2, avx2::fill_float, avx2::fill_integer, avx2::fill_movement},
+    {"avx512", has_avx512, avx512::fill_float, avx512::fill_integer, avx512::fill_movement,
+     avx512::fill_chains},
+    {"avx2", has_avx2, avx2::fill_float, avx2::fill_integer, avx2::fill_movement,
+     avx2::fill_chains},
 #elif defined(__aarch64__)
-    {"neon", always, neon::fill_float, neon::fill_integer, neon::fill_movement},
+    {"neon", always, neon::fill_float, neon::fill_integer, neon::fill_movement, neon::fill_chains},
 #endif
-    {"baseline", always, baseline::fill_float, baseline::fill_integer, baseline::fill_movement},
+    {"baseline", always, baseline::fill_float, baseline::fill_integer, baseline::fill_movement,
+     baseline::fill_chains},
 };
 
 std::vector<const Isa*> usable() {
@@ -90,6 +94,7 @@ const BlockTable& blocks() {
     isa.fill_float(*filled);
     isa.fill_integer(*filled);
     isa.fill_movement(*filled);
+    isa.fill_chains(*filled);
     return filled;
   }();
   return *table;

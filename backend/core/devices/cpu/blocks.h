@@ -17,6 +17,13 @@ namespace lamina::cpu {
 
 // dst[i] = formula(src0[i or 0], ...) for i < n.
 using OpLoop = void (*)(void* dst, const void* const* src, int64_t n);
+// Float operations one after the other, with no memory in between and each rounded on its own, so
+// that a chain gives what its operations give apart. What an operation does to the value so far, a,
+// and the next source, x.
+enum class ChainOp : uint8_t { add, subtract, subtract_from, multiply, none };  // from: x - a
+inline constexpr int kChainOps = 4;
+// Starts with source 0; bit k of singles: source k is one scalar.
+using ChainLoop = void (*)(void* dst, const void* const* src, unsigned singles, int64_t n);
 // dst[i] = convert(src[i * stride]).
 using LoadLoop = void (*)(void* dst, const void* src, int64_t stride, int64_t n);
 // dst[i * stride] = convert(src[i]).
@@ -30,6 +37,8 @@ using Load2dLoop = void (*)(void* dst, const void* src, int64_t sm, int64_t sn, 
 using ReduceRowsLoop = void (*)(void* acc, const void* src, int64_t m, int64_t n);
 // Along m: acc[j] = reduce(acc[j], src[0 * n + j], ..., src[(m - 1) * n + j]) for j < n.
 using ReduceColsLoop = void (*)(void* acc, const void* src, int64_t m, int64_t n);
+// acc[i] += sum over j < n of x[i * n + j] * y[i * n + j], for i < m.
+using DotRowsLoop = void (*)(void* acc, const void* x, const void* y, int64_t m, int64_t n);
 // Arg reductions keep value and index; index of lane (i, j) along the reduced axis is base + j
 // (rows) or base + i (cols). Ties keep the smaller index; a NaN wins over numbers, as in MLX and
 // NumPy. Start from reduce_identity and index 0, and give the blocks in ascending order of base.
@@ -46,7 +55,9 @@ struct BlockTable {
   // 1, 2. Rows of float16 and bfloat16 are float32's.
   OpLoop op[kMaxFormulas][kDtypeCount][8];
   Dtype result[kMaxFormulas][kDtypeCount];  // dtype a formula gives
-  LoadLoop load[kDtypeCount];               // storage dtype -> its compute dtype
+  // [first][second][third or none]; the first is never subtract_from.
+  ChainLoop chain[kChainOps][kChainOps][kChainOps + 1];
+  LoadLoop load[kDtypeCount];  // storage dtype -> its compute dtype
   Load2dLoop load_2d[kDtypeCount];
   StoreLoop store[kDtypeCount];           // compute dtype -> storage dtype
   OpLoop cast[kDtypeCount][kDtypeCount];  // [from compute dtype][to], C-style conversion;
@@ -56,6 +67,7 @@ struct BlockTable {
   ReduceRowsLoop reduce_rows[6][kDtypeCount];  // ReduceOp sum .. any, by compute dtype;
                                                // all and any of bool only
   ReduceColsLoop reduce_cols[6][kDtypeCount];
+  DotRowsLoop dot_rows;                  // float
   ArgRowsLoop arg_rows[2][kDtypeCount];  // argmin, argmax
   ArgRowsLoop arg_cols[2][kDtypeCount];
 };

@@ -11,6 +11,7 @@ namespace lamina::cpu {
   void fill_float(BlockTable& table);    \
   void fill_integer(BlockTable& table);  \
   void fill_movement(BlockTable& table); \
+  void fill_chains(BlockTable& table);   \
   }
 LAMINA_DECLARE_ISA(baseline)
 LAMINA_DECLARE_ISA(avx2)

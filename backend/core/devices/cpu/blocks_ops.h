@@ -120,6 +120,31 @@ struct BinaryLoop {
   }
 };
 
+// x to one power y. A small whole one is a product: at most a rounding more than `power` has, and
+// infinities, zeros and NaNs come out the same.
+template <class F, class L>
+struct OnePowerLoop {
+  using In = typename Memory<L>::type;
+
+  template <class G>
+  LAMINA_INLINE static void each(void* dst, const void* src, int64_t n, G g) {
+    auto* d = static_cast<In*>(dst);
+    auto* x = static_cast<const In*>(src);
+    LAMINA_LANES
+    for (int64_t i = 0; i < n; ++i) d[i] = g(x[i]);
+  }
+
+  LAMINA_LOOP void run(void* dst, const void* const* src, int64_t n) {
+    const In y = *static_cast<const In*>(src[1]);
+    if (y == 2) return each(dst, src[0], n, [](In x) { return x * x; });
+    if (y == 3) return each(dst, src[0], n, [](In x) { return x * x * x; });
+    if (y == 4) return each(dst, src[0], n, [](In x) { return (x * x) * (x * x); });
+    if (y == 1) return each(dst, src[0], n, [](In x) { return x; });
+    if (y == -1) return each(dst, src[0], n, [](In x) { return 1 / x; });
+    BinaryLoop<F, L, 2>::run(dst, src, n);
+  }
+};
+
 // A bool, then two of one type.
 template <class F, class L, int kVariant>
 struct TernaryLoop {
@@ -185,6 +210,9 @@ class OpTable {
       loops[0] = BinaryLoop<F, L, 0>::run;
       loops[1] = BinaryLoop<F, L, 1>::run;
       loops[2] = BinaryLoop<F, L, 2>::run;
+      if constexpr (__is_same(L, F32) || __is_same(L, F64)) {
+        if (__builtin_strcmp(info.name, "power") == 0) loops[2] = OnePowerLoop<F, L>::run;
+      }
       table_.result[id_][static_cast<int>(d)] = DtypeOf<typename ResultOf<R>::Lane>::value;
     }
   }

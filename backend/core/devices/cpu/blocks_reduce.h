@@ -5,12 +5,17 @@
 
 namespace lamina::cpu::LAMINA_ISA_NS {
 
-template <class T>
+// Loads of 32 bytes read memory and caches at least as fast as loads of 64, on some processors
+// faster; whoever only reads is bound by that.
+inline constexpr int kReadBytes = kVectorBytes < 32 ? kVectorBytes : 32;
+
+template <class T, int kBytes = kReadBytes>
 struct VectorOf {
-  typedef T type __attribute__((vector_size(kVectorBytes)));
+  typedef T type __attribute__((vector_size(kBytes)));
 };
 
 // How two values combine; the same text serves one value and a vector of them. A NaN stays.
+// `quick` may lose a NaN, where the reduction watches for them apart.
 struct Sum {
   template <class T>
   LAMINA_INLINE static T combine(T a, T b) {
@@ -28,61 +33,144 @@ struct Min {
   LAMINA_INLINE static T combine(T a, T b) {
     return ((b < a) | (b != b)) ? b : a;
   }
+  template <class T>
+  LAMINA_INLINE static T quick(T a, T b) {
+    return b < a ? b : a;
+  }
 };
 struct Max {
   template <class T>
   LAMINA_INLINE static T combine(T a, T b) {
     return ((b > a) | (b != b)) ? b : a;
   }
+  template <class T>
+  LAMINA_INLINE static T quick(T a, T b) {
+    return b > a ? b : a;
+  }
 };
 
-template <class T>
-LAMINA_INLINE typename VectorOf<T>::type vector_at(const T* p) {
-  typename VectorOf<T>::type v;
+template <class V, class T>
+LAMINA_INLINE V vector_at(const T* p) {
+  V v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
 
-// Combines n > 0 contiguous elements: four vectors in flight, so that additions do not wait for one
-// another and rounding errors grow with n / (4 vectors) only.
-template <class Op, class T>
+// All lanes of v combined, by halves.
+template <class Op, class T, int kBytes = kReadBytes>
+LAMINA_INLINE T across(typename VectorOf<T, kBytes>::type v) {
+  if constexpr (kBytes > 16) {
+    typename VectorOf<T, kBytes / 2>::type half[2];
+    __builtin_memcpy(half, &v, sizeof half);
+    return across<Op, T, kBytes / 2>(Op::combine(half[0], half[1]));
+  } else {
+    constexpr int kLanes = kBytes / static_cast<int>(sizeof(T));
+    T lane[kLanes];
+    __builtin_memcpy(lane, &v, sizeof lane);
+    LAMINA_UNROLL
+    for (int width = kLanes / 2; width > 0; width /= 2)
+      for (int k = 0; k < width; ++k) lane[k] = Op::combine(lane[k], lane[k + width]);
+    return lane[0];
+  }
+}
+
+// Whether there was a NaN in what `see` was given: two vectors by one comparison.
+template <class T>
+class NanSeen {
+  using V = typename VectorOf<T>::type;
+
+ public:
+  LAMINA_INLINE void see(V a, V b) {
+    auto unordered = [](auto x, auto y) {
+#if defined(__AVX512VL__)
+      if constexpr (sizeof(T) == 4) return _mm256_cmp_ps_mask(x, y, _CMP_UNORD_Q);
+      if constexpr (sizeof(T) == 8) return _mm256_cmp_pd_mask(x, y, _CMP_UNORD_Q);
+#elif defined(__AVX__)
+      if constexpr (sizeof(T) == 4) return (Lanes)_mm256_cmp_ps(x, y, _CMP_UNORD_Q);
+      if constexpr (sizeof(T) == 8) return (Lanes)_mm256_cmp_pd(x, y, _CMP_UNORD_Q);
+#else
+      return (x != x) | (y != y);
+#endif
+    };
+    seen_ |= unordered(a, b);
+  }
+  LAMINA_INLINE bool any() const {
+    unsigned char bytes[sizeof seen_], all = 0;
+    __builtin_memcpy(bytes, &seen_, sizeof bytes);
+    for (unsigned char byte : bytes) all |= byte;
+    return all != 0;
+  }
+
+ private:
+#if defined(__AVX512VL__)
+  unsigned char seen_ = 0;
+#else
+  using Lanes = decltype(V{} != V{});
+  Lanes seen_ = {};
+#endif
+};
+
+// Combines n > 0 contiguous elements: eight vectors in flight, so that additions do not wait for
+// one another and rounding errors grow with n / (8 vectors) only. kWatch: quick steps, and the
+// careful ones again if there was a NaN.
+template <class Op, bool kWatch, class T>
 LAMINA_INLINE T reduce_run(const T* s, int64_t n) {
   using V = typename VectorOf<T>::type;
-  constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(T));
-  if (n < kLanes) {
-    T result = s[0];
-    for (int64_t i = 1; i < n; ++i) result = Op::combine(result, s[i]);
-    return result;
-  }
-  V a = vector_at(s);
-  int64_t i = kLanes;
-  if (n >= 4 * kLanes) {
-    V b = vector_at(s + kLanes), c = vector_at(s + 2 * kLanes), d = vector_at(s + 3 * kLanes);
-    for (i = 4 * kLanes; i + 4 * kLanes <= n; i += 4 * kLanes) {
-      a = Op::combine(a, vector_at(s + i));
-      b = Op::combine(b, vector_at(s + i + kLanes));
-      c = Op::combine(c, vector_at(s + i + 2 * kLanes));
-      d = Op::combine(d, vector_at(s + i + 3 * kLanes));
+  constexpr int64_t kLanes = kReadBytes / static_cast<int64_t>(sizeof(T)), kFlight = 8;
+  auto join = [](auto a, auto b) {
+    if constexpr (kWatch) return Op::quick(a, b);
+    return Op::combine(a, b);
+  };
+  T result = s[0];
+  int64_t i = 1;
+  if (n >= kLanes) {
+    V a[kFlight];
+    [[maybe_unused]] NanSeen<T> nans;
+    a[0] = vector_at<V>(s);
+    i = kLanes;
+    if (n >= kFlight * kLanes) {
+      LAMINA_UNROLL
+      for (int k = 0; k < kFlight; ++k) a[k] = vector_at<V>(s + k * kLanes);
+      if constexpr (kWatch) {
+        LAMINA_UNROLL
+        for (int k = 0; k < kFlight; k += 2) nans.see(a[k], a[k + 1]);
+      }
+      for (i = kFlight * kLanes; i + kFlight * kLanes <= n; i += kFlight * kLanes) {
+        LAMINA_UNROLL
+        for (int k = 0; k < kFlight; k += 2) {
+          V x = vector_at<V>(s + i + k * kLanes), y = vector_at<V>(s + i + (k + 1) * kLanes);
+          if constexpr (kWatch) nans.see(x, y);
+          a[k] = join(a[k], x);
+          a[k + 1] = join(a[k + 1], y);
+        }
+      }
+      LAMINA_UNROLL
+      for (int width = kFlight / 2; width > 0; width /= 2)
+        for (int k = 0; k < width; ++k) a[k] = join(a[k], a[k + width]);
     }
-    a = Op::combine(Op::combine(a, b), Op::combine(c, d));
+    if constexpr (kWatch) {
+      if (nans.any()) return reduce_run<Op, false>(s, n);
+    }
+    for (; i + kLanes <= n; i += kLanes) a[0] = Op::combine(a[0], vector_at<V>(s + i));
+    result = across<Op, T>(a[0]);
   }
-  for (; i + kLanes <= n; i += kLanes) a = Op::combine(a, vector_at(s + i));
-  T lanes[kLanes];
-  __builtin_memcpy(lanes, &a, sizeof lanes);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t k = 0; k < width; ++k) lanes[k] = Op::combine(lanes[k], lanes[k + width]);
-  }
-  T result = lanes[0];
   for (; i < n; ++i) result = Op::combine(result, s[i]);
   return result;
 }
+
+// Whether reductions by Op over T watch for NaNs apart.
+template <class Op, class T>
+inline constexpr bool kWatches = Traits<T>::floating&& requires(T x) {
+  Op::quick(x, x);
+};
 
 template <class Op, class T>
 LAMINA_LOOP void reduce_rows_loop(void* acc, const void* src, int64_t m, int64_t n) {
   auto* a = static_cast<T*>(acc);
   auto* s = static_cast<const T*>(src);
   if (n <= 0) return;
-  for (int64_t i = 0; i < m; ++i) a[i] = Op::combine(a[i], reduce_run<Op>(s + i * n, n));
+  for (int64_t i = 0; i < m; ++i)
+    a[i] = Op::combine(a[i], reduce_run<Op, kWatches<Op, T>>(s + i * n, n));
 }
 
 // acc[j] with rows 0 .. kRows - 1 of s, pairwise.
@@ -95,10 +183,11 @@ LAMINA_INLINE void reduce_cols_step(T* acc, const T* s, int64_t n) {
       return Op::combine(Op::combine(at(p), at(p + n)), Op::combine(at(p + 2 * n), at(p + 3 * n)));
     }
   };
+  using V = typename VectorOf<T, kVectorBytes>::type;
   int64_t j = 0;
   for (; j + kLanes <= n; j += kLanes) {
-    auto v =
-        Op::combine(vector_at(acc + j), merged([](const T* p) { return vector_at(p); }, s + j, n));
+    auto v = Op::combine(vector_at<V>(acc + j),
+                         merged([](const T* p) { return vector_at<V>(p); }, s + j, n));
     __builtin_memcpy(acc + j, &v, sizeof v);
   }
   for (; j < n; ++j) acc[j] = Op::combine(acc[j], merged([](const T* p) { return *p; }, s + j, n));
@@ -177,8 +266,8 @@ LAMINA_LOOP void arg_rows_loop(void* best, uint32_t* index, const void* src, int
   if (n <= 0) return;
   for (int64_t i = 0; i < m; ++i, s += n) {
     T value;
-    if constexpr (kLargest) value = reduce_run<Max>(s, n);
-    if constexpr (!kLargest) value = reduce_run<Min>(s, n);
+    if constexpr (kLargest) value = reduce_run<Max, kWatches<Max, T>>(s, n);
+    if constexpr (!kLargest) value = reduce_run<Min, kWatches<Min, T>>(s, n);
     if (!better<kLargest>(value, b[i])) continue;
     int64_t j = 0;
     for (; j + kRun <= n; j += kRun) {

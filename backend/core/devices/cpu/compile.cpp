@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "devices/cpu/registers.h"
+#include "devices/cpu/survey.h"
 #include "devices/cpu/tiled_domain.h"
 
 namespace lamina::cpu {
@@ -14,9 +15,6 @@ namespace {
 
 // Registers beyond this spill out of the first-level cache with what streams past them.
 constexpr int64_t kScratch = 32 << 10;
-
-// In the order they run.
-enum Part : int { kOnce, kEnter, kBody, kLeave };
 
 // Where a value is read from. Dense unless pitched; then row i is at slot + i * pitch.
 struct Value {
@@ -37,9 +35,11 @@ class Builder : private TiledDomain {
 
   std::unique_ptr<Program> build() {
     set_tile();
-    survey();
+    facts_ = survey(kernel_, domain_, *this, looped_);
+    values_.resize(kernel_.instrs.size());
+    dots_.assign(kernel_.instrs.size(), false);
     for (size_t i = 0; i < kernel_.instrs.size(); ++i) emit(static_cast<int>(i));
-    for (int i : stores_) emit_store(i);
+    for (int i : facts_.stores) emit_store(i);
     for (int part : {kEnter, kBody, kLeave})
       std::move(late_[part].begin(), late_[part].end(), std::back_inserter(steps_[part]));
     Program& p = *program_;
@@ -90,63 +90,6 @@ class Builder : private TiledDomain {
       nest.move.push_back(domain_.arg_strides[a][axis] * step * itemsize(kernel_.args[a].dtype));
     for (const auto& s : domain_.iota_strides) nest.move.push_back(s[axis] * step);
   }
-
-  // ---- what depends on what
-  void survey() {
-    int count = static_cast<int>(kernel_.instrs.size());
-    values_.resize(count);
-    part_.assign(count, kEnter);
-    stored_by_.assign(count, -1);
-    after_reduce_.assign(count, false);
-    last_read_.assign(kernel_.args.size(), -1);
-    std::vector<int> users(count, 0), stored(count, 0);
-    for (int i = 0; i < count; ++i) {
-      const Instr& in = kernel_.instrs[i];
-      for (int32_t s : in.src) {
-        if (s < 0) continue;
-        if (after_reduce_[s]) after_reduce_[i] = true;
-        s = root_[s];
-        ++users[s];
-        const Instr& from = kernel_.instrs[s];
-        int when = in.code == Code::store ? count : i;  // stores come last
-        if (from.code == Code::load)
-          last_read_[from.index] = std::max(last_read_[from.index], when);
-      }
-      root_.push_back(same_value(in) ? root_[in.src[0]] : i);
-      if (in.code == Code::reduce) after_reduce_[i] = true;
-      part_[i] = part_of(i);
-      if (in.code == Code::store) {
-        stores_.push_back(i);
-        ++stored[root_[in.src[0]]];
-        if (stored_by_[in.src[0]] < 0) stored_by_[in.src[0]] = i;
-      }
-    }
-    // A load that is stored as it is must be read before any other store: see emit_load.
-    for (int i = 0; i < count; ++i) copied_.push_back(stored[i] > 0 && stores_.size() > 1);
-    for (int i = 0; i < count; ++i) only_stored_.push_back(users[i] == 1 && stored[i] == 1);
-  }
-
-  // A cast to the dtype the value has already.
-  bool same_value(const Instr& in) const {
-    return in.code == Code::cast && compute_dtype(kernel_.instrs[in.src[0]].dtype) == in.dtype;
-  }
-
-  Part part_of(int i) const {
-    const Instr& in = kernel_.instrs[i];
-    uint32_t mask = domain_.mask[i];
-    if (kernel_.kind == KernelKind::reduce) {
-      if (after_reduce_[i]) return kLeave;
-      if (mask & domain_.reduced) return kBody;
-      if (in.code == Code::store) return kLeave;
-    }
-    if (after_reduce_[i] || in.code == Code::store || (looped_ & ~domain_.reduced) == 0)
-      return kEnter;
-    return (mask & looped_) == 0 && !repacked(lanes_of(mask)) ? kOnce : kEnter;
-  }
-
-  // Whether lanes lie elsewhere in a cut tile: its lines are shorter, so each starts sooner. Fewer
-  // lines, or one shorter line, are the beginning of what a whole tile holds.
-  bool repacked(Lanes lanes) const { return lanes == Lanes::full && tiling_.n.cut; }
 
   // ---- slots
   uint16_t new_register(Lanes lanes, int64_t width) {
@@ -210,9 +153,9 @@ class Builder : private TiledDomain {
     Dtype dtype = compute_dtype(arg.dtype);
     Lanes lanes = lanes_of(domain_.mask[i]);
     std::vector<Level> levels = walk(domain_.arg_strides[in.index], lanes);
-    if (dtype == arg.dtype && !copied_[i]) {
+    if (dtype == arg.dtype && !facts_.copied[i]) {
       bool rows = has_rows(levels, lanes);
-      if (dense(levels) || (rows && !only_stored_[i])) {
+      if (dense(levels) || (rows && !facts_.only_stored[i])) {
         values_[i] = {in.index, lanes, dtype, false, 0};
         if (!dense(levels)) {
           values_[i].pitched = true;
@@ -222,7 +165,7 @@ class Builder : private TiledDomain {
       }
     }
     values_[i] = destination(i, lanes, dtype, false);
-    steps_[part_[i]].push_back(load_step(in.index, values_[i], levels));
+    steps_[facts_.part[i]].push_back(load_step(in.index, values_[i], levels));
   }
 
   Step load_step(int arg, const Value& to, const std::vector<Level>& levels) {
@@ -266,70 +209,119 @@ class Builder : private TiledDomain {
     step.width = static_cast<int32_t>(itemsize(dtype));
     step.run.op = need(table_.iota[static_cast<int>(dtype)], "iota");
     set_walk(step, walk(domain_.iota_strides[in.index], lanes));
-    steps_[part_[i]].push_back(step);
+    steps_[facts_.part[i]].push_back(step);
   }
 
   void emit_op(int i) {
     const Instr& in = kernel_.instrs[i];
-    int arity = 0;
-    while (arity < 3 && in.src[arity] >= 0) ++arity;
-    Dtype key = values_[in.src[arity == 3 ? 1 : 0]].dtype;
+    int user = facts_.joined_by[i];
+    if (user >= 0 && kernel_.instrs[user].code == Code::reduce) {
+      dots_[i] = whole_product(i);
+      if (dots_[i]) return;
+    } else if (user >= 0) {
+      return;
+    }
+    std::vector<int> from;
+    if (ChainLoop chain = chain_to(i, from)) {
+      emit_lanes(i, from, nullptr, chain, Dtype::float32);
+      return;
+    }
+    for (int32_t s : in.src)
+      if (s >= 0) from.push_back(s);
+    Dtype key = values_[from[from.size() == 3 ? 1 : 0]].dtype;
     const OpLoop* variants = table_.op[in.op][static_cast<int>(key)];
-    emit_lanes(i, variants, arity, compute_dtype(in.dtype));
+    emit_lanes(i, from, variants, nullptr, compute_dtype(in.dtype));
+  }
+
+  // Of the chain that ends with instruction i: its sources, and its loop; null if it is i alone.
+  ChainLoop chain_to(int i, std::vector<int>& from) const {
+    std::vector<ChainOp> ops;
+    while (i >= 0) {
+      const Instr& in = kernel_.instrs[i];
+      int before = facts_.joins[i], side = before >= 0 && in.src[1] == before ? 1 : 0;
+      ChainOp op = chain_op(in);
+      if (side == 1 && op == ChainOp::subtract) op = ChainOp::subtract_from;
+      ops.insert(ops.begin(), op);
+      from.insert(from.begin(), in.src[1 - side]);
+      if (before < 0) from.insert(from.begin(), in.src[0]);
+      i = before;
+    }
+    if (ops.size() < 2) {
+      from.clear();
+      return nullptr;
+    }
+    ops.resize(3, ChainOp::none);
+    return table_
+        .chain[static_cast<int>(ops[0])][static_cast<int>(ops[1])][static_cast<int>(ops[2])];
+  }
+
+  // Whether both factors of a product lie as the product would.
+  bool whole_product(int i) const {
+    for (int k = 0; k < 2; ++k) {
+      const Value& v = values_[kernel_.instrs[i].src[k]];
+      if (v.pitched || v.lanes != lanes_of(domain_.mask[i])) return false;
+    }
+    return true;
   }
 
   void emit_cast(int i) {
     const Instr& in = kernel_.instrs[i];
     Dtype from = values_[in.src[0]].dtype;
-    if (same_value(in)) {
+    if (same_value(kernel_, in)) {
       values_[i] = values_[in.src[0]];
       return;
     }
     OpLoop loop = table_.cast[static_cast<int>(from)][static_cast<int>(in.dtype)];
     OpLoop variants[8] = {loop, nullptr};
-    emit_lanes(i, variants, 1, compute_dtype(in.dtype));
+    emit_lanes(i, {in.src[0]}, variants, nullptr, compute_dtype(in.dtype));
   }
 
   // An op over lanes: one call over the tile if every source is dense or a scalar, else row by row.
-  void emit_lanes(int i, const OpLoop* variants, int arity, Dtype dtype) {
-    const Instr& in = kernel_.instrs[i];
+  void emit_lanes(int i, const std::vector<int>& from, const OpLoop* variants, ChainLoop chain,
+                  Dtype dtype) {
     Lanes lanes = lanes_of(domain_.mask[i]);
-    Value src[3];
+    const int arity = static_cast<int>(from.size());
+    Value src[kSources];
     bool mixed = false;
     for (int k = 0; k < arity; ++k) {
-      src[k] = values_[in.src[k]];
+      src[k] = values_[from[k]];
       bool partial = src[k].lanes != lanes && src[k].lanes != Lanes::one;
       if (partial && program_->n < kRowCall) {
-        src[k] = spread(in.src[k], lanes);
+        src[k] = spread(from[k], lanes);
         partial = false;
       }
       mixed |= partial || src[k].pitched;
     }
     values_[i] = destination(i, lanes, dtype, true);
     mixed |= values_[i].pitched;
-    int variant = 0;
+    uint8_t singles = 0;
     for (int k = 0; k < arity; ++k) {
       bool single = mixed ? !has(src[k].lanes, Lanes::row) : src[k].lanes == Lanes::one;
-      if (single && lanes != Lanes::one && arity > 1) variant |= 1 << k;
+      if (single && lanes != Lanes::one && arity > 1) singles |= static_cast<uint8_t>(1 << k);
     }
     // Not every mix of single sources has a loop: repeat them over the lanes until one fits.
-    for (int k = 0; k < arity && !variants[variant]; ++k) {
-      if (!(variant >> k & 1)) continue;
-      src[k] = spread(in.src[k], lanes);
-      variant &= ~(1 << k);
+    for (int k = 0; !chain && k < arity && !variants[singles]; ++k) {
+      if (!(singles >> k & 1)) continue;
+      src[k] = spread(from[k], lanes);
+      singles &= static_cast<uint8_t>(~(1 << k));
     }
     Step step{mixed ? Step::Kind::rows : Step::Kind::flat, lanes};
     step.arity = static_cast<uint8_t>(arity);
     step.dst = values_[i].slot;
     for (int k = 0; k < arity; ++k) step.src[k] = src[k].slot;
-    step.run.op = need(variants[variant], "op");
+    step.singles = singles;
+    step.chained = chain != nullptr;
+    if (chain)
+      step.run.chain = chain;
+    else
+      step.run.op = need(variants[singles], "op");
     if (mixed) {
       step.side = static_cast<uint32_t>(program_->pitches.size());
       program_->pitches.push_back(pitch_of(values_[i]));
-      for (int k = 0; k < 3; ++k)
+      for (int k = 0; k < kSources; ++k)
         program_->pitches.push_back(k < arity ? pitch_of(src[k]) : Pitch{});
     }
-    steps_[part_[i]].push_back(step);
+    steps_[facts_.part[i]].push_back(step);
   }
 
   static Pitch pitch_of(const Value& v) {
@@ -358,8 +350,8 @@ class Builder : private TiledDomain {
 
   // Where value i is written: its output's memory if nothing stands against it, else a register.
   Value destination(int i, Lanes lanes, Dtype dtype, bool rows_allowed) {
-    int store = stored_by_[i];
-    if (store >= 0 && part_[store] == part_[i]) {
+    int store = facts_.stored_by[i];
+    if (store >= 0 && facts_.part[store] == facts_.part[i]) {
       int out = kernel_.instrs[store].index;
       std::vector<Level> levels = walk(domain_.arg_strides[out], lanes);
       bool fits = dense(levels) || (rows_allowed && has_rows(levels, lanes));
@@ -377,7 +369,7 @@ class Builder : private TiledDomain {
   // True if an input that may share the output's memory (same layout) is read after instruction i.
   bool overwrites_unread(int out, int i) const {
     for (size_t a = 0; a < kernel_.args.size(); ++a) {
-      if (kernel_.args[a].output || last_read_[a] <= i) continue;
+      if (kernel_.args[a].output || facts_.last_read[a] <= i) continue;
       if (kernel_.args[a].offset == kernel_.args[out].offset &&
           domain_.arg_strides[a] == domain_.arg_strides[out])
         return true;
@@ -397,9 +389,9 @@ class Builder : private TiledDomain {
     if (std::find(written_.begin(), written_.end(), i) != written_.end()) return;
     const KernelArg& arg = kernel_.args[in.index];
     Lanes lanes = stored_lanes(i);
-    Value v = packed(in.src[0], part_[i]);
+    Value v = packed(in.src[0], facts_.part[i]);
     if (v.lanes != lanes) v = spread(in.src[0], lanes);
-    v = converted(v, compute_dtype(arg.dtype), part_[i]);
+    v = converted(v, compute_dtype(arg.dtype), facts_.part[i]);
     Step step{Step::Kind::store, lanes};
     step.dst = in.index;
     step.src[0] = v.slot;
@@ -407,7 +399,7 @@ class Builder : private TiledDomain {
     step.width = static_cast<int32_t>(itemsize(v.dtype));
     step.run.store = table_.store[static_cast<int>(arg.dtype)];
     set_walk(step, walk(domain_.arg_strides[in.index], lanes));
-    late_[part_[i]].push_back(step);
+    late_[facts_.part[i]].push_back(step);
   }
 
   // Value v without gaps between its rows.
@@ -425,9 +417,9 @@ class Builder : private TiledDomain {
     auto found = spread_.find({v, lanes});
     if (found != spread_.end()) return found->second;
     Value from = values_[v];
-    if (from.lanes == lanes) return packed(v, part_[v]);
+    if (from.lanes == lanes) return packed(v, facts_.part[v]);
     Lanes added = without(lanes, from.lanes);
-    Part part = part_[v];
+    Part part = facts_.part[v];
     if (kernel_.kind == KernelKind::reduce && (added & reduced_lanes()) != Lanes::one) part = kBody;
     if (part == kOnce && repacked(lanes)) part = kEnter;
     Value out = register_value(lanes, from.dtype);
@@ -453,6 +445,10 @@ class Builder : private TiledDomain {
     bool arg = op == ReduceOp::argmin || op == ReduceOp::argmax;
     Part part = kernel_.kind == KernelKind::reduce ? kBody : kEnter;
     Lanes red = reduced_lanes();
+    if (dots_[in.src[0]]) {
+      emit_dot(i, part, red);
+      return;
+    }
     Value src = values_[in.src[0]];
     if (!has(src.lanes, red)) src = spread(in.src[0], src.lanes | red);
     if (arg && src.pitched) src = packed(in.src[0], part);
@@ -504,6 +500,24 @@ class Builder : private TiledDomain {
     program_->accumulators.push_back(entry);
   }
 
+  // A sum of products along the lanes.
+  void emit_dot(int i, Part part, Lanes red) {
+    const Instr& product = kernel_.instrs[kernel_.instrs[i].src[0]];
+    const Value &x = values_[product.src[0]], &y = values_[product.src[1]];
+    Value acc = register_value(without(x.lanes, red), Dtype::float32);
+    fill(acc, new_constant("\0\0\0", 4));
+    values_[i] = acc;
+    Step step{Step::Kind::reduce_rows, x.lanes};
+    step.arity = 2;
+    step.dst = acc.slot;
+    step.src[0] = x.slot;
+    step.src[1] = y.slot;
+    step.along = red;
+    step.run.dot = table_.dot_rows;
+    steps_[part].push_back(step);
+    program_->accumulators.push_back({ReduceOp::sum, Dtype::float32, acc.lanes, acc.slot, 0, 4});
+  }
+
   static Pitch accumulator_pitch(Lanes red, int64_t width, bool along_n) {
     if (has(red, Lanes::column)) return {0, 0};
     return along_n ? Pitch{width, 0} : Pitch{0, width};
@@ -527,17 +541,11 @@ class Builder : private TiledDomain {
   const Kernel& kernel_;
   const BlockTable& table_;
   std::unique_ptr<Program> program_;
-  uint32_t looped_ = 0;        // axes along which tiles move
+  uint32_t looped_ = 0;  // axes along which tiles move
+  Survey facts_;
   std::vector<Value> values_;  // per instruction
-  std::vector<Part> part_;
-  std::vector<int> stored_by_;  // first store of the value, -1
-  std::vector<int> stores_;
-  std::vector<int> written_;  // stores done by their value's own step
-  std::vector<int> root_;     // the instruction whose value this one passes on
-  std::vector<bool> after_reduce_;
-  std::vector<bool> copied_;  // loads that must be taken to a register
-  std::vector<bool> only_stored_;
-  std::vector<int> last_read_;  // per argument: last instruction reading a load of it
+  std::vector<int> written_;   // stores done by their value's own step
+  std::vector<bool> dots_;     // products that the sum of them multiplies itself
   std::map<std::pair<int, Lanes>, Value> spread_;
   std::vector<RegisterSize> widths_;
   std::vector<Step> steps_[4], late_[4];
@@ -553,7 +561,7 @@ std::unique_ptr<Program> compile(const Kernel& kernel) {
     nothing->kept.tiles = 0;
     return nothing;
   }
-  int64_t lanes = 2048;
+  int64_t lanes = lanes_of_tile(kernel, domain);
   for (;;) {
     std::unique_ptr<Program> program = Builder(kernel, domain, lanes).build();
     if (program->scratch <= kScratch || lanes <= 256) return program;

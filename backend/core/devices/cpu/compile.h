@@ -28,6 +28,8 @@ struct Level {
   Lanes lanes_of;
 };
 
+inline constexpr int kSources = 4;  // a step has at most
+
 // Distance between rows of an operand: fixed + n * per_n bytes.
 struct Pitch {
   int64_t fixed = 0;
@@ -54,14 +56,18 @@ struct Step {
   Lanes lanes;               // lanes written; of a reduce: lanes of the source
   Lanes along = Lanes::one;  // reduce: the tile's reduced sides
   uint8_t arity = 0;
-  uint8_t rank = 0;  // load, store, iota: levels
-  uint16_t dst = 0;  // slots
-  uint16_t src[3] = {};
-  uint32_t side = 0;  // first level, or first of 4 pitches (dst, sources)
+  uint8_t rank = 0;      // load, store, iota: levels
+  uint16_t dst = 0;      // slots
+  uint8_t singles = 0;   // of a chain: sources that are one scalar
+  bool chained = false;  // flat, rows: run.chain
+  uint16_t src[kSources] = {};
+  uint32_t side = 0;  // first level, or first of 1 + kSources pitches (dst, sources)
   int32_t item = 0;   // bytes of a lane of the memory
   int32_t width = 0;  // bytes of a lane of the register
   union {
     OpLoop op;
+    ChainLoop chain;
+    DotRowsLoop dot;  // reduce_rows of two sources
     LoadLoop load;
     StoreLoop store;
     ReduceRowsLoop reduce;

@@ -22,6 +22,8 @@ int sources(const Step& step) {
     case Step::Kind::arg_rows:
     case Step::Kind::arg_cols:
       return 2;
+    case Step::Kind::reduce_rows:
+      return step.arity == 2 ? 2 : 1;
     default:
       return 1;
   }

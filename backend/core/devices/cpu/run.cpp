@@ -160,8 +160,9 @@ class Runner {
     for (const Step& s : list) {
       switch (s.kind) {
         case Step::Kind::flat: {
-          const void* src[3] = {slot_[s.src[0]], slot_[s.src[1]], slot_[s.src[2]]};
-          s.run.op(slot_[s.dst], src, lanes(s.lanes));
+          const void* src[kSources];
+          for (int k = 0; k < kSources; ++k) src[k] = slot_[s.src[k]];
+          call(s, slot_[s.dst], src, lanes(s.lanes));
           break;
         }
         case Step::Kind::rows:
@@ -184,7 +185,10 @@ class Runner {
           break;
         case Step::Kind::reduce_rows: {
           auto [m, n] = lines(s);
-          s.run.reduce(slot_[s.dst], slot_[s.src[0]], m, n);
+          if (s.arity == 2)
+            s.run.dot(slot_[s.dst], slot_[s.src[0]], slot_[s.src[1]], m, n);
+          else
+            s.run.reduce(slot_[s.dst], slot_[s.src[0]], m, n);
           break;
         }
         case Step::Kind::reduce_cols: {
@@ -229,17 +233,24 @@ class Runner {
               reinterpret_cast<int64_t>(slot_[s.src[2]]), m, n);
   }
 
+  static void call(const Step& s, void* dst, const void* const* src, int64_t n) {
+    if (s.chained)
+      s.run.chain(dst, src, s.singles, n);
+    else
+      s.run.op(dst, src, n);
+  }
+
   void rows(const Step& s) {
     const Pitch* pitch = &p_.pitches[s.side];
-    int64_t m = lanes_[2], n = lanes_[1], step[4];
-    for (int k = 0; k < 4; ++k) step[k] = pitch[k].fixed + n * pitch[k].per_n;
+    int64_t m = lanes_[2], n = lanes_[1], step[1 + kSources];
+    for (int k = 0; k < 1 + kSources; ++k) step[k] = pitch[k].fixed + n * pitch[k].per_n;
     char* dst = slot_[s.dst];
-    const char* src[3] = {slot_[s.src[0]], slot_[s.src[1]], slot_[s.src[2]]};
+    const void* src[kSources];
+    for (int k = 0; k < kSources; ++k) src[k] = slot_[s.src[k]];
     for (int64_t i = 0; i < m; ++i) {
-      const void* from[3] = {src[0], src[1], src[2]};
-      s.run.op(dst, from, n);
+      call(s, dst, src, n);
       dst += step[0];
-      for (int k = 0; k < 3; ++k) src[k] += step[k + 1];
+      for (int k = 0; k < kSources; ++k) src[k] = static_cast<const char*>(src[k]) + step[k + 1];
     }
   }
 

@@ -23,8 +23,10 @@
 #pragma clang diagnostic ignored "-Wbitwise-conditional-parentheses"
 #pragma clang diagnostic ignored "-Wpass-failed"
 #define LAMINA_LANES _Pragma("clang loop vectorize(assume_safety)")
+#define LAMINA_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define LAMINA_LANES _Pragma("GCC ivdep")
+#define LAMINA_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace lamina::cpu::LAMINA_ISA_NS {

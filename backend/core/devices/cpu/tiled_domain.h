@@ -74,6 +74,9 @@ class TiledDomain {
     side_levels(tiling_.n, Lanes::row);
     return levels;
   }
+  // Whether lanes lie elsewhere in a cut tile: its lines are shorter, so each starts sooner. Fewer
+  // lines, or one shorter line, are the beginning of what a whole tile holds.
+  bool repacked(Lanes lanes) const { return lanes == Lanes::full && tiling_.n.cut; }
   static bool dense(const std::vector<Level>& levels) {
     return levels.empty() || (levels.size() == 1 && levels[0].stride == 1);
   }

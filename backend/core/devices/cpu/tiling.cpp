@@ -183,6 +183,17 @@ void pick_rows(const Domain& domain, Tiling& tiling, int64_t rows) {
   if (best >= 0) grow_rows(domain, tiling, best, rows);
 }
 
+// A reduction of what is loaded, with nothing in between: its lanes pass through no register.
+bool streams(const Kernel& kernel) {
+  if (kernel.kind != KernelKind::reduce) return false;
+  for (const Instr& in : kernel.instrs) {
+    bool plain = in.code == Code::load &&
+                 compute_dtype(kernel.args[in.index].dtype) == kernel.args[in.index].dtype;
+    if (!plain && in.code != Code::reduce && in.code != Code::store) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Domain simplify(const Kernel& kernel) {
@@ -239,6 +250,14 @@ Tiling choose_tiling(const Kernel& kernel, const Domain& domain, int64_t lanes) 
   int64_t rows = lanes / std::max<int64_t>(tiling.n.extent(), 1);
   if (rows > 1) pick_rows(domain, tiling, rows);
   return tiling;
+}
+
+int64_t lanes_of_tile(const Kernel& kernel, const Domain& domain) {
+  constexpr int64_t kLanes = 2048, kStreamed = 16384, kTiles = 32;
+  if (!streams(kernel)) return kLanes;
+  int64_t all = 1;
+  for (int64_t d : domain.dims) all *= d;
+  return std::clamp(all / kTiles, kLanes, kStreamed);
 }
 
 }  // namespace lamina::cpu

@@ -52,6 +52,9 @@ struct TileSide {
 struct Tiling {
   TileSide m, n;
 };
+// Lanes of a tile to begin with: as many as keep a few registers in the first-level cache. Where no
+// register is as wide as the tile, more, down to 32 tiles, so that a tile's own cost is little.
+int64_t lanes_of_tile(const Kernel& kernel, const Domain& domain);
 // lanes: elements a tile should have about.
 Tiling choose_tiling(const Kernel& kernel, const Domain& domain, int64_t lanes);
 
