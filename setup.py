@@ -135,18 +135,27 @@ def build_core(version: str, inplace: Path | None, target: str = "all") -> Path:
     return folder
 
 
-def ship_onednn(folder: Path) -> None:
-    """Puts oneDNN's shared library beside the module, which opens it when first needed."""
-    _, library = onednn()
-    target = folder / "lib" / "libdnnl.so.3"
-    if library is None or (target.exists() and target.stat().st_mtime >= library.stat().st_mtime):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_suffix(".new")
-    shutil.copyfile(library, new)
-    if shutil.which("strip"):
-        subprocess.run(["strip", "--strip-unneeded", str(new)], check=False)
-    os.replace(new, target)
+def openblas() -> Path | None:
+    """The shared library of LAPACK's routines, from the installed package."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("scipy-openblas32") or ():
+            if file.name == "libscipy_openblas.so":
+                return Path(str(file.locate())).resolve()
+    return None
+
+
+def ship_libraries(folder: Path) -> None:
+    """Puts shared libraries beside the module, which opens each when first needed."""
+    for library, name in ((onednn()[1], "libdnnl.so.3"), (openblas(), "libscipy_openblas.so")):
+        target = folder / "lib" / name
+        if not library or (target.exists() and target.stat().st_mtime >= library.stat().st_mtime):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_suffix(".new")
+        shutil.copyfile(library, new)
+        if shutil.which("strip"):
+            subprocess.run(["strip", "--strip-unneeded", str(new)], check=False)
+        os.replace(new, target)
 
 
 def ship_interface(built: Path, folder: Path) -> None:
@@ -195,7 +204,7 @@ class BuildCore(build_ext):
         if not self.refresh:
             for module in built.glob("_core*.so"):
                 shutil.copy2(module, folder / module.name)
-        ship_onednn(folder)
+        ship_libraries(folder)
         ship_interface(built, folder)
 
     def copy_extensions_to_source(self) -> None:

@@ -4,13 +4,15 @@
 
 #include "custom/custom.h"
 #include "module.h"
+#include "ops/linalg/linalg.h"
 
 namespace lamina::python {
 
 namespace {
 
 struct Classes {
-  PyObject *value, *shape, *dtype, *index, *device, *trace, *internal, *memory, *primitive, *base;
+  PyObject *value, *shape, *dtype, *index, *device, *trace, *internal, *memory, *primitive, *linear,
+      *base;
 };
 Classes classes;
 
@@ -49,6 +51,8 @@ void raise(std::exception_ptr p) {
     say(PyExc_KeyboardInterrupt, e);
   } catch (const ShapeError& e) {
     say(classes.shape, e);
+  } catch (const LinAlgError& e) {
+    say(classes.linear, e);
   } catch (const ValueError& e) {
     say(classes.value, e);
   } catch (const DtypeError& e) {
@@ -89,6 +93,8 @@ void init_errors(py::module_& m) {
   m.attr("LaminaError") = py::reinterpret_borrow<py::object>(classes.base);
   classes.value = make(m, "ArgumentError", PyExc_ValueError, "An argument's value cannot be used.");
   classes.shape = make(m, "ShapeError", PyExc_ValueError, "Shapes do not fit together.");
+  classes.linear = make(m, "LinAlgError", PyExc_ValueError,
+                        "A matrix's numbers do not allow it: singular, not positive definite.");
   classes.dtype =
       make(m, "DtypeError", PyExc_TypeError, "An operation does not support this dtype.");
   classes.index = make(m, "BoundsError", PyExc_IndexError, "An index is out of bounds.");

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m) {
   init_array_type(m);
   init_elementwise(m);
   init_ops(m);
+  init_linear_algebra(m);
   init_methods(m);
   init_transforms(m);
   init_compile(m);

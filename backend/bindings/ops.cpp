@@ -401,13 +401,6 @@ void define_linear(py::module_& m) {
       },
       arg("c"), arg("a"), arg("b"), py::pos_only(), arg("alpha") = 1.0, arg("beta") = 1.0, rest,
       no_stream(), "alpha * (a @ b) + beta * c, the sum fused into the product's kernel.");
-  m.def(
-      "qr",
-      [](const Array& a, OnStream) {
-        auto [q, r] = qr(a);
-        return py::make_tuple(q, r);
-      },
-      arg("a"), rest, no_stream(), "Orthonormal columns and an upper triangle whose product is a.");
   m.def("_conv_general", [](const Array& x, const Array& w, py::object stride, py::object low,
                             py::object high, py::object kernel_dilation, py::object input_dilation,
                             int64_t groups, bool flip) {

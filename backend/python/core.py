@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,9 @@ for _alias, _name in _ALIASES.items():
 def positive(a: array, /, *, stream: Any = None) -> array:
     """A itself."""
     return a
+
+
+matrix_norm = linalg.norm
 
 
 def matrix_transpose(a: array, /, *, stream: Any = None) -> array:
@@ -153,5 +157,8 @@ class ArrayAt:
 
 for _face in (globals(), vars(random), vars(linalg), vars(fast), vars(_methods)):
     _runtime.bind_streams(_face)
+# This module is no package, yet its namespaces are imported like one's modules.
+for _inner in (cuda, fast, linalg, metal, random):
+    sys.modules[f"{__name__}.{_inner.__name__.rpartition('.')[2].lstrip('_')}"] = _inner
 _methods.bind(globals())
 _core._set_package(os.path.dirname(os.path.abspath(__file__)))

@@ -1,17 +1,101 @@
-"""Norms, vector products and the QR factorisation."""
+"""Norms, factorisations, systems of equations and their kin.
+
+Matrices are the last two axes; those before them are a batch. Factorisations take float32, float64
+and complex64 and run on the CPU. Where the numbers do not allow one (a singular matrix), evaluating
+raises LinAlgError.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamina import _core as _c
 from lamina._arguments import explain
 from lamina._core import array
 from lamina._dtypes import inexact, issubdtype
 
-__all__ = ["cross", "norm", "qr"]
+__all__ = [
+    "EigResult",
+    "EighResult",
+    "LuFactorResult",
+    "LuResult",
+    "QrResult",
+    "SlogdetResult",
+    "SvdResult",
+    "cholesky",
+    "cholesky_inv",
+    "cross",
+    "det",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "lu",
+    "lu_factor",
+    "norm",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "solve_triangular",
+    "svd",
+    "svdvals",
+    "tri_inv",
+]
+
+
+class QrResult(NamedTuple):
+    """Orthonormal columns and an upper triangle."""
+
+    Q: array
+    R: array
+
+
+class SvdResult(NamedTuple):
+    """Singular values and the vectors on either side."""
+
+    U: array
+    S: array
+    Vh: array
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues and eigenvectors, one a column."""
+
+    eigenvalues: array
+    eigenvectors: array
+
+
+class EighResult(NamedTuple):
+    """Eigenvalues, ascending, and eigenvectors, one a column."""
+
+    eigenvalues: array
+    eigenvectors: array
+
+
+class LuResult(NamedTuple):
+    """The matrix is ``L[P] @ U``."""
+
+    P: array
+    L: array
+    U: array
+
+
+class LuFactorResult(NamedTuple):
+    """L below and U on and above the diagonal; row i was exchanged with row pivots[i]."""
+
+    LU: array
+    pivots: array
+
+
+class SlogdetResult(NamedTuple):
+    """The determinant is ``sign * exp(logabsdet)``."""
+
+    sign: array
+    logabsdet: array
 
 
 def _vector_norm(a: array, order: float, axes: list[int], keepdims: bool) -> array:
@@ -30,15 +114,23 @@ def _vector_norm(a: array, order: float, axes: list[int], keepdims: bool) -> arr
     return _c.power(_c.sum(_c.power(size, order), axes, keepdims), 1.0 / order)
 
 
-def _matrix_norm(a: array, order: float, axes: list[int], keepdims: bool) -> array:
-    if abs(order) not in (1, math.inf):
+def _matrix_norm(a: array, order: float | str, axes: list[int], keepdims: bool) -> array:
+    if order in ("nuc", 2, -2):
+        rest = [i for i in range(a.ndim) if i not in axes]
+        x = _c.transpose(a, [*rest, *axes])
+        wide = x if x.dtype in (_c.float64, _c.complex64) else x.astype(_c.float32)
+        s = _c._svdvals(wide)
+        out = _c.sum(s, -1) if order == "nuc" else _c.max(s, -1) if order == 2 else _c.min(s, -1)
+        out = out if a.dtype == _c.complex64 else out.astype(a.dtype)
+        return _c.expand_dims(out, axes) if keepdims else out
+    if order not in (1, -1, math.inf, -math.inf):
         raise ValueError(
-            f"norm: order {order} of a matrix needs its singular values\n"
-            "Available are 'fro', 1, -1, inf and -inf"
+            f"norm: there is no order {order!r} of a matrix\n"
+            "Available are 'fro', 'nuc', 1, -1, 2, -2, inf and -inf"
         )
-    summed, picked = axes if abs(order) == 1 else axes[::-1]
+    summed, picked = axes if abs(float(order)) == 1 else axes[::-1]
     sums = _c.sum(_c.abs(a), summed, True)
-    out = _c.max(sums, picked, True) if order > 0 else _c.min(sums, picked, True)
+    out = _c.max(sums, picked, True) if float(order) > 0 else _c.min(sums, picked, True)
     return out if keepdims else _c.squeeze(out, axes)
 
 
@@ -54,7 +146,7 @@ def norm(
     """The norm of vectors (one axis) or matrices (two axes), in a floating dtype.
 
     Without `ord` the root of the sum of squares over `axis` (every axis if not given). Of a matrix
-    'fro', 1, -1, inf and -inf are available; of a vector any number.
+    'fro', 'nuc', 1, -1, 2, -2, inf and -inf are available; of a vector any number.
     """
     x = a if issubdtype(a.dtype, inexact) else a.astype(_c.float32)
     given = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
@@ -64,12 +156,14 @@ def norm(
     if len(axes) not in (1, 2):
         raise ValueError(f"norm: ord={ord!r} needs 1 or 2 axes, got {len(axes)}")
     if isinstance(ord, str):
-        if ord != "fro" or len(axes) != 2:
+        if ord not in ("fro", "nuc") or len(axes) != 2:
             raise ValueError(f"norm: ord={ord!r} is not available over {len(axes)} axes")
+        if ord == "nuc":
+            return _matrix_norm(x, ord, axes, keepdims)
         return _vector_norm(x, 2, axes, keepdims)
     if len(axes) == 1:
         return _vector_norm(x, float(ord), axes, keepdims)
-    return _matrix_norm(x, float(ord), axes, keepdims)
+    return _matrix_norm(x, ord, axes, keepdims)
 
 
 def cross(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
@@ -88,12 +182,133 @@ def _components(v: array, axis: int) -> list[array]:
     return parts if size == 3 else [*parts, _c.zeros_like(parts[0])]
 
 
-def qr(a: array, *, stream: Any = None) -> tuple[array, array]:
+def qr(a: array, *, stream: Any = None) -> QrResult:
     """Q of shape (..., M, K) with orthonormal columns and upper triangular R of shape (..., K, N).
 
-    K = min(M, N) and Q @ R is a. DtypeError unless float32 or float64.
+    K = min(M, N) and Q @ R is a.
     """
-    return _c.qr(a)
+    return QrResult(*_c._qr(a))
+
+
+def svd(a: array, compute_uv: bool = True, *, stream: Any = None) -> SvdResult | array:
+    """U (..., M, M), S (..., min(M, N)) descending, and Vh (..., N, N), the adjoint of V.
+
+    ``a = U[..., :k] * S @ Vh[:k]`` with k = min(M, N). Without `compute_uv` S alone.
+    """
+    return SvdResult(*_c._svd(a, True)) if compute_uv else _c._svdvals(a)
+
+
+def svdvals(a: array, *, stream: Any = None) -> array:
+    """The singular values of (..., M, N), descending: (..., min(M, N)), real."""
+    return _c._svdvals(a)
+
+
+def eig(a: array, *, stream: Any = None) -> EigResult:
+    """Eigenvalues (..., N) and eigenvectors (..., N, N) of length 1, both complex64."""
+    return EigResult(*_c._eig(a))
+
+
+def eigvals(a: array, *, stream: Any = None) -> array:
+    """The eigenvalues of (..., N, N), complex64."""
+    return _c._eigvals(a)
+
+
+def _is_upper(op: str, triangle: str) -> bool:
+    if triangle not in ("L", "U", "l", "u"):
+        raise ValueError(f"{op}: UPLO must be 'L' or 'U', got {triangle!r}")
+    return triangle in ("U", "u")
+
+
+def eigh(a: array, UPLO: str = "L", *, stream: Any = None) -> EighResult:
+    """Eigenvalues (..., N), ascending, and eigenvectors (..., N, N) of Hermitian matrices.
+
+    `UPLO` is the triangle that is read: lower or upper.
+    """
+    return EighResult(*_c._eigh(a, _is_upper("eigh", UPLO)))
+
+
+def eigvalsh(a: array, UPLO: str = "L", *, stream: Any = None) -> array:
+    """The eigenvalues, ascending, of Hermitian matrices whose triangle `UPLO` is read."""
+    return _c._eigvalsh(a, _is_upper("eigvalsh", UPLO))
+
+
+def cholesky(a: array, upper: bool = False, *, stream: Any = None) -> array:
+    """Lower L with ``L @ L.mH == a`` of positive definite matrices, or upper U, ``U.mH @ U == a``.
+
+    LinAlgError when evaluated where a matrix is not positive definite.
+    """
+    return _c._cholesky(a, upper)
+
+
+def cholesky_inv(a: array, upper: bool = False, *, stream: Any = None) -> array:
+    """The inverse of the matrix whose Cholesky factor is `a`, lower or `upper`."""
+    return _c._cholesky_inv(a, upper)
+
+
+def inv(a: array, *, stream: Any = None) -> array:
+    """The inverse of square matrices; LinAlgError when evaluated where one is singular."""
+    return _c._inv(a)
+
+
+def tri_inv(a: array, upper: bool = False, *, stream: Any = None) -> array:
+    """The inverse of lower or `upper` triangular matrices; the other triangle is not read."""
+    return _c._tri_inv(a, upper)
+
+
+def pinv(a: array, *, stream: Any = None) -> array:
+    """The pseudoinverse (..., N, M) of (..., M, N).
+
+    Singular values below 10 max(M, N) eps times the largest count as 0.
+    """
+    return _c._pinv(a)
+
+
+def lu_factor(a: array, *, stream: Any = None) -> LuFactorResult:
+    """L (below the diagonal, which is 1) and U in one (..., M, N), and the exchanges of rows.
+
+    `pivots` (..., min(M, N)), uint32: row i was exchanged with row pivots[i], in order.
+    """
+    factors, pivots, _ = _c._lu_factor(a)
+    return LuFactorResult(factors, pivots)
+
+
+def lu(a: array, *, stream: Any = None) -> LuResult:
+    """P (..., M), uint32, L (..., M, K) and U (..., K, N) with ``a == L[P] @ U``."""
+    factors, _, rows = _c._lu_factor(a)
+    m, n = a.shape[-2:]
+    k = min(m, n)
+    left, right = factors[..., :k], factors[..., :k, :]
+    below = _c._tri(m, k, -1, _c.bool_)
+    unit = _c.eye(m, k, dtype=a.dtype)
+    L = _c.where(below, left, unit)
+    U = _c.where(_c._tri(k, n, -1, _c.bool_), _c.zeros_like(right), right)
+    return LuResult(rows, L, U)
+
+
+def solve(a: array, b: array, *, stream: Any = None) -> array:
+    """X with ``a @ x == b`` for a vector `b` (N,) or matrices (..., N, K); batches broadcast.
+
+    LinAlgError when evaluated where a matrix is singular.
+    """
+    return _c._solve(a, b)
+
+
+def solve_triangular(a: array, b: array, *, upper: bool = False, stream: Any = None) -> array:
+    """X with ``a @ x == b`` for lower or `upper` triangular `a`, of which the rest is not read."""
+    return _c._solve_triangular(a, b, upper)
+
+
+def det(a: array, *, stream: Any = None) -> array:
+    """The determinants of (..., N, N)."""
+    return _c._det(a)
+
+
+def slogdet(a: array, *, stream: Any = None) -> SlogdetResult:
+    """The signs of the determinants and the logarithms of their absolute values.
+
+    0 and -inf where a matrix is singular.
+    """
+    return SlogdetResult(*_c._slogdet(a))
 
 
 explain(globals(), __all__)

@@ -21,6 +21,7 @@ from arrays import (
     reduced,
     rng,
     sample,
+    stale,
     to_numpy,
     wide,
 )
@@ -64,6 +65,16 @@ def test_reduce_empty(name: str) -> None:
     for shape, axis in itertools.product([(0,), (3, 0), (0, 3), (2, 0, 4)], (None, 0, -1)):
         got = getattr(mx, name)(mx.zeros(shape), axis=axis)
         check(got, getattr(np, name)(np.zeros(shape, np.float32), axis=axis))
+
+
+def test_reduce_empty_into_a_join() -> None:
+    """A reduction of nothing, written into a place that is no block of memory of its own."""
+    stale(7.0)
+    for shape in ((2, 0), (2, 3, 0)):
+        x = mx.zeros(shape)
+        parts = [f(x, axis=-1, keepdims=True) for f in (mx.prod, mx.sum, mx.prod)]
+        want = np.broadcast_to(np.array([1, 0, 1], "f"), (*shape[:-1], 3))
+        check(mx.concatenate(parts, axis=-1), want)
 
 
 @pytest.mark.parametrize("name", ["min", "max", "argmin", "argmax"])

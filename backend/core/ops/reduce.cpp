@@ -155,10 +155,13 @@ Array reduce(ReduceOp op, const Array& x, const Axes& axes, bool keepdims) {
   bool logical = op == ReduceOp::all || op == ReduceOp::any;
   Dtype d = logical ? Dtype::bool_ : accumulated(op, x.dtype());
   Array source = astype(x, d);
-  // One element stays itself; arg reductions of it are index 0.
-  Array out = count == 1 && !is_arg(op) ? reshape(source, kept)
-                                        : make_node(row, Params().add_ints(over), {source}, kept,
-                                                    is_arg(op) ? Dtype::uint32 : d);
+  // One element stays itself; arg reductions of it are index 0. Of none there is nothing to read.
+  const bool fills = count == 0 && !needs_one && element_count(kept) > 0;
+  const double unit = op == ReduceOp::prod || op == ReduceOp::all ? 1 : 0;
+  Array out = fills                       ? full(kept, unit, d)
+              : count == 1 && !is_arg(op) ? reshape(source, kept)
+                                          : make_node(row, Params().add_ints(over), {source}, kept,
+                                                      is_arg(op) ? Dtype::uint32 : d);
   return keepdims ? out : reshape(out, dropped);
 }
 
