@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 __all__ = [
     "core",
     "include_dir",
+    "install_as_mlx",
     "library",
     "load_ipython_extension",
     "nn",
@@ -36,6 +37,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_LAZY[name])
     if name in ("include_dir", "library"):
         return getattr(importlib.import_module("lamina.primitives"), name)
+    if name == "install_as_mlx":
+        return importlib.import_module("lamina._mlx").install_as_mlx
     if name == "profile":
         return importlib.import_module("lamina.workbench").profile
     if name == "Recording":

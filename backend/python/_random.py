@@ -278,6 +278,13 @@ def permutation(
     return _c.take(x, order, axis) if isinstance(x, array) else order
 
 
+def _by_cumulative_sum(logits: array, shape: _Shape, key: array | None) -> array:
+    wide = _c.flatten(logits.astype(_c.float32))
+    sums = _c.cumsum(_c.exp(wide - _c.max(wide)), 0)
+    place = _unit(shape, _c.float32, _next_key(key)) * sums[-1]
+    return _c.searchsorted(sums, place, side="right")
+
+
 def categorical(
     logits: array,
     axis: int = -1,
@@ -297,6 +304,14 @@ def categorical(
     if not -rank <= axis < rank:
         raise IndexError(f"categorical: axis {axis} is out of bounds for shape {logits.shape}")
     at = axis % rank - rank
+    # One distribution is drawn from by its cumulative sum, as in mlx; several by Gumbel's trick.
+    alone = logits.size == logits.shape[axis] > 0
+    if alone and (rank > 1 or shape is not None or num_samples is not None):
+        if num_samples is not None:
+            drawn = [1] * (rank - 1) + [num_samples]
+        else:
+            drawn = [1] * (rank - 1) if shape is None else _sizes("categorical", shape)
+        return _by_cumulative_sum(logits, drawn, key)
     if num_samples is not None:
         noise = gumbel([*logits.shape, num_samples], key=key)
         return _c.argmax(_c.expand_dims(logits, -1) + noise, at - 1)

@@ -11,10 +11,12 @@ import os
 import sys
 from typing import Any
 
+import lamina
 import numpy as np
 from lamina import _composite, _core, _methods, _runtime
 from lamina import _random as random
 from lamina import cuda as cuda
+from lamina import distributed as distributed
 from lamina import fast as fast
 from lamina import linalg as linalg
 from lamina import metal as metal
@@ -55,6 +57,7 @@ inf = math.inf
 nan = math.nan
 euler_gamma = 0.5772156649015329
 newaxis = None
+__version__ = lamina.__version__
 
 _ALIASES = {
     "acos": "arccos",

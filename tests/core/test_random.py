@@ -113,6 +113,30 @@ def test_categorical() -> None:
         check("categorical", logits, axis, num_samples=7)
     check("categorical", logits, -1, (3, 4))
     check("categorical", logits, 0, (2, 6))
+
+
+@pytest.mark.parametrize("shape", [(20,), (1, 20), (20, 1), (1, 1, 20), (1, 5000), (1, 1)])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_categorical_distribution(shape: tuple[int, ...], seed: int) -> None:
+    """A single distribution is drawn from in another way than several."""
+    numbers = np.random.default_rng(seed).standard_normal(shape).astype(np.float32) * 2
+    logits = lambda m: m.array(numbers)
+    axis = int(np.argmax(shape))
+    check("categorical", logits, axis, seed=seed)
+    check("categorical", logits, axis - len(shape), seed=seed)
+    check("categorical", logits, axis, seed=seed, num_samples=3)
+    check("categorical", logits, axis, (*(s for s in shape[1:] if s == 1), 2, 1), seed=seed)
+    half = lambda m: m.array(numbers).astype(m.float16)
+    check("categorical", half, axis, seed=seed, num_samples=50)
+
+
+def test_impossible_places_are_not_drawn() -> None:
+    logits = mx.array([[-mx.inf, 1.0, -mx.inf, 0.0, -mx.inf]])
+    drawn = mx.random.categorical(logits, num_samples=1000, key=mx.random.key(1))
+    assert set(drawn.flatten().tolist()) == {1, 3}
+
+
+def test_categorical_refuses() -> None:
     with pytest.raises(ValueError, match="not both"):
         mx.random.categorical(mx.zeros((3,)), shape=(2,), num_samples=2)
     with pytest.raises(IndexError, match="axis 3"):

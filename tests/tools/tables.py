@@ -100,8 +100,9 @@ NAMES = """# Names of MLX
 What `lamina` has of MLX's public names, and what it lacks. `tests/tools/tables.py --write` writes
 this page by looking at both packages, and a test compares.
 """
-MODULES = ["core", "core.random", "core.linalg", "core.fast", "core.fft", "nn", "nn.losses"]
-MODULES += ["nn.init", "optimizers", "utils"]
+MODULES = ["core", "core.random", "core.linalg", "core.fast", "core.fft", "core.distributed"]
+MODULES += ["core.metal", "core.cuda", "nn", "nn.losses"]
+MODULES += ["nn.init", "nn.utils", "nn.layers.distributed", "optimizers", "utils"]
 
 
 def public(package: str, path: str, owned: str) -> set[str] | None:

@@ -66,6 +66,10 @@ from .dropout import Dropout as Dropout
 from .dropout import Dropout2d as Dropout2d
 from .dropout import Dropout3d as Dropout3d
 from .embedding import Embedding as Embedding
+from .layers.distributed import AllToShardedLinear as AllToShardedLinear
+from .layers.distributed import FullyShardedModule as FullyShardedModule
+from .layers.distributed import ShardedToAllLinear as ShardedToAllLinear
+from .layers.distributed import fully_shard as fully_shard
 from .linear import Bilinear as Bilinear
 from .linear import Identity as Identity
 from .linear import Linear as Linear
@@ -94,4 +98,5 @@ from .transformer import TransformerDecoderLayer as TransformerDecoderLayer
 from .transformer import TransformerEncoder as TransformerEncoder
 from .transformer import TransformerEncoderLayer as TransformerEncoderLayer
 from .upsample import Upsample as Upsample
+from .utils import average_gradients as average_gradients
 from .utils import value_and_grad as value_and_grad

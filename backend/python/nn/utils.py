@@ -9,7 +9,7 @@ from typing import Any
 import lamina.core as mx
 from lamina._categories import GRADIENT, tag
 from lamina.nn.module import Module
-from lamina.utils import tree_flatten, tree_map
+from lamina.utils import tree_flatten, tree_map, tree_reduce
 
 
 def _same(value: Any) -> Any:
@@ -76,3 +76,37 @@ def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable
         return checkpointed(module.trainable_parameters(), *args, **kwargs)
 
     return wrapped
+
+
+def average_gradients(
+    gradients: Any,
+    group: mx.distributed.Group | None = None,
+    all_reduce_size: int = 32 * 1024**2,
+    communication_stream: mx.Stream | None = None,
+) -> Any:
+    """The mean of every process's gradients, a tree of arrays.
+
+    `all_reduce_size` is how many bytes of small arrays go together, `communication_stream` where.
+    In a group of one process the gradients are their own mean.
+    """
+    group = group or mx.distributed.init()
+    if group.size() == 1:
+        return gradients
+    count = group.size()
+    return tree_map(
+        lambda g: mx.distributed.all_sum(g, group=group, stream=communication_stream) / count,
+        gradients,
+    )
+
+
+def clip_grad_norm_sharded(
+    gradients: Any, max_norm: float, group: mx.distributed.Group | None = None
+) -> tuple[Any, mx.array]:
+    """The tree scaled down so that the 2-norm of all processes' parts is at most `max_norm`.
+
+    Also gives the norm it had.
+    """
+    squares = tree_reduce(lambda total, g: total + mx.sum(mx.square(g)), gradients, mx.array(0.0))
+    total = mx.sqrt(mx.distributed.all_sum(squares, group=group))
+    factor = mx.minimum(max_norm / (total + 1e-6), 1.0)
+    return tree_map(lambda g: g * factor, gradients), total
