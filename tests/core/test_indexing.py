@@ -209,13 +209,20 @@ def test_gradients_reach_source_and_value() -> None:
         ([0.5], "must hold integers or booleans"),
         (([0, 1], [0, 1, 2]), "do not broadcast"),
         ([True, False], "mask"),
-        ([7], "index 7 is out of bounds for axis 0 with size 3"),
     ],
 )
 def test_errors(index: Any, message: str) -> None:
     x = mx.zeros((3, 4))
     with pytest.raises(IndexError, match=message):
         mx.eval(x[index])
+
+
+def test_computed_indices_are_checked_on_the_cpu() -> None:
+    """What devices with kernel text do instead is in tests/devices/test_soft_metal_device.py."""
+    with mx.stream(mx.cpu):
+        y = mx.zeros((3, 4))[[7]]
+        with pytest.raises(IndexError, match="index 7 is out of bounds for axis 0 with size 3"):
+            mx.eval(y)
 
 
 def test_values_must_fit() -> None:

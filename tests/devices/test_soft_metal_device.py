@@ -80,6 +80,14 @@ def test_shared_elements_are_written_once(kind: str) -> None:
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
 
 
+def test_indices_outside_read_zero_and_write_nothing() -> None:
+    x = mx.arange(1, 4)
+    np.testing.assert_array_equal(mx.take(x, mx.array([0, 7, -1, -4])), [1, 0, 3, 0])
+    np.testing.assert_array_equal(mx.take_along_axis(x, mx.array([2, 3]), axis=0), [3, 0])
+    x[mx.array([3, 1, -9])] = mx.array([5, 6, 7])
+    np.testing.assert_array_equal(x, [1, 6, 3])
+
+
 def test_kernels_are_counted() -> None:
     n = 1 << 12
     x = mx.ones((n,))
