@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   init_compile(m);
   init_runtime(m);
   init_devices(m);
+  init_metal(m);
   init_trace(m);
   init_io(m);
   init_texts(m);

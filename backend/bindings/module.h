@@ -17,6 +17,7 @@ void init_runtime(py::module_& m);  // eval, testing
 void init_devices(py::module_& m);  // devices, their memory
 // Waits for the devices without the interpreter lock.
 void wait_unlocked();
+void init_metal(py::module_& m);
 void init_trace(py::module_& m);
 void init_io(py::module_& m);
 void init_texts(py::module_& m);  // kernels as text

@@ -169,6 +169,14 @@ def _metal_compiler() -> str:
     """Path of the compiler's program, empty where there is none."""
 def _metal_compiler_finder(arg0: collections.abc.Callable) -> None: ...
 def _metal_fail_at(stage: str, n: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+def _metal_figures() -> dict:
+    """What the Metal device is and has done; DeviceError where there is none."""
+def _metal_set_wired_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """Most bytes the system is asked to keep resident; returns the one before."""
+def _metal_start_capture(path: str) -> None:
+    """Records GPU work into a new .gputrace document."""
+def _metal_stop_capture() -> None:
+    """Ends the recording."""
 def _metal_take_counts() -> dict:
     """What the device's kernels cost since the last call: counts by kernel."""
 def _metal_take_launches() -> list:

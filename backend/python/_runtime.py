@@ -300,10 +300,13 @@ def device_info(d: Any = None) -> dict[str, str | int]:
 
 
 def set_wired_limit(limit: int) -> int:
-    """Accepted for programs written for Metal: lamina wires no memory. The limit before, 0."""
+    """Most bytes that the system is asked to keep resident, on macOS 15 or newer; 0 at first.
+
+    Returns the limit before. Other devices wire nothing: the limit is accepted and stays 0.
+    """
     if limit < 0:
         raise ValueError(f"set_wired_limit: the limit must not be negative, got {limit}")
-    return 0
+    return _c._metal_set_wired_limit(limit) if "metal" in _c._device_names() else 0
 
 
 class _Numbered:

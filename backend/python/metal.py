@@ -65,3 +65,17 @@ def stop_capture() -> None:
 def device_info() -> dict[str, Any]:
     """Name, architecture and memory of the default device."""
     return _device_info()
+
+
+def start_capture(path: str) -> None:
+    """Records all GPU work until `stop_capture` into a new `.gputrace` document for Xcode.
+
+    The process must have been started with `MTL_CAPTURE_ENABLED=1`. Raises DeviceError where that
+    is not so, the path exists, a capture is under way, or there is no Metal.
+    """
+    _c._metal_start_capture(path)
+
+
+def stop_capture() -> None:
+    """Ends the recording that `start_capture` began."""
+    _c._metal_stop_capture()

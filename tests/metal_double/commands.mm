@@ -262,16 +262,29 @@ void violation(const std::string& what) {
                       " bytes, not a multiple of 16");
   if (index < kArguments) call->threadgroup_bytes[index] = static_cast<int64_t>(length);
 }
+static std::array<int64_t, 3> triple(MTLSize size) {
+  return {static_cast<int64_t>(size.width), static_cast<int64_t>(size.height),
+          static_cast<int64_t>(size.depth)};
+}
 - (void)dispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads {
   std::lock_guard lock(world().mutex);
   if (![self may:"dispatch"]) return;
-  auto triple = [](MTLSize size) {
-    return std::array<int64_t, 3>{static_cast<int64_t>(size.width),
-                                  static_cast<int64_t>(size.height),
-                                  static_cast<int64_t>(size.depth)};
-  };
+  call->grid = {};
   call->groups = triple(groups);
   call->threads = triple(threads);
+  [self dispatch];
+}
+- (void)dispatchThreads:(MTLSize)grid threadsPerThreadgroup:(MTLSize)threads {
+  std::lock_guard lock(world().mutex);
+  if (![self may:"dispatch"]) return;
+  call->grid = triple(grid);
+  call->threads = triple(threads);
+  for (size_t d = 0; d < 3; ++d)
+    call->groups[d] =
+        (call->grid[d] + call->threads[d] - 1) / std::max<int64_t>(call->threads[d], 1);
+  [self dispatch];
+}
+- (void)dispatch {
   // A refused dispatch does nothing, as without the debug layer.
   if (std::string why = refusal(pipeline->get(), *call); !why.empty())
     return world().violation(why);

@@ -34,4 +34,14 @@ target_include_directories(metal_cases PRIVATE ${here} ${CMAKE_SOURCE_DIR}/backe
                                                ${CMAKE_SOURCE_DIR}/tests/devices/metal)
 target_link_libraries(metal_cases PRIVATE ${libraries} ${objc_libraries})
 target_link_options(metal_cases PRIVATE ${link_options})
-add_custom_target(metal_double_all DEPENDS metal_cases)
+
+# lamina._core with the device in it, in a folder of its own: imported through a tree of links.
+add_library(metal_module MODULE EXCLUDE_FROM_ALL $<TARGET_OBJECTS:bindings> $<TARGET_OBJECTS:core>
+                                                 $<TARGET_OBJECTS:metal_double>)
+set_target_properties(metal_module PROPERTIES PREFIX "" OUTPUT_NAME _core
+                      SUFFIX "${LAMINA_EXT_SUFFIX}" LINKER_LANGUAGE CXX
+                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/metal_module)
+target_link_libraries(metal_module PRIVATE ${libraries} ${objc_libraries})
+target_link_options(metal_module PRIVATE ${link_options})
+
+add_custom_target(metal_double_all DEPENDS metal_cases metal_module)

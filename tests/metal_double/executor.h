@@ -32,6 +32,7 @@ struct Invocation {
   std::array<Bound, kArguments> buffers;
   std::array<int64_t, kArguments> threadgroup_bytes{};
   std::array<int64_t, 3> groups{1, 1, 1}, threads{1, 1, 1};
+  std::array<int64_t, 3> grid{};  // threads in all, where the last groups are partial
 };
 
 class Executable : public Tracked {
@@ -55,8 +56,10 @@ class Program {
                                            int threads, std::string& why) = 0;
 };
 
-// Null: `why` says it.
+// Kernels that tests registered, else the software Metal's. Null: `why` says it.
 std::shared_ptr<Program> compile(const std::string& source, std::string& why);
+
+std::shared_ptr<Program> compile_text(const std::string& source, std::string& why);
 
 // --- kernels as C++ ----------------------------------------------------------------------------
 

@@ -101,11 +101,6 @@ void end_of(Ref* state) {
   (*state)->value = value;
   world().changed.notify_all();
 }
-- (BOOL)respondsToSelector:(SEL)selector {
-  if (sel_isEqual(selector, @selector(waitUntilSignaledValue:timeoutMS:)))
-    return world().machine.os_major >= 15;
-  return [super respondsToSelector:selector];
-}
 - (BOOL)waitUntilSignaledValue:(uint64_t)value timeoutMS:(uint64_t)milliseconds {
   std::unique_lock lock(world().mutex);
   return world().changed.wait_for(lock, std::chrono::milliseconds(milliseconds),

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "execute/alone.h"
 #include "execute/mirror.h"
 #include "execute/placement.h"
 #include "execute/plan_cache.h"
@@ -228,6 +229,11 @@ void wait_for_devices() {
   for (; devices; devices &= devices - 1)
     device_of(static_cast<DeviceId>(std::countr_zero(devices))).synchronize();
   if (trace::enabled()) trace::span(trace::EventKind::sync, 0, t0, now_ns());
+}
+
+void alone(const std::function<void()>& call) {
+  std::lock_guard lock(evaluation_lock());
+  call();
 }
 
 uint64_t last_plan() { return latest_plan.load(std::memory_order_relaxed); }

@@ -51,7 +51,7 @@ class Runner {
     const bool timed = recording_ && plan_.device != kCpu;
     device_.begin_plan(plan_.id, timed);
     walk(failure);
-    device_.end_plan();
+    end_plan(failure);
     if (timed) emit_device_times();
   }
 
@@ -77,9 +77,7 @@ class Runner {
         throw;
       } catch (...) {
         failure.poisons = true;
-        for (int g : step.groups)
-          for (int n : plan_.fusion.groups[static_cast<size_t>(g)].nodes)
-            failure.nodes.push_back(n);
+        add_nodes(step, failure);
         add_overwritten(failure);
         throw;
       }
@@ -88,6 +86,23 @@ class Runner {
       else if (recording_)
         issued_.push_back({t0, now_ns()});
     }
+  }
+
+  // A device may tell only here that its work has failed, and not of which step: all of it is lost.
+  void end_plan(Failure& failure) {
+    try {
+      device_.end_plan();
+    } catch (...) {
+      failure.poisons = true;
+      for (const Step& step : plan_.steps) add_nodes(step, failure);
+      add_overwritten(failure);
+      throw;
+    }
+  }
+
+  void add_nodes(const Step& step, Failure& failure) const {
+    for (int g : step.groups)
+      for (int n : plan_.fusion.groups[static_cast<size_t>(g)].nodes) failure.nodes.push_back(n);
   }
 
   // What the device measured; what the CPU saw where it measures nothing.

@@ -5,6 +5,7 @@
 //   thread_id      uint, position of the thread in its group; groups have one dimension
 //   lane, simd     uint, position in the SIMD-group, number of the SIMD-group
 //   BARRIER()      all threads of the group arrive; their threadgroup memory is visible
+//   DEVICE_BARRIER()  the same of their device memory
 //   SHARED(T, name, n)   threadgroup memory of n T, at the top of a kernel's body
 //   UNROLL         before a loop with constant bounds
 //   COMPLEX(x, y)  a complex64, which is a float2

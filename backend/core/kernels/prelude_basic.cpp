@@ -7,6 +7,8 @@ namespace {
 const Helper kHelpers[] = {
     {"BARRIER", "#define BARRIER() threadgroup_barrier(mem_flags::mem_threadgroup)\n",
      "#define BARRIER() __syncthreads()\n"},
+    {"DEVICE_BARRIER", "#define DEVICE_BARRIER() threadgroup_barrier(mem_flags::mem_device)\n",
+     "#define DEVICE_BARRIER() __syncthreads()\n"},
     {"SHARED", "#define SHARED(T, name, n) threadgroup T name[n]\n",
      "#define SHARED(T, name, n) __shared__ T name[n]\n"},
     {"UNROLL", "#define UNROLL _Pragma(\"clang loop unroll(full)\")\n",

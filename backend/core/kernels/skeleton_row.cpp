@@ -239,8 +239,7 @@ class RowWriter : Elements {
     unit_.declare(stage.text());
     auto names = [](size_t d) { return "i" + std::to_string(d); };
     auto element = [&](int a) { return element_at(a, names); };
-    // A result may lie where an input of one element a row lay that other threads still read.
-    if (!full.empty()) out += "  BARRIER();\n";
+    if (may_lie_on_input(short_stores)) out += "  DEVICE_BARRIER();\n";
     out += "  if (member == 0" +
            (rows_per_group() == 1 ? std::string()
                                   : " && row < " + std::string(places_.count_type()) + "(" +
@@ -257,6 +256,15 @@ class RowWriter : Elements {
     for (int s : short_stores)
       out += "    " + store_one(s, element(instr(s).index), y_name(s), ~k_.reduced, names);
     return out + "  }\n";
+  }
+
+  // A result of one element a row may have been given the memory of an input that lies the same
+  // way, which other threads of the row still read.
+  bool may_lie_on_input(const std::vector<int>& short_stores) const {
+    for (int s : short_stores)
+      for (const KernelArg& a : k_.args)
+        if (!a.output && a.strides == arg(instr(s).index).strides) return true;
+    return false;
   }
 
   std::vector<size_t> kept_, over_;

@@ -78,15 +78,24 @@ TEST(whole_pages_are_adopted_without_a_copy) {
   auto* data = static_cast<float*>(std::aligned_alloc(page, 4 * page));
   const auto count = static_cast<int64_t>(3 * page / 4 + 7);  // ends inside of a page
   std::fill_n(data, count, 2.0f);
-  CHECK(rig.memory->adopt(data, count * 4));
-  CHECK(rig.memory->adopt(data, count * 4));
-  EQUAL(live_buffers(), 1);
+  CHECK(rig.memory->offer(data, count * 4));
+  CHECK(rig.memory->offer(data, count * 4));
+  EQUAL(live_buffers(), 0);
+  CHECK(!rig.memory->adopted_any());
   float* out = rig.array(count);
   rig.scale(out, data, 3, count);
   rig.queue->synchronize();
   EQUAL(out[count - 1], 6.0f);
-  rig.memory->abandon(data);
+  CHECK(rig.memory->adopted_any());
+  rig.memory->withdraw();
+  // Another array at the same place, of which less is offered.
+  CHECK(rig.memory->offer(reinterpret_cast<char*>(data) + page, 100));
   CHECK(!rig.memory->find(data).block);
+  EQUAL(rig.memory->find(reinterpret_cast<char*>(data) + page + 50).offset, 50);
+  CHECK(rig.memory->offer(data, count * 4));
+  EQUAL(rig.memory->find(reinterpret_cast<char*>(data) + 2 * page).offset,
+        static_cast<int64_t>(2 * page));
+  rig.memory->withdraw();
   std::free(data);
 }
 
@@ -94,19 +103,21 @@ TEST(what_is_not_of_whole_pages_must_be_copied) {
   Rig rig;
   const auto page = static_cast<size_t>(getpagesize());
   auto* data = static_cast<char*>(std::aligned_alloc(page, 2 * page));
-  CHECK(!rig.memory->adopt(data + 64, 1000));
-  CHECK(!rig.memory->adopt(data, 0));
+  CHECK(!rig.memory->offer(data + 64, 1000));
+  CHECK(!rig.memory->offer(data, 0));
   inject(Point::adopt, {0, 1});
-  CHECK(!rig.memory->adopt(data, 1000));
-  CHECK(rig.memory->adopt(data, 1000));
-  rig.memory->abandon(data);
+  CHECK(!rig.memory->offer(data, 1000));
+  CHECK(rig.memory->offer(data, 1000));
+  inject(Point::adopt, {0, 1});
+  CHECK(!rig.memory->find(data).block);
   std::free(data);
 }
 
 TEST(nothing_is_wired_without_a_limit) {
   Rig rig;
   Residency residency(*rig.host, rig.queue->handle());
-  Memory memory(*rig.host, &residency);
+  Memory memory(*rig.host);
+  memory.watch(&residency);
   void* data = memory.take(1 << 20);
   EQUAL(residency.wired(), 0);
   EQUAL(world().seen.resident_sets, 0);
@@ -116,7 +127,8 @@ TEST(nothing_is_wired_without_a_limit) {
 TEST(blocks_are_wired_up_to_the_limit) {
   Rig rig;
   Residency residency(*rig.host, rig.queue->handle());
-  Memory memory(*rig.host, &residency);
+  Memory memory(*rig.host);
+  memory.watch(&residency);
   constexpr int64_t kMega = 1 << 20;
   EQUAL(residency.set_limit(300 * kMega), 0);
   std::vector<void*> all;
@@ -167,7 +179,8 @@ TEST(older_systems_have_no_residency_sets) {
   machine.os_major = 14;
   Rig rig(machine);
   Residency residency(*rig.host, rig.queue->handle());
-  Memory memory(*rig.host, &residency);
+  Memory memory(*rig.host);
+  memory.watch(&residency);
   CHECK(!residency.supported());
   residency.set_limit(1 << 30);
   void* data = memory.take(1 << 20);

@@ -43,7 +43,6 @@ struct Facts {
   bool unified = true;
   bool stage_counters = false;  // timestamps at the start and end of an encoder
   bool residency_sets = false;
-  bool event_wait = false;        // await_event blocks
   int64_t working_set_bytes = 0;  // above it the system begins to page
   int64_t max_buffer_bytes = 0;
   int64_t page_bytes = 0;
@@ -84,6 +83,7 @@ struct Dispatch {
   int64_t block_bytes = 0;  // below kMaxInlineBytes
   int64_t groups[3] = {1, 1, 1};
   int threads[3] = {1, 1, 1};
+  int64_t grid[3] = {0, 0, 0};    // not zero: threads in all, where the last groups are partial
   int64_t threadgroup_bytes = 0;  // a multiple of 16
   bool barrier = false;           // wait for the encoder's earlier dispatches first
 };
@@ -119,7 +119,7 @@ class Host {
   virtual Handle new_event() = 0;
   virtual uint64_t event_value(Handle event) const = 0;
   virtual void set_event_value(Handle event, uint64_t value) = 0;
-  // Blocks until the value is reached or the time has passed; REQUIRES facts().event_wait.
+  // Blocks until the value is reached or the time has passed.
   virtual bool await_event(Handle event, uint64_t value, int64_t milliseconds) = 0;
 
   // `detailed`: a failure then names the encoders it hit, at some cost.
@@ -154,8 +154,9 @@ class Host {
   virtual void stop_capture() = 0;
 };
 
-// Makes a host of its own each time, null without a GPU. Provided by host.mm where it is linked in.
+// Makes a host of its own each time, null without a GPU.
 using HostFactory = Host* (*)();
+// Called by host.mm while the program starts: a build without it has no device "metal".
 void provide_host(HostFactory factory);
 HostFactory host_factory();  // null where lamina was built without Metal
 // The process's host, made at the first call; null where lamina has no Metal.

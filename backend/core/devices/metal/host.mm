@@ -259,9 +259,6 @@ void MetalHost::gather_facts() {
     facts_.residency_sets =
         [(id)device_ respondsToSelector:@selector(newResidencySetWithDescriptor:error:)] &&
         NSClassFromString(@"MTLResidencySetDescriptor") != Nil && facts_.family >= 6;
-    id<MTLSharedEvent> event = [device_ newSharedEvent];
-    facts_.event_wait = [(id)event respondsToSelector:@selector(waitUntilSignaledValue:timeoutMS:)];
-    [(id)event release];
     facts_.working_set_bytes = static_cast<int64_t>([device_ recommendedMaxWorkingSetSize]);
     facts_.max_buffer_bytes = static_cast<int64_t>([device_ maxBufferLength]);
     facts_.threadgroup_bytes = static_cast<int64_t>([device_ maxThreadgroupMemoryLength]);
@@ -391,13 +388,14 @@ void MetalHost::encode(Handle handle, const Dispatch& d) {
       [encoder setBytes:d.block length:static_cast<NSUInteger>(d.block_bytes) atIndex:index];
     if (d.threadgroup_bytes > 0)
       [encoder setThreadgroupMemoryLength:static_cast<NSUInteger>(d.threadgroup_bytes) atIndex:0];
-    MTLSize groups =
-        MTLSizeMake(static_cast<NSUInteger>(d.groups[0]), static_cast<NSUInteger>(d.groups[1]),
-                    static_cast<NSUInteger>(d.groups[2]));
-    MTLSize threads =
-        MTLSizeMake(static_cast<NSUInteger>(d.threads[0]), static_cast<NSUInteger>(d.threads[1]),
-                    static_cast<NSUInteger>(d.threads[2]));
-    [encoder dispatchThreadgroups:groups threadsPerThreadgroup:threads];
+    auto size = [](const auto(&n)[3]) {
+      return MTLSizeMake(static_cast<NSUInteger>(n[0]), static_cast<NSUInteger>(n[1]),
+                         static_cast<NSUInteger>(n[2]));
+    };
+    if (d.grid[0] > 0)
+      [encoder dispatchThreads:size(d.grid) threadsPerThreadgroup:size(d.threads)];
+    else
+      [encoder dispatchThreadgroups:size(d.groups) threadsPerThreadgroup:size(d.threads)];
   }
 }
 

@@ -93,34 +93,58 @@ void Memory::trim() noexcept {
   }
 }
 
-Place Memory::find(const void* address) const {
+Place Memory::find(const void* address) {
   const char* wanted = static_cast<const char*>(address);
   std::lock_guard lock(mutex_);
-  auto next = blocks_.upper_bound(wanted);
-  if (next == blocks_.begin()) return {};
-  const BlockRef& block = std::prev(next)->second;
-  if (wanted > block->start + block->bytes) return {};
-  return {block, wanted - block->start};
+  for (auto* known : {&blocks_, &adopted_}) {
+    auto next = known->upper_bound(wanted);
+    if (next == known->begin()) continue;
+    const BlockRef& block = std::prev(next)->second;
+    if (wanted < block->start + block->bytes) return {block, wanted - block->start};
+  }
+  auto next = offered_.upper_bound(wanted);
+  if (next == offered_.begin()) return {};
+  auto [start, bytes] = *std::prev(next);
+  if (wanted >= start + bytes) return {};
+  BlockRef block = adopt(start, bytes);
+  if (!block) return {};
+  adopted_[start] = block;
+  return {block, wanted - start};
 }
 
-bool Memory::adopt(const void* data, int64_t bytes) {
-  const int64_t page = host_.facts().page_bytes;
-  if (bytes <= 0 || reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(page)) return false;
-  if (Place known = find(data); known.block) return known.offset + bytes <= known.block->bytes;
-  const int64_t whole = round_up(bytes, page);
-  if (whole > host_.facts().max_buffer_bytes) return false;
-  char* start = static_cast<char*>(const_cast<void*>(data));
-  Handle handle = host_.adopt_pages(start, whole);
-  if (!handle) return false;
+BlockRef Memory::adopt(const char* start, int64_t bytes) {
+  const int64_t whole = round_up(bytes, host_.facts().page_bytes);
+  if (whole > host_.facts().max_buffer_bytes) return nullptr;
+  char* data = const_cast<char*>(start);
+  Handle handle = host_.adopt_pages(data, whole);
+  return handle ? std::make_shared<Block>(host_, handle, data, whole) : nullptr;
+}
+
+bool Memory::offer(const void* data, int64_t bytes) {
+  const auto page = static_cast<uintptr_t>(host_.facts().page_bytes);
+  if (bytes <= 0 || reinterpret_cast<uintptr_t>(data) % page) return false;
+  const char* start = static_cast<const char*>(data);
   std::lock_guard lock(mutex_);
-  blocks_[start] = std::make_shared<Block>(host_, handle, start, whole);
+  auto known = offered_.find(start);
+  if (known != offered_.end() && known->second == bytes) return true;
+  if (!adopt(start, bytes)) return false;
+  // What was offered before at the same addresses is gone, or it could not be there.
+  auto first = offered_.upper_bound(start);
+  if (first != offered_.begin() && std::prev(first)->first + std::prev(first)->second > start)
+    --first;
+  offered_.erase(first, offered_.lower_bound(start + bytes));
+  offered_[start] = bytes;
   return true;
 }
 
-void Memory::abandon(const void* data) {
+bool Memory::adopted_any() const {
   std::lock_guard lock(mutex_);
-  auto found = blocks_.find(static_cast<const char*>(data));
-  if (found != blocks_.end()) blocks_.erase(found);
+  return !adopted_.empty();
+}
+
+void Memory::withdraw() {
+  std::lock_guard lock(mutex_);
+  adopted_.clear();
 }
 
 }  // namespace lamina::metal

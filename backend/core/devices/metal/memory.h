@@ -48,8 +48,9 @@ class Memory {
   static constexpr int64_t kSmall = 32 << 10;
   static constexpr int64_t kSlab = 1 << 20;
 
-  explicit Memory(Host& host, BlockObserver* observer = nullptr)
-      : host_(host), observer_(observer) {}
+  explicit Memory(Host& host) : host_(host) {}
+  // Told of every block from now on; outlives this, or is replaced by null.
+  void watch(BlockObserver* observer) { observer_ = observer; }
 
   // Null when the system refuses. 64-byte aligned.
   void* take(int64_t bytes) noexcept;
@@ -58,15 +59,17 @@ class Memory {
   // Gives slabs nobody uses back to the system.
   void trim() noexcept;
 
-  // The block an address lies in; null for memory that is not ours. An address just past a block's
-  // end, where an empty array may lie, is in it.
-  Place find(const void* address) const;
+  // The block an address lies in: one of ours, or one adopted now from what was offered; null
+  // otherwise.
+  Place find(const void* address);
 
-  // Makes [data, data + bytes) of the caller's memory a block without a copy, where Metal can: the
-  // first byte at the start of a page. The last page may be shared with others, whose bytes stay
-  // theirs. False: it must be copied. Memory adopted twice is one block, given up once.
-  bool adopt(const void* data, int64_t bytes);
-  void abandon(const void* data);
+  // Whether Metal can use this memory of the caller's without a copy: it starts at a page, and
+  // Metal takes it. The last page may be shared with others, whose bytes stay theirs. It is adopted
+  // when it is first found, and must stay as it is until it has been withdrawn.
+  bool offer(const void* data, int64_t bytes);
+  bool adopted_any() const;
+  // Gives up all that was adopted. REQUIRES that no command buffer uses it.
+  void withdraw();
 
  private:
   struct Slab {
@@ -75,13 +78,16 @@ class Memory {
     std::vector<char*> free;
   };
   BlockRef make(int64_t bytes);
+  BlockRef adopt(const char* start, int64_t bytes);
   void* take_piece(int64_t piece);
   void forget(std::map<const char*, BlockRef>::iterator it);
 
   Host& host_;
-  BlockObserver* observer_;
+  BlockObserver* observer_ = nullptr;
   mutable std::mutex mutex_;
   std::map<const char*, BlockRef> blocks_;            // by start
+  std::map<const char*, BlockRef> adopted_;           // by start
+  std::map<const char*, int64_t> offered_;            // bytes, by start; none overlap
   std::map<const char*, Slab> slabs_;                 // by start
   std::map<int64_t, std::vector<const char*>> open_;  // slabs with free pieces, by piece
 };

@@ -192,6 +192,7 @@ bool Queue::encode(const Launch& l, std::span<const Access> accesses) {
   d.buffers = bound;
   std::copy(l.groups.begin(), l.groups.end(), d.groups);
   std::copy(l.threads.begin(), l.threads.end(), d.threads);
+  std::copy(l.grid.begin(), l.grid.end(), d.grid);
   d.threadgroup_bytes =
       (l.threadgroup_bytes + kThreadgroupStep - 1) / kThreadgroupStep * kThreadgroupStep;
   host_.encode(current_->encoder, d);
@@ -226,6 +227,7 @@ bool Queue::full(const Launch* next) const {
     ms += estimated_ms(chip_, next->bytes, next->flops);
     return ms * correction_ > budget.milliseconds;
   }
+  if (f.timed && !f.samples) return true;
   return f.launches >= budget.operations || f.bytes >= budget.bytes ||
          ms * correction_ > budget.milliseconds;
 }
@@ -244,7 +246,7 @@ void Queue::begin_encoder(const Launch& l) {
   Flight& f = *current_;
   const int index = static_cast<int>(f.encoders.size());
   if (f.timed && host_.facts().stage_counters && index == 0) {
-    Failure refused;  // then the whole command buffer has one time, which is said with it
+    Failure refused;  // then the command buffer itself is timed, which is said with it
     if (samples_.empty()) {
       f.samples = host_.new_samples(2 * chip_.budget.operations, refused);
     } else {
@@ -282,6 +284,16 @@ void Queue::order(std::span<const Access> accesses) {
   for (const auto& flight : flights_)
     for (const Encoder& e : flight->encoders) after(e);
   for (size_t i = 0; i + 1 < current_->encoders.size(); ++i) after(current_->encoders[i]);
+}
+
+bool Queue::touches(const Access& access) const {
+  auto any = [&](const Flight& flight) {
+    return std::any_of(flight.encoders.begin(), flight.encoders.end(), [&](const Encoder& e) {
+      return e.accesses.orders({&access, 1});
+    });
+  };
+  return (current_ && any(*current_)) ||
+         std::any_of(flights_.begin(), flights_.end(), [&](const auto& f) { return any(*f); });
 }
 
 uint64_t Queue::commit() {
@@ -372,15 +384,16 @@ void Queue::take_time(Flight& f) {
   // Both clocks tick nanoseconds and do not drift: a shift makes one of the other.
   const int64_t shift = now_ns() - static_cast<int64_t>(host_.seconds() * 1e9);
   std::vector<uint64_t> ticks(2 * f.tags.size());
-  if (f.samples && host_.read_samples(f.samples, ticks)) {
+  if (f.samples) {
+    if (!host_.read_samples(f.samples, ticks)) return;
     for (size_t i = 0; i < f.tags.size(); ++i)
       if (ticks[2 * i] && ticks[2 * i + 1])
-        times_.push_back({Span::Source::counters, f.tags[i], 1,
+        times_.push_back({Span::Source::counters, f.tags[i],
                           static_cast<int64_t>(ticks[2 * i]) + shift,
                           static_cast<int64_t>(ticks[2 * i + 1]) + shift});
     return;
   }
-  times_.push_back({Span::Source::command_buffer, f.tags[0], f.launches,
+  times_.push_back({Span::Source::command_buffer, f.tags[0],
                     static_cast<int64_t>(f.outcome.gpu_start * 1e9) + shift,
                     static_cast<int64_t>(f.outcome.gpu_end * 1e9) + shift});
 }
@@ -412,9 +425,7 @@ void Queue::await(uint64_t ticket) {
   int64_t landings = -1, since = now_ns();
   while (!settled(ticket)) {
     // The event tells sooner than the completion's thread; of a failure only the latter tells.
-    if (host_.facts().event_wait && host_.event_value(event_) < ticket &&
-        host_.await_event(event_, ticket, kSliceMs))
-      continue;
+    if (host_.event_value(event_) < ticket && host_.await_event(event_, ticket, kSliceMs)) continue;
     std::unique_lock lock(shared_->mutex);
     if (shared_->landings != landings) {
       landings = shared_->landings;
@@ -445,10 +456,14 @@ void Queue::leave_to_device() {
   flights_.clear();
 }
 
-void Queue::wait(uint64_t ticket) {
+void Queue::settle(uint64_t ticket) {
   if (current_ && ticket >= current_->ticket) commit();
   await(ticket);
   reap();
+}
+
+void Queue::wait(uint64_t ticket) {
+  settle(ticket);
   throw_failure(ticket);
 }
 

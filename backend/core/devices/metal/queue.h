@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -37,18 +38,18 @@ struct Launch {
   std::span<const unsigned char> block;  // constants, bound after the buffers
   std::array<int64_t, 3> groups{1, 1, 1};
   std::array<int, 3> threads{1, 1, 1};
+  std::array<int64_t, 3> grid{0, 0, 0};  // as TextKernel's: threads in all, or zero
   int64_t threadgroup_bytes = 0;
   int64_t bytes = 0, flops = 0;  // what it should cost
   uint64_t tag = 0;              // comes back with its time
 };
 
-// When a launch, or a whole command buffer where single ones cannot be told apart, ran: on
-// now_ns()'s clock.
+// When a launch ran, on now_ns()'s clock: by the counters of its encoder or, where the chip has
+// none, by the command buffer it then has to itself.
 struct Span {
   enum class Source : uint8_t { counters, command_buffer };
   Source source;
-  uint64_t tag;      // of the launch; of the first one of a command buffer
-  int64_t launches;  // in the interval
+  uint64_t tag;  // of the launch
   int64_t t0, t1;
 };
 
@@ -76,11 +77,16 @@ class Queue {
   uint64_t commit();
   // Returns when the ticket's work is done; commits it first if need be. Throws what went wrong.
   void wait(uint64_t ticket);
+  // Waits as wait() does, and throws nothing: a failure stays with its ticket.
+  void settle(uint64_t ticket);
   // Waits for everything; throws what has not been thrown yet.
   void synchronize();
   // Whether its command buffer has ended, well or not. Asks nothing of the GPU.
   bool done(uint64_t ticket);
   uint64_t last_ticket() const { return last_ticket_; }
+
+  // Whether what is under way may conflict with this access by the CPU.
+  bool touches(const Access& access) const;
 
   // The launches from here on wait for the other queue's ticket, on the GPU.
   void wait_for(Queue& other, uint64_t ticket);
@@ -91,8 +97,7 @@ class Queue {
   // the ticket's work is done.
   void when_done(uint64_t ticket, std::function<void()> call);
 
-  // From the next launch on each launch has a time of its own where the chip can (counters), else
-  // the command buffer has one.
+  // From the next launch on each has a time.
   void set_timed(bool timed);
   // Of everything committed so far; waits for it.
   std::vector<Span> take_times();
@@ -146,8 +151,8 @@ class Queue {
   std::vector<std::pair<uint64_t, std::function<void()>>> calls_;
   std::vector<Failed> failed_;
   std::vector<Span> times_;
-  uint64_t last_ticket_ = 0;
-  double correction_ = 1;  // measured over estimated time
+  std::atomic<uint64_t> last_ticket_ = 0;  // read by threads that release memory
+  double correction_ = 1;                  // measured over estimated time
   bool timed_ = false;
   bool lost_ = false;      // it has been given up: what it may touch is never freed
   bool detailed_ = false;  // after a failure, errors name the encoder

@@ -161,7 +161,7 @@ Region* Memory::near(const void* address) {
   return nullptr;
 }
 
-std::vector<Memory::Touched> Memory::touched() const {
+std::vector<Touched> Memory::touched() const {
   std::vector<Touched> out;
   for (const Region& r : regions_) {
     if (!r.cells) {

@@ -82,11 +82,6 @@ class Memory {
   Region* near(const void* address);
   std::vector<Region>& regions() { return regions_; }
   // Stretches of the program's memory that were read or written; after the run.
-  struct Touched {
-    const char *begin, *end;
-    bool written;
-    int binding;
-  };
   std::vector<Touched> touched() const;
 
  private:

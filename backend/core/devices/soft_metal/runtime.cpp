@@ -149,7 +149,7 @@ std::mutex& running() {
   return *mutex;
 }
 
-Counts execute(const Dispatch& dispatch, std::vector<Memory::Touched>* touched) {
+Counts execute(const Dispatch& dispatch, std::vector<Touched>* touched) {
   const PipelineOf& p = pipeline_of(*dispatch.pipeline);
   std::lock_guard lock(running());
   Memory memory(dispatch, p.options().check);
@@ -273,20 +273,22 @@ void validate(const Dispatch& d) {
   validate_threadgroup(d);
 }
 
-Counts run(const Dispatch& dispatch) {
+Counts run(const Dispatch& dispatch) { return run(dispatch, nullptr); }
+
+Counts run(const Dispatch& dispatch, std::vector<Touched>* touched) {
   maybe_fail(Stage::dispatch);
   validate(dispatch);
-  return execute(dispatch, nullptr);
+  return execute(dispatch, touched);
 }
 
 Counts Encoder::dispatch(const Dispatch& d) {
   maybe_fail(Stage::dispatch);
   validate(d);
-  std::vector<Memory::Touched> touched;
+  std::vector<Touched> touched;
   bool look = concurrent_ && pipeline_of(*d.pipeline).options().check;
   Counts counts = execute(d, look ? &touched : nullptr);
   std::vector<Use> uses;
-  for (const Memory::Touched& t : touched) {
+  for (const Touched& t : touched) {
     const Argument* argument = nullptr;
     for (const Argument& a : d.pipeline->arguments())
       if (a.space != Space::threadgroup && a.index == t.binding) argument = &a;

@@ -168,6 +168,14 @@ void validate(const Dispatch& dispatch);
 // Runs to the end on lamina's threads. Throws RuleError of validate and of the shader's rules;
 // after one of the latter, the contents of written buffers are unspecified.
 Counts run(const Dispatch& dispatch);
+// Bytes of a binding that a dispatch read or wrote.
+struct Touched {
+  const char *begin, *end;
+  bool written;
+  int binding;
+};
+// The same, and which bytes were touched: exact where options say `check`, else all that is bound.
+Counts run(const Dispatch& dispatch, std::vector<Touched>* touched);
 
 // Dispatches of one encoder. A serial encoder orders them; in a concurrent one, a dispatch that
 // touches what an earlier one wrote (or writes what it read) needs a barrier between.

@@ -1,0 +1,301 @@
+// The Metal device: one GPU, one queue, unified memory.
+#include "devices/metal/metal.h"
+
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/error.h"
+#include "devices/metal/memory.h"
+#include "devices/metal/pipelines.h"
+#include "devices/metal/residency.h"
+#include "devices/text_device.h"
+
+namespace lamina {
+
+namespace metal {
+
+namespace {
+
+// Below it a copy costs less than Metal's own work on an adopted range.
+constexpr int64_t kLeastAdopted = 256 << 10;
+constexpr int64_t kNothingBytes = 64;
+constexpr int kFirstWithBfloat = 14;  // macOS, of MSL 3.1
+constexpr int kOldestFamily = 7;      // M1
+
+class Blocks : public BlockSource {
+ public:
+  explicit Blocks(Memory& memory) : memory_(memory) {}
+  void* take(int64_t capacity) noexcept override { return memory_.take(capacity); }
+  void give(void* data, int64_t capacity) noexcept override { memory_.give(data, capacity); }
+
+ private:
+  Memory& memory_;
+};
+
+TextTraits traits_of(const Host& host) {
+  TextTraits t;
+  t.dialect = Dialect::msl;
+  t.max_threads = host.facts().max_threads;
+  t.threadgroup_bytes = host.facts().threadgroup_bytes;
+  t.max_buffers = kMaxBuffers;
+  t.cores = chip_of(host.facts()).cores;
+  return t;
+}
+
+uint32_t dtypes_of(const Facts& facts) {
+  uint32_t all = ~0u & ~(1u << static_cast<int>(Dtype::float64));
+  if (facts.os_major < kFirstWithBfloat) all &= ~(1u << static_cast<int>(Dtype::bfloat16));
+  return all;
+}
+
+class MetalDevice : public TextDevice {
+ public:
+  explicit MetalDevice(Host& host)
+      : TextDevice("metal", traits_of(host), "macOS " + std::to_string(host.facts().os_major)),
+        host_(host),
+        chip_(chip_of(host.facts())),
+        memory_(host),
+        blocks_(memory_),
+        pool_(host.facts().working_set_bytes, &blocks_, " on metal"),
+        queue_(host, memory_, chip_),
+        pipelines_(host),
+        residency_(host, queue_.handle()) {
+    memory_.watch(&residency_);
+    info_.name = "metal";
+    info_.detail = host.facts().name;
+    info_.architecture = host.facts().architecture;
+    info_.memory_bytes = host.facts().working_set_bytes;
+    info_.max_kernel_args = kMaxBuffers - 1;  // the constant block takes one
+    info_.unified = true;
+    info_.dtypes = dtypes_of(host.facts());
+    nothing_ = memory_.take(kNothingBytes);
+    if (!nothing_) throw DeviceError("metal: the system gave no memory");
+  }
+
+  const DeviceInfo& info() const override { return info_; }
+  Pool& pool() override { return pool_; }
+
+  void* allocate(int64_t bytes) override {
+    reclaim(false);
+    try {
+      return pool_.allocate(bytes);
+    } catch (const OutOfMemory&) {
+      if (!reclaim(true)) throw;
+    }
+    return pool_.allocate(bytes);
+  }
+  // Any thread. The block is given out again when no command buffer needs it any more, because the
+  // CPU may write into it at once.
+  void release(void* data, int64_t bytes) noexcept override {
+    try {
+      std::lock_guard lock(mutex_);
+      released_.push_back({queue_.last_ticket(), data, bytes});
+    } catch (...) {
+      // Without room to remember it the block stays taken: lost, but never shared.
+    }
+  }
+
+  bool reads_host(const void* data, int64_t bytes) const override {
+    return bytes >= kLeastAdopted && memory_.offer(data, bytes);
+  }
+
+  void copy(void* dst, const void* src, int64_t bytes) override {
+    settle(src, bytes, false);
+    settle(dst, bytes, true);
+    std::memcpy(dst, src, static_cast<size_t>(bytes));
+  }
+
+  void synchronize() override {
+    queue_.synchronize();
+    reclaim(false);
+  }
+
+  void begin_plan(uint64_t, bool timed) override {
+    // Of an evaluation that failed half way.
+    if (memory_.adopted_any()) withdraw();
+    queue_.set_timed(timed);
+    if (timed) (void)queue_.take_times();
+    step_ = 0;
+  }
+  void begin_step() override { ++step_; }
+  // Returns when the plan's work is done: its results, and the CPU's memory that it read, are then
+  // anyone's to touch, and a failure is thrown while the engine still knows which arrays it cost.
+  void end_plan() override {
+    queue_.settle(queue_.commit());
+    if (memory_.adopted_any()) withdraw();
+    reclaim(false);
+    queue_.synchronize();
+  }
+
+  std::vector<std::pair<int64_t, int64_t>> take_step_times() override {
+    queue_.synchronize();
+    std::vector<std::pair<int64_t, int64_t>> out(step_, {0, 0});
+    for (const Span& span : queue_.take_times()) {
+      auto& [t0, t1] = out.at(span.tag - 1);
+      t0 = t0 ? std::min(t0, span.t0) : span.t0;
+      t1 = std::max(t1, span.t1);
+    }
+    return out;
+  }
+
+  Figures figures() {
+    return {chip_,
+            host_.facts(),
+            queue_.counts(),
+            pipelines_.libraries_made(),
+            pipelines_.pipelines_made(),
+            residency_.wired()};
+  }
+  int64_t set_wired_limit(int64_t bytes) { return residency_.set_limit(bytes); }
+
+  void start_capture(const std::string& path) {
+    queue_.synchronize();
+    Failure failure = host_.start_capture(path);
+    if (!failure) return;
+    const std::string fix =
+        failure.code == kCaptureNotSupported
+            ? "\nStart the process with MTL_CAPTURE_ENABLED=1 in its environment."
+            : "";
+    throw DeviceError("start_capture: " + path + ": " + failure.text + fix);
+  }
+  void stop_capture() {
+    queue_.synchronize();
+    host_.stop_capture();
+  }
+
+ protected:
+  std::shared_ptr<void> compile_text(const TextKernel& kernel) override {
+    const int threads = kernel.threads[0] * kernel.threads[1] * kernel.threads[2];
+    return std::make_shared<PipelineRef>(pipelines_.get(kernel.source, kernel.name, threads));
+  }
+
+  void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
+                   const void* block) override {
+    bindings_.clear();
+    int64_t bytes = 0;
+    for (size_t i = 0; i < kernel.buffers.size(); ++i) {
+      const auto [first, last] = bound_reach()[i];
+      Binding b;
+      b.written = kernel.buffers[i].written;
+      b.first = first;
+      b.last = last;
+      // What has no elements may lie anywhere.
+      b.place = memory_.find(first < last ? static_cast<char*>(buffers[i]) + first : nothing_);
+      if (!b.place.block)
+        throw DeviceError("metal: kernel " + kernel.name + ": buffer " + std::to_string(i) +
+                          " is not this device's memory, and Metal does not take it as it is");
+      if (first < last) b.place.offset -= first;
+      bytes += last - first;
+      bindings_.push_back(std::move(b));
+    }
+    Launch launch;
+    launch.pipeline = *static_cast<PipelineRef*>(pipeline);
+    launch.buffers = bindings_;
+    launch.block = {static_cast<const unsigned char*>(block), kernel.block.size()};
+    launch.groups = kernel.groups;
+    launch.threads = kernel.threads;
+    launch.grid = kernel.grid;
+    launch.threadgroup_bytes = kernel.threadgroup_bytes;
+    launch.bytes = bytes;
+    launch.tag = step_;
+    queue_.launch(launch);
+  }
+
+ private:
+  struct Released {
+    uint64_t ticket;
+    void* data;
+    int64_t bytes;
+  };
+  static constexpr int64_t kCaptureNotSupported = 1;
+
+  // Gives back what no command buffer needs any more; with `wait`, everything released, after the
+  // command buffers that need it. Whether anything was given back.
+  bool reclaim(bool wait) {
+    bool any = false;
+    for (;;) {
+      Released r;
+      {
+        std::lock_guard lock(mutex_);
+        if (released_.empty()) break;
+        r = released_.front();
+        if (!wait && !queue_.done(r.ticket)) break;
+        released_.pop_front();
+      }
+      if (wait) finish(r.ticket);
+      pool_.release(r.data, r.bytes);
+      any = true;
+    }
+    if (wait) {
+      pool_.clear_cache();
+      memory_.trim();
+    }
+    return any;
+  }
+
+  // Waits without throwing: the failure stays with its ticket for whoever needs the result.
+  void finish(uint64_t ticket) {
+    while (!queue_.done(ticket)) {
+      queue_.settle(ticket);
+      std::this_thread::yield();
+    }
+  }
+
+  // The CPU is about to touch these bytes.
+  void settle(const void* data, int64_t bytes, bool written) {
+    Place place = memory_.find(data);
+    if (!place.block) return;
+    if (queue_.touches({place.block.get(), place.offset, place.offset + bytes, written}))
+      queue_.synchronize();
+  }
+
+  void withdraw() {
+    queue_.settle(queue_.commit());
+    memory_.withdraw();
+  }
+
+  Host& host_;
+  const Chip chip_;
+  mutable Memory memory_;
+  Blocks blocks_;
+  Pool pool_;
+  Queue queue_;
+  Pipelines pipelines_;
+  Residency residency_;
+  DeviceInfo info_;
+  void* nothing_ = nullptr;
+  uint64_t step_ = 0;
+  std::vector<Binding> bindings_;
+  std::mutex mutex_;
+  std::deque<Released> released_;  // in order of their tickets, nearly
+};
+
+MetalDevice* opened = nullptr;
+
+MetalDevice& device() {
+  device_of(device_named("metal"));
+  return *opened;
+}
+
+}  // namespace
+
+// Never destroyed: arrays outlive main().
+Device* open_device() {
+  Host* host = system_host();
+  if (!host) throw DeviceError("metal: the system has no GPU that Metal can use");
+  if (!host->facts().unified || host->facts().family < kOldestFamily)
+    throw DeviceError("metal: " + host->facts().name + ": only Apple silicon is supported");
+  opened = new MetalDevice(*host);
+  return opened;
+}
+
+Figures figures() { return device().figures(); }
+int64_t set_wired_limit(int64_t bytes) { return device().set_wired_limit(bytes); }
+void start_capture(const std::string& path) { device().start_capture(path); }
+void stop_capture() { device().stop_capture(); }
+
+}  // namespace metal
+
+}  // namespace lamina

@@ -1,0 +1,263 @@
+"""The Metal device through the public interface: on a Mac, or on the double of Metal's protocols.
+
+Where this build has no Metal, `test_on_the_double` runs this file, and the tests that every device
+passes, again in a process whose module has the host and the double (`make metal-double`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import lamina.core as mx
+import numpy as np
+import pytest
+from lamina import _core
+from present import PRESENT, recorded
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / f"core-{sys.implementation.cache_tag}"
+HERE = "metal" in PRESENT
+POINTS = ("buffer", "adopt", "library", "pipeline", "queue", "commands", "encoder", "fence")
+RUN = 9  # metal_double::Point::run
+
+needs_metal = pytest.mark.skipif(not HERE, reason="not applicable: this module has no Metal")
+
+
+def double() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(_core.__file__)
+    return library if hasattr(library, "lamina_double_violations") else None
+
+
+DOUBLE = double()
+needs_double = pytest.mark.skipif(DOUBLE is None, reason="not applicable: Metal itself is here")
+
+
+def violations() -> list[str]:
+    assert DOUBLE is not None
+    text = ctypes.create_string_buffer(1 << 16)
+    DOUBLE.lamina_double_violations(text, ctypes.c_int64(len(text)))
+    return text.value.decode().splitlines()
+
+
+def seen(name: str) -> int:
+    assert DOUBLE is not None
+    DOUBLE.lamina_double_seen.restype = ctypes.c_int64
+    return int(DOUBLE.lamina_double_seen(name.encode()))
+
+
+def inject(point: int, code: int = 0, after: int = 0, times: int = 1) -> None:
+    assert DOUBLE is not None
+    DOUBLE.lamina_double_inject(point, *map(ctypes.c_int64, (after, times, code)))
+
+
+@pytest.fixture(autouse=True)
+def metal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """mx.gpu is Metal, and the double has seen no rule broken."""
+    if not HERE:
+        yield
+        return
+    monkeypatch.setenv("LAMINA_GPU", "metal")
+    with mx.stream(mx.gpu):
+        yield
+    mx.synchronize()
+    if DOUBLE is not None:
+        assert violations() == []
+
+
+@needs_metal
+def test_results() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((33, 70), dtype=np.float32)
+    x = mx.array(a)
+    y = mx.softmax(mx.tanh(x) * 2 + x.T.sum(axis=0)[:, None], axis=-1)
+    z = np.tanh(a) * 2 + a.T.sum(axis=0)[:, None]
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    np.testing.assert_allclose(y, e / e.sum(axis=-1, keepdims=True), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(x @ x.T, a @ a.T, rtol=1e-4, atol=1e-4)
+
+
+@needs_metal
+@pytest.mark.parametrize("n", [1, 63, 64, 100])
+def test_the_last_threadgroup_of_a_custom_kernel_is_partial(n: int) -> None:
+    """Each thread writes one element, and none looks whether it is one too many."""
+    kernel = mx.fast.metal_kernel(
+        name=f"count_{n}",
+        input_names=["x"],
+        output_names=["out", "width"],
+        source="""
+            uint i = thread_position_in_grid.x;
+            out[i] = x[i] * 2;
+            width[i] = threads_per_threadgroup.x;
+        """,
+    )
+    out, width = kernel(
+        inputs=[mx.arange(n, dtype=mx.float32)],
+        output_shapes=[(n,), (n,)],
+        output_dtypes=[mx.float32, mx.uint32],
+        grid=(n, 1, 1),
+        threadgroup=(64, 1, 1),
+    )
+    np.testing.assert_array_equal(out, np.arange(n) * 2)
+    full = n // 64 * 64
+    np.testing.assert_array_equal(width[:full], np.full(full, 64))
+    np.testing.assert_array_equal(width[full:], np.full(n - full, min(64, n) if n < 64 else n % 64))
+
+
+@needs_metal
+def test_a_long_chain_crosses_command_buffers() -> None:
+    before = _core._metal_figures()
+    x = mx.zeros((100,))
+    for _ in range(120):
+        x = mx.cumsum(x + 1) * 0.5
+        mx.eval(x)
+    expected = np.zeros(100, np.float32)
+    for _ in range(120):
+        expected = np.cumsum(expected + 1, dtype=np.float32) * np.float32(0.5)
+    np.testing.assert_allclose(x, expected, rtol=1e-3)
+    after = _core._metal_figures()
+    assert after["command_buffers"] - before["command_buffers"] >= 120
+    assert after["pipelines"] - before["pipelines"] < 10
+
+
+@needs_metal
+def test_whole_pages_are_read_where_they_lie() -> None:
+    pages = np.zeros((1 << 20) + 4096, np.float32)
+    start = -pages.ctypes.data % 16384 // 4
+    a = pages[start : start + (1 << 20)]
+    a[:] = np.arange(1 << 20) % 17
+    with mx.stream(mx.cpu):
+        x = mx.asarray(a) if hasattr(mx, "asarray") else mx.array(a)
+        mx.eval(x)
+    with recorded() as log:
+        y = (x + 1).sum()
+        mx.eval(y)
+    assert y.item() == float((a + 1).sum())
+    page_aligned = (_core._lies_on(x) == 0) and log.copies() == []
+    assert page_aligned or log.copies()[0][0] == a.nbytes
+
+
+@needs_metal
+@needs_double
+@pytest.mark.parametrize("code", [1, 2, 3, 9])
+def test_a_failed_command_buffer_fails_its_arrays(code: int) -> None:
+    x = mx.arange(50, dtype=mx.float32)
+    mx.eval(x, x * 2)
+    inject(RUN, code)
+    y = x * 2
+    with pytest.raises(mx.DeviceError, match=rf"MTLCommandBufferErrorDomain {code}"):
+        mx.eval(y)
+    for _ in range(2):
+        with pytest.raises(mx.DeviceError, match="metal: a command buffer of"):
+            np.array(y)
+    with pytest.raises(mx.DeviceError, match="metal: a command buffer of"):
+        mx.eval(y + 1)
+    np.testing.assert_array_equal(x * 2, np.arange(50) * 2)
+
+
+@needs_metal
+@needs_double
+def test_out_of_memory_is_caught_and_the_device_works_on() -> None:
+    mx.eval(mx.ones(1000) + 1)
+    mx.clear_cache()
+    assert DOUBLE is not None
+    DOUBLE.lamina_double_memory(ctypes.c_int64(seen("buffer_bytes") + (8 << 20)))
+    try:
+        with pytest.raises(MemoryError, match="on metal") as error:
+            mx.eval(mx.ones(16 << 20) * 2)
+        assert error.value.bytes_asked >= 64 << 20
+        np.testing.assert_array_equal(mx.ones(1000) + 1, np.full(1000, 2))
+    finally:
+        DOUBLE.lamina_double_memory(ctypes.c_int64(8 << 30))
+    assert (mx.ones(16 << 20) * 2)[-1].item() == 2
+
+
+@needs_metal
+@needs_double
+@pytest.mark.parametrize("point", [POINTS.index(p) for p in ("commands", "encoder")])
+def test_what_the_system_refuses_is_an_error(point: int) -> None:
+    x = mx.arange(50, dtype=mx.float32)
+    mx.eval(x)
+    inject(point)
+    with pytest.raises(mx.DeviceError, match="metal: the system gave no"):
+        mx.eval(x * 5)
+    np.testing.assert_array_equal(x * 6, np.arange(50) * 6)
+
+
+@needs_metal
+@needs_double
+def test_a_pipeline_that_fails_is_an_error_with_the_kernels_name() -> None:
+    x = mx.arange(50, dtype=mx.float32)
+    mx.eval(x)
+    inject(POINTS.index("pipeline"))
+    with pytest.raises(mx.DeviceError, match=r"metal: kernel \w+: no pipeline: Compiler"):
+        mx.eval(mx.sin(x) * mx.cos(x) - 7)
+    np.testing.assert_allclose(mx.sin(x), np.sin(np.arange(50)), atol=1e-5)
+
+
+@needs_metal
+def test_kernels_have_times_of_the_device() -> None:
+    assert _core._metal_figures()["kernel_times"] in ("counters", "command buffers")
+    x = mx.ones((1 << 16,))
+    mx.eval(x)
+    with recorded() as log:
+        mx.eval(mx.cumsum(x) + x.sum())
+    assert len(log.of("launch")) >= 2
+
+
+@needs_metal
+def test_wired_memory_has_a_limit() -> None:
+    assert mx.set_wired_limit(1 << 30) == 0
+    try:
+        x = mx.zeros(1 << 20) + 1
+        mx.eval(x)
+        figures = _core._metal_figures()
+        assert (figures["wired"] > 0) == figures["residency_sets"]
+        if DOUBLE is not None:
+            assert seen("resident_bytes") == figures["wired"]
+    finally:
+        assert mx.set_wired_limit(0) == 1 << 30
+    assert _core._metal_figures()["wired"] == 0
+
+
+@needs_metal
+@needs_double
+def test_capture(tmp_path: Path) -> None:
+    mx.metal.start_capture(str(tmp_path / "x.gputrace"))
+    with pytest.raises(mx.DeviceError, match=r"start_capture: .*already capturing"):
+        mx.metal.start_capture(str(tmp_path / "y.gputrace"))
+    mx.eval(mx.ones(100) * 3)
+    mx.metal.stop_capture()
+    assert seen("traces") == 1
+    with pytest.raises(mx.DeviceError, match="exists"):
+        mx.metal.start_capture(str(tmp_path))
+
+
+@pytest.mark.skipif("metal" in _core._device_names(), reason="not applicable: a build with Metal")
+def test_without_metal() -> None:
+    assert not mx.metal.is_available()
+    with pytest.raises(mx.DeviceError, match='unknown name "metal"; this build has cpu'):
+        mx.metal.start_capture("x.gputrace")
+
+
+SUITES = ["tests/devices/test_metal_device.py", "tests/devices/test_placement.py"]
+
+
+@pytest.mark.skipif("metal" in _core._device_names(), reason="not applicable: a build with Metal")
+@pytest.mark.parametrize("suite", SUITES)
+def test_on_the_double(suite: str, tmp_path: Path) -> None:
+    """All of it again, in a module with the host and the double."""
+    module = BUILD / "metal_module"
+    if not module.exists():
+        pytest.skip("the double of Metal is not built: make metal-double")
+    tree = [sys.executable, "tests/tools/link_tree.py", str(tmp_path / "site"), "--core", module]
+    subprocess.run(tree, check=True, cwd=ROOT)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "LAMINA_GPU": "metal"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", suite]
+    said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=800)
+    assert said.returncode == 0, said.stdout[-5000:] + said.stderr[-2000:]
+    assert " passed" in said.stdout
