@@ -109,6 +109,16 @@ def test_the_last_threadgroup_of_a_custom_kernel_is_partial(n: int) -> None:
 
 
 @needs_metal
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 2)])
+def test_sums_over_nothing(shape: tuple[int, ...]) -> None:
+    x = mx.array(np.zeros(shape, np.float32))
+    assert mx.sum(x).item() == 0
+    for axis in range(len(shape)):
+        np.testing.assert_array_equal(mx.sum(x, axis=axis), np.zeros(shape).sum(axis=axis))
+    assert mx.sum(mx.broadcast_to(x[:0].reshape((0, 1)), (0, 4))).item() == 0
+
+
+@needs_metal
 def test_a_long_chain_crosses_command_buffers() -> None:
     before = _core._metal_figures()
     x = mx.zeros((100,))

@@ -31,8 +31,10 @@ Reach reach_of(const Shape& shape, const Strides& strides, int64_t offset, Dtype
 
 std::vector<Reach> reaches_of(const Kernel& kernel) {
   std::vector<Reach> out;
+  const bool nothing = element_count(kernel.domain) == 0;
   for (const KernelArg& a : kernel.args)
-    out.push_back(reach_of(kernel.domain, a.strides, a.offset, a.dtype));
+    out.push_back(nothing && !a.output ? Reach{}
+                                       : reach_of(kernel.domain, a.strides, a.offset, a.dtype));
   return out;
 }
 
