@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   init_methods(m);
   init_transforms(m);
   init_compile(m);
+  init_export(m);
   init_runtime(m);
   init_devices(m);
   init_metal(m);

@@ -10,9 +10,10 @@ void init_dtypes(py::module_& m);
 void init_elementwise(py::module_& m);  // one loop over the registry per signature
 void init_ops(py::module_& m);
 void init_linear_algebra(py::module_& m);  // mx.linalg
-void init_methods(py::module_& m);  // methods and properties of array
+void init_methods(py::module_& m);         // methods and properties of array
 void init_transforms(py::module_& m);
-void init_compile(py::module_& m);  // compiled and exported functions
+void init_compile(py::module_& m);  // mx.compile
+void init_export(py::module_& m);
 void init_runtime(py::module_& m);  // eval, testing
 void init_devices(py::module_& m);  // devices, their memory
 // Waits for the devices without the interpreter lock.

@@ -40,6 +40,7 @@ from lamina._core import array as array
 from lamina._creation import *  # noqa: F403
 from lamina._dtypes import *  # noqa: F403
 from lamina._einsum import *  # noqa: F403
+from lamina._export import *  # noqa: F403
 from lamina._io import *  # noqa: F403
 from lamina._linear import *  # noqa: F403
 from lamina._methods import ArrayIterator as ArrayIterator

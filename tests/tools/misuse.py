@@ -124,7 +124,8 @@ def targets() -> list[tuple[str, Callable[..., Any]]]:
     for prefix, space in [("", mx), *((m + ".", getattr(mx, m, None)) for m in MODULES)]:
         for name in dir(space) if space else ():
             f = getattr(space, name)
-            usable = callable(f) and not inspect.isclass(f)
+            helper = getattr(f, "__module__", "") == "lamina._arguments"
+            usable = callable(f) and not inspect.isclass(f) and not helper
             if usable and not name.startswith("_") and name not in LEFT_OUT:
                 found.append((prefix + name, f))
     return found
