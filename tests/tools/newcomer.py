@@ -82,16 +82,16 @@ def look_at_views(lab: Lab, page: Page, theme: str) -> None:
             view.get_by_role("tab", name="Graph").click()
 
 
-def click_until(page: Page, view: Any, says: str, step: tuple[int, int]) -> None:
-    """Click over the canvas until the panel says something."""
+def click_until(view: Any, shows: str, step: tuple[int, int]) -> None:
+    """Click over the canvas until the panel shows what a selector finds."""
     canvas = view.locator("canvas").first
     box = canvas.bounding_box()
     for y in range(12, int(box["height"]) - 8, step[1]):
         for x in range(12, int(box["width"]) - 8, step[0]):
             canvas.click(position={"x": x, "y": y})
-            if says in view.locator(".lam-panel").inner_text():
+            if view.locator(f".lam-panel:has(.lam-back) {shows}").count():
                 return
-    raise AssertionError(f"no click led to {says!r}")
+    raise AssertionError(f"no click led to {shows!r}")
 
 
 def visit(page: Page, address: str, state: Path) -> None:
@@ -113,9 +113,9 @@ def visit(page: Page, address: str, state: Path) -> None:
     view = page.locator(".lam-root").first
     view.scroll_into_view_if_needed()
     view.get_by_role("button", name="by kernel").click()
-    click_until(page, view, "Kernel program", (40, 18))
+    click_until(view, ":text('Kernel program')", (40, 18))
     view.screenshot(path=PICTURES / "clicked-kernel.png")
-    click_until(page, view, "✗ not fused\n", (14, 26))
+    click_until(view, "h4:has-text('→') ~ ul .lam-apart .lam-reason", (14, 26))
     view.screenshot(path=PICTURES / "clicked-edge.png")
     for name, width in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": 900})
@@ -135,6 +135,12 @@ def visit(page: Page, address: str, state: Path) -> None:
     page.wait_for_selector(".jp-Notebook", timeout=60_000)
     page.wait_for_timeout(6000)
     page.screenshot(path=PICTURES / "reopened.png")
+    twins = page.locator(".jp-OutputArea-output img[alt^='Fusion graph']")
+    assert twins.count() >= 1, "no static twin on the reopened page"
+    twins.first.scroll_into_view_if_needed()
+    box = twins.first.bounding_box()
+    assert twins.first.is_visible() and box["width"] > 200, box
+    page.screenshot(path=PICTURES / "reopened-twin.png")
     assert "rror displaying widget" not in page.locator(".jp-Notebook").inner_text()
 
 
