@@ -52,6 +52,26 @@ def test_launches_move_what_the_plan_promised(steps: Recording) -> None:
     assert ledger.ideal <= ledger.as_run < ledger.unfused
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: x[:8] * 2,
+        lambda x: mx.sum(x[::4, 3:5], axis=0) + x[0, 3:5],
+        lambda x: x[10:12].T + 1,
+        lambda x: mx.concatenate([x[:1], x[5:6]]),
+        lambda x: x[:, :1] @ x[:1, :],
+        lambda x: mx.broadcast_to(x[0], (1000, 64)) * x[1],
+    ],
+)
+def test_what_must_be_moved_is_no_more_than_what_was(program: Any) -> None:
+    x = mx.array(np.random.default_rng(1).normal(size=(256, 64)).astype(np.float32))
+    mx.eval(x)
+    with profile("slices", ceilings=False) as p:
+        mx.eval(program(x))
+    ledger = analysis.traffic(p.recording)
+    assert 0 < ledger.ideal <= ledger.as_run <= ledger.unfused
+
+
 def test_memory_adds_up_to_the_allocators_count(steps: Recording) -> None:
     memory = analysis.memory(steps)
     assert memory.residual == 0

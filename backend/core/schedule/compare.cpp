@@ -28,7 +28,7 @@ class Comparison {
              a_.input_bytes == b_.input_bytes && a_.peak_bytes == b_.peak_bytes,
          "bytes of memory");
     need(a_.traffic.unfused == b_.traffic.unfused && a_.traffic.fused == b_.traffic.fused &&
-             a_.traffic.ideal == b_.traffic.ideal,
+             ideal_bytes(a_) == ideal_bytes(b_),
          "traffic");
     need(a_.overwrites_leaves == b_.overwrites_leaves, "donation of leaves");
   }

@@ -396,7 +396,7 @@ std::string describe(const Plan& plan, const Seen* seen) {
       .number(plan.traffic.unfused)
       .key("fused")
       .number(plan.traffic.fused);
-  j.key("ideal").number(plan.traffic.ideal).close('}').close('}');
+  j.key("ideal").number(ideal_bytes(plan)).close('}').close('}');
   return j.take();
 }
 

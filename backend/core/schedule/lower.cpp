@@ -381,34 +381,37 @@ void make_epilogue(Plan& plan, Slots& slots, const Group& g, Device& device, Ste
   if (rows % call.panel_rows) call.tail_epilogue = panel_of(rows % call.panel_rows);
 }
 
-// What one node would move alone, and what of it any plan must.
-Traffic ideal_traffic(const Plan& plan, const IrNode& n) {
-  Traffic t;
-  if (n.output) t.ideal += n.bytes();
-  if (n.role == Role::data) t.ideal += touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
-  if (n.role == Role::result) t.unfused += n.bytes();
-  if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return t;
-  if (n.is(Kind::iota)) return t;
-  t.unfused += n.bytes();
-  SmallVector<int, 8> bases;
+// Bytes of memory that a node would read alone: each part of an input once. each(base, bytes) is
+// called for every one.
+template <class F>
+void each_read(const Plan& plan, const IrNode& n, F each) {
+  if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return;
+  if (n.is(Kind::iota)) return;
+  SmallVector<const Access*, 8> seen;
   for (int in : n.inputs) {
     const Access& a = *plan.ir.resolved[static_cast<size_t>(in)];
     const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
-    if (b.role == Role::scalar || b.is(Kind::iota) ||
-        std::find(bases.begin(), bases.end(), a.base) != bases.end())
+    auto same = [&](const Access* s) { return s->base == a.base && s->layout == a.layout; };
+    if (b.role == Role::scalar || b.is(Kind::iota) || std::any_of(seen.begin(), seen.end(), same))
       continue;
-    bases.push_back(a.base);
-    t.unfused += touched_bytes(a.layout.shape, a.layout.strides, itemsize(b.dtype));
+    seen.push_back(&a);
+    each(a.base, touched_bytes(a.layout.shape, a.layout.strides, itemsize(b.dtype)));
   }
-  return t;
+}
+
+// What one node would move alone.
+int64_t unfused_bytes(const Plan& plan, const IrNode& n) {
+  if (n.role == Role::result) return n.bytes();
+  if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return 0;
+  if (n.is(Kind::iota)) return 0;
+  int64_t bytes = n.bytes();
+  each_read(plan, n, [&](int, int64_t read) { bytes += read; });
+  return bytes;
 }
 
 void total_traffic(Plan& plan) {
   plan.traffic = {};
-  for (const Traffic& t : plan.source.traffic) {
-    plan.traffic.ideal += t.ideal;
-    plan.traffic.unfused += t.unfused;
-  }
+  for (int64_t bytes : plan.source.unfused) plan.traffic.unfused += bytes;
   for (const Step& s : plan.steps) plan.traffic.fused += s.reads + s.writes;
 }
 
@@ -449,6 +452,22 @@ GroupCost group_cost(const Step& step, size_t k) {
   return step.runs[k].cost;
 }
 
+int64_t ideal_bytes(const Plan& plan) {
+  std::vector<int64_t> read(plan.ir.nodes.size(), 0);
+  int64_t bytes = 0;
+  for (const IrNode& n : plan.ir.nodes) {
+    bool memory = n.role != Role::view && n.role != Role::data && n.role != Role::scalar;
+    if (n.output && memory) bytes += n.bytes();
+    each_read(plan, n, [&](int base, int64_t part) { read[static_cast<size_t>(base)] += part; });
+  }
+  for (size_t i = 0; i < plan.ir.nodes.size(); ++i) {
+    const IrNode& n = plan.ir.nodes[i];
+    if (n.role != Role::data) continue;
+    bytes += std::min(read[i], touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype)));
+  }
+  return bytes;
+}
+
 void lower(Plan& plan, Device& device) {
   Slots slots(plan);
   for (size_t g = 0; g < plan.fusion.groups.size(); ++g) {
@@ -467,7 +486,7 @@ void lower(Plan& plan, Device& device) {
     plan.bindings.push_back(
         {static_cast<int>(p), slots.of(a.base), a.layout.strides, a.layout.offset});
   }
-  for (const IrNode& n : plan.ir.nodes) plan.source.traffic.push_back(ideal_traffic(plan, n));
+  for (const IrNode& n : plan.ir.nodes) plan.source.unfused.push_back(unfused_bytes(plan, n));
   total_traffic(plan);
 }
 
@@ -498,7 +517,7 @@ void lower_again(Plan& plan, const std::vector<uint8_t>& changes,
   for (size_t i = 0; i < plan.ir.nodes.size(); ++i) {
     const IrNode& n = plan.ir.nodes[i];
     if (changes[i] || std::any_of(n.inputs.begin(), n.inputs.end(), changed))
-      plan.source.traffic[i] = ideal_traffic(plan, n);
+      plan.source.unfused[i] = unfused_bytes(plan, n);
   }
   total_traffic(plan);
 }

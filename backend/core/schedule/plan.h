@@ -90,7 +90,7 @@ struct PassTime {
 };
 
 struct Traffic {
-  int64_t unfused = 0, fused = 0, ideal = 0;  // bytes
+  int64_t unfused = 0, fused = 0;  // bytes
 };
 
 // What a plan was made from, so that it can be put on other sizes.
@@ -98,7 +98,7 @@ struct Recipe;
 struct Source {
   Ir imported;                           // before the passes
   std::vector<uint64_t> stamps;          // by position: local hash
-  std::vector<Traffic> traffic;          // by node
+  std::vector<int64_t> unfused;          // by node: bytes it would move alone
   std::shared_ptr<const Recipe> recipe;  // what plans of all sizes share; made with the second
 };
 
@@ -139,6 +139,9 @@ void lower_again(Plan& plan, const std::vector<uint8_t>& changes,
 std::string group_name(const Plan& plan, size_t group);  // of its step, for readers
 // Lifetimes, donation, arena offsets, predicted peak.
 void plan_memory(Plan& plan);
+// Bytes that any plan must move: what is read of each leaf, once, and the results. Never more than
+// traffic.fused.
+int64_t ideal_bytes(const Plan& plan);
 // What the k-th group of a step reads, writes and computes.
 GroupCost group_cost(const Step& step, size_t k);
 // Makes neighbouring independent kernels one launch. Returns how many launches went.
