@@ -17,6 +17,10 @@ HERE = Path(__file__).parent
 def _nvrtc() -> ctypes.CDLL | None:
     spec = importlib.util.find_spec("nvidia")
     for folder in spec.submodule_search_locations or [] if spec else []:
+        # Its other half first: under a sanitizer's dlopen it does not look beside itself.
+        for half in Path(folder).rglob("libnvrtc-builtins.so.*"):
+            if ".alt." not in half.name:
+                ctypes.CDLL(str(half))
         for library in sorted(Path(folder).rglob("libnvrtc.so.*")):
             if ".alt." not in library.name:
                 return ctypes.CDLL(str(library))

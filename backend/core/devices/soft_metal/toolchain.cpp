@@ -170,6 +170,12 @@ std::vector<std::string> options(bool check) {
   return out;
 }
 
+// A module calls its own glue, whatever else the process has under those names: a sanitizer has.
+const std::vector<std::string>& link_options() {
+  static const auto* options = new std::vector<std::string>{"-shared", "-Bsymbolic"};
+  return *options;
+}
+
 std::string prelude_text() {
   return std::string(kPreludeTypes) + kPreludeMath + kPreludeAtomics + kPreludeLanes;
 }
@@ -178,6 +184,7 @@ std::string fresh_toolchain_key(const std::string& program, bool check) {
   Hash128 hash;
   hash.add(prelude_text() + kPreludeMacros + kGlue);
   for (const std::string& o : options(check)) hash.add(o);
+  for (const std::string& o : link_options()) hash.add(o);
   struct stat file {};
   if (stat(program.c_str(), &file) == 0) {
     hash.add(static_cast<uint64_t>(file.st_size));
@@ -417,8 +424,10 @@ std::string build(const std::string& text, const std::string& original, const st
   if (!errors.empty()) throw RuleError(Rule::compile, errors);
   if (!done) throw RuleError(Rule::compile, messages);
   fs::path target = cache_folder() / (key + ".so");
-  if (!run({"ld.lld", "-shared", "-o", scratch / "kernel.so", scratch / "kernel.o", glue_object()},
-           scratch / "log", messages))
+  std::vector<std::string> link{"ld.lld"};
+  link.insert(link.end(), link_options().begin(), link_options().end());
+  link.insert(link.end(), {"-o", scratch / "kernel.so", scratch / "kernel.o", glue_object()});
+  if (!run(link, scratch / "log", messages))
     throw InternalError("soft_metal's linker: " + messages);
   fs::rename(scratch / "kernel.so", target);
   return target.string();
