@@ -20,6 +20,7 @@ CASES = (
     "rows",
     "activation",
     "matmul",
+    "quantized",
     "step",
     "record",
 )
@@ -71,6 +72,7 @@ def main() -> None:
         "rows": kernels.rows_and_columns,
         "activation": kernels.activations,
         "matmul": kernels.products,
+        "quantized": kernels.quantized,
         "step": training.step,
         "record": training.recording,
     }

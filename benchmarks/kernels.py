@@ -150,3 +150,32 @@ def activations(rounds: int) -> list[Row]:
         exact = jax.jit(lambda x: jax.nn.gelu(x, approximate=False))
         calls["jax"] = blocking(exact, *data["jax"])
     return [Row("gelu, 1048576", race(calls, rounds, patience=2), rival="torch")]
+
+
+def quantized(rounds: int) -> list[Row]:
+    """x (M, 4096) by the transpose of a 4096 x 4096 weight in 4 bits, groups of 64.
+
+    Beside MLX, and beside lamina's own product with the weight in float32.
+    """
+    size, rows = 4096, []
+    weight = mx.array(normal(size, size))
+    codes = mx.quantize(weight)
+    mx.eval(weight, *codes)
+    for m in (1, 8, 64):
+        x = mx.array(normal(m, size))
+        mx.eval(x)
+        calls = {
+            "lamina": blocking(lambda x, *c: mx.quantized_matmul(x, *c), x, *codes),
+            "lamina float32": blocking(lambda x, w: x @ w.T, x, weight),
+        }
+        if mlx is not None:
+            others = [mlx.array(np.array(a)) for a in (x, *codes)]
+            calls["mlx"] = blocking(lambda x, *c: mlx.quantized_matmul(x, *c), *others)
+        rows.append(
+            Row(
+                f"quantized_matmul, M = {m}",
+                race(calls, rounds, patience=2),
+                rival="lamina float32",
+            )
+        )
+    return rows

@@ -24,4 +24,5 @@ PYBIND11_MODULE(_core, m) {
 #endif
   init_primitives(m);
   init_text_kernels(m);
+  init_quantized(m);
 }

@@ -25,5 +25,6 @@ void init_texts(py::module_& m);  // kernels as text
 void init_soft_metal(py::module_& m);
 void init_primitives(py::module_& m);    // what programs register
 void init_text_kernels(py::module_& m);  // mx.fast.metal_kernel
+void init_quantized(py::module_& m);     // quantized matrices, variants of the matrix product
 
 }  // namespace lamina::python

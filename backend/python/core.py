@@ -46,6 +46,7 @@ from lamina._linear import *  # noqa: F403
 from lamina._methods import ArrayIterator as ArrayIterator
 from lamina._methods import ArrayLike as ArrayLike
 from lamina._printing import *  # noqa: F403
+from lamina._quantized import *  # noqa: F403
 from lamina._runtime import *  # noqa: F403
 from lamina._shaping import *  # noqa: F403
 

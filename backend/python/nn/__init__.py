@@ -88,6 +88,10 @@ from .pooling import MaxPool3d as MaxPool3d
 from .positional import ALiBi as ALiBi
 from .positional import RoPE as RoPE
 from .positional import SinusoidalPositionalEncoding as SinusoidalPositionalEncoding
+from .quantized import QQLinear as QQLinear
+from .quantized import QuantizedEmbedding as QuantizedEmbedding
+from .quantized import QuantizedLinear as QuantizedLinear
+from .quantized import quantize as quantize
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .recurrent import RNN as RNN

@@ -6,6 +6,7 @@ import math
 
 import lamina.core as mx
 from lamina.nn.module import Module
+from lamina.nn.quantized import QuantizedEmbedding
 
 
 class Embedding(Module):
@@ -28,3 +29,15 @@ class Embedding(Module):
     def as_linear(self, x: mx.array) -> mx.array:
         """``x @ weight.T``: scores of (..., dims) against every row, for tied output layers."""
         return x @ self["weight"].T
+
+    def to_quantized(
+        self,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+        quantize_input: bool = False,
+    ) -> QuantizedEmbedding:
+        """A quantized form of this layer; the arguments are those of `lamina.core.quantize`."""
+        if quantize_input:
+            raise ValueError("to_quantized: the input of an Embedding is indices")
+        return QuantizedEmbedding.from_embedding(self, group_size, bits, mode)

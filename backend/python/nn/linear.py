@@ -7,6 +7,7 @@ from typing import Any
 
 import lamina.core as mx
 from lamina.nn.module import Module
+from lamina.nn.quantized import QQLinear, QuantizedLinear
 
 
 class Identity(Module):
@@ -48,6 +49,26 @@ class Linear(Module):
             raise ValueError(
                 f"Linear: expected input of shape (..., {weight.shape[-1]}), got {tuple(x.shape)}"
             ) from error
+
+    def to_quantized(
+        self,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+        quantize_input: bool = False,
+    ) -> QuantizedLinear | QQLinear:
+        """A quantized form of this layer: `QuantizedLinear`, or with `quantize_input` `QQLinear`.
+
+        The arguments are those of `lamina.core.quantize`; inputs are quantized in modes "nvfp4" and
+        "mxfp8" and without a bias alone.
+        """
+        if not quantize_input:
+            return QuantizedLinear.from_linear(self, group_size, bits, mode)
+        if mode not in ("nvfp4", "mxfp8"):
+            raise ValueError(
+                f"to_quantized: inputs are quantized in modes 'nvfp4' and 'mxfp8', got {mode!r}"
+            )
+        return QQLinear.from_linear(self, group_size, bits, mode)
 
 
 class Bilinear(Module):

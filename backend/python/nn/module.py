@@ -270,8 +270,12 @@ class Module(dict[str, Any]):
     def train(self, mode: bool = True) -> Module:
         """Set training mode (or evaluation mode) here and in all modules below; returns self."""
         for module in self.modules():
-            module._training = bool(mode)
+            module._set_training_mode(bool(mode))
         return self
+
+    def _set_training_mode(self, mode: bool) -> None:
+        """What `train` does to one module; layers that have two forms change between them here."""
+        self._training = mode
 
     def eval(self) -> Module:
         """Set evaluation mode, same as ``train(False)``."""
