@@ -67,6 +67,95 @@ void save_tensors(const py::function& write,
   write_safetensors(sink_of(write), views, metadata);
 }
 
+// Text that is not UTF-8 keeps its bytes as Python's file names do.
+py::str text_of(const std::string& bytes) {
+  PyObject* text =
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "surrogateescape");
+  if (!text) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
+}
+std::string bytes_of(const py::handle& text) {
+  PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogateescape");
+  if (!bytes) throw py::error_already_set();
+  return std::string(py::reinterpret_steal<py::bytes>(bytes));
+}
+
+py::object value_of(const GgufValue& v) {
+  using Kind = GgufValue::Kind;
+  if (v.kind == Kind::text) return text_of(v.texts[0]);
+  if (v.kind == Kind::texts) {
+    py::list out;
+    for (const std::string& t : v.texts) out.append(text_of(t));
+    return out;
+  }
+  Shape shape;
+  if (v.kind == Kind::numbers) shape.push_back(v.count());
+  BufferRef buffer = Buffer::allocate(static_cast<int64_t>(v.numbers.size()), Category::input, -1);
+  std::copy(v.numbers.begin(), v.numbers.end(), static_cast<char*>(buffer->data()));
+  return py::cast(make_leaf({buffer, row_major_strides(shape), 0}, shape, v.dtype));
+}
+
+GgufValue gguf_value(const std::string& key, const py::object& o) {
+  GgufValue out;
+  if (PyUnicode_Check(o.ptr())) {
+    out.texts = {bytes_of(o)};
+    return out;
+  }
+  if (is_array(o.ptr())) {
+    const Array& x = array_of(o.ptr());
+    if (x.ndim() > 1)
+      throw ValueError("save_gguf: metadata '" + key + "' has shape " + to_string(x.shape()) +
+                       "\nGive a number or a list of them, or save it as an array");
+    evaluate_unlocked({&x, 1});
+    out.kind = x.ndim() ? GgufValue::Kind::numbers : GgufValue::Kind::number;
+    out.dtype = x.dtype();
+    write_row_major(
+        [&](const void* data, int64_t bytes) {
+          out.numbers.append(static_cast<const char*>(data), static_cast<size_t>(bytes));
+        },
+        tensor_view(x));
+    return out;
+  }
+  if (!PyList_Check(o.ptr()) && !PyTuple_Check(o.ptr()))
+    throw py::type_error("save_gguf: metadata '" + key +
+                         "' must be an array, a str or a list of str, got " +
+                         std::string(py::repr(o)) + "\nWrap numbers: mx.array");
+  out.kind = GgufValue::Kind::texts;
+  for (const py::handle& item : py::reinterpret_borrow<py::sequence>(o)) {
+    if (!PyUnicode_Check(item.ptr()))
+      throw py::type_error("save_gguf: metadata '" + key + "' is a list with " +
+                           std::string(py::repr(item)) +
+                           "\nLists hold str; wrap numbers: mx.array");
+    out.texts.push_back(bytes_of(item));
+  }
+  return out;
+}
+
+py::tuple gguf_of(const py::object& source, const std::string& name) {
+  LoadedGguf loaded =
+      read_from(source, name, [](const FileBytes& file) { return load_gguf(file); });
+  py::dict arrays, metadata;
+  for (auto& [key, value] : loaded.arrays) arrays[text_of(key)] = py::cast(std::move(value));
+  for (auto& [key, value] : loaded.metadata) metadata[text_of(key)] = value_of(value);
+  return py::make_tuple(arrays, metadata);
+}
+
+void save_gguf(const py::function& write, const std::vector<std::pair<py::str, Array>>& named,
+               const std::vector<std::pair<py::str, py::object>>& metadata) {
+  GgufMetadata values;
+  for (const auto& [key, value] : metadata) {
+    std::string name = bytes_of(key);
+    GgufValue v = gguf_value(name, value);
+    values.emplace_back(std::move(name), std::move(v));
+  }
+  Arrays roots;
+  for (const auto& [name, x] : named) roots.push_back(x);
+  evaluate_unlocked(roots);
+  std::vector<NamedView> views;
+  for (const auto& [name, x] : named) views.push_back({bytes_of(name), tensor_view(x)});
+  write_gguf(sink_of(write), views, values);
+}
+
 }  // namespace
 
 void init_io(py::module_& m) {
@@ -87,6 +176,10 @@ void init_io(py::module_& m) {
       py::arg("write"), py::arg("x"), "Gives the bytes of an .npy file to `write`.");
   m.def("_save_safetensors", save_tensors, py::arg("write"), py::arg("named"), py::arg("metadata"),
         "Gives the bytes of a .safetensors file to `write`.");
+  m.def("_load_gguf", gguf_of, py::arg("source"), py::arg("name"),
+        "The arrays of a .gguf file by name, and its metadata.");
+  m.def("_save_gguf", save_gguf, py::arg("write"), py::arg("named"), py::arg("metadata"),
+        "Gives the bytes of a .gguf file to `write`.");
   py::class_<FileWriter>(m, "_FileWriter", "Writes beside a path and takes its place on commit.")
       .def(py::init(
                [](const py::object& path) { return std::make_unique<FileWriter>(path_of(path)); }),

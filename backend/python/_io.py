@@ -1,4 +1,4 @@
-"""Arrays in files: .npy and .npz as NumPy writes them, and .safetensors.
+"""Arrays in files: .npy and .npz as NumPy writes them, .safetensors and .gguf.
 
 Files are replaced whole: a failed write leaves an existing file as it was.
 """
@@ -15,7 +15,7 @@ from typing import IO, Any
 from lamina import _core as _c
 from lamina._core import array
 
-__all__ = ["load", "save", "save_safetensors", "savez", "savez_compressed"]
+__all__ = ["load", "save", "save_gguf", "save_safetensors", "savez", "savez_compressed"]
 
 _File = str | os.PathLike[str] | IO[bytes]
 
@@ -93,6 +93,20 @@ def save_safetensors(
         _c._save_safetensors(out.write, list(arrays.items()), texts)
 
 
+def save_gguf(
+    file: _File,
+    arrays: dict[str, array],
+    metadata: dict[str, array | str | list[str]] | None = None,
+) -> None:
+    """Save named arrays to a .gguf file, with metadata; the ending is added.
+
+    Values of the metadata are numbers or lists of them as arrays of shape () or (n,), str, or lists
+    of str. TypeError for a dtype that the format does not have: unsigned arrays, complex numbers.
+    """
+    with _written(file, ".gguf") as out:
+        _c._save_gguf(out.write, list(arrays.items()), list((metadata or {}).items()))
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 
@@ -124,29 +138,35 @@ def load(
     *,
     stream: Any = None,
 ) -> Any:
-    """Load a .npy file (one array), or an .npz or .safetensors file (a dict of arrays).
+    """Load a .npy file (one array), or an .npz, .safetensors or .gguf file (a dict of arrays).
 
     The format follows from the name's ending if it is not given. `return_metadata` gives a tuple
-    of that and the metadata of .safetensors. ValueError names the file and what is wrong with it.
+    of that and the metadata of .safetensors or .gguf. ValueError names the file and what is wrong
+    with it.
 
-    Large arrays of .npy and .safetensors stay in the file until they are used, and take no memory
-    of their own. Such a file may be replaced or deleted, as `save` does, but must not be cut short
-    in place while they live.
+    Tensors of .gguf in Q4_0, Q4_1 and Q8_0 come as ``quantize(..., group_size=32)`` gives them:
+    words under the tensor's name, and with ".scales" and ".biases" in place of ".weight".
+
+    Large arrays of .npy, .safetensors and .gguf stay in the file until they are used, and take no
+    memory of their own. Such a file may be replaced or deleted, as `save` does, but must not be cut
+    short in place while they live.
     """
     name = _name_of(file)
     kind = format if format is not None else name.rsplit(".", 1)[-1]
     value: Any
-    metadata: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
     if kind == "npz":
         value = _load_archive(file, name)
-    elif kind in ("npy", "safetensors"):
+    elif kind in ("npy", "safetensors", "gguf"):
         source = name if isinstance(file, (str, os.PathLike)) else _content(file, name)
         if kind == "npy":
             value = _c._load_npy(source, name)
+        elif kind == "gguf":
+            value, metadata = _c._load_gguf(source, name)
         else:
             value, metadata = _c._load_safetensors(source, name)
     else:
         raise ValueError(
-            f"load: {name}: format {kind!r} is not supported\nUse npy, npz or safetensors"
+            f"load: {name}: format {kind!r} is not supported\nUse npy, npz, safetensors or gguf"
         )
     return (value, metadata) if return_metadata else value

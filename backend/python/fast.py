@@ -9,10 +9,12 @@ from typing import Any
 from lamina import _core as _c
 from lamina._arguments import explain
 from lamina._core import array
+from lamina._dtypes import floating, issubdtype
 
 __all__ = [
     "cross_entropy",
     "cuda_kernel",
+    "gated_delta_update",
     "layer_norm",
     "metal_kernel",
     "rms_norm",
@@ -172,6 +174,82 @@ def cross_entropy(logits: array, targets: array, *, stream: Any = None) -> array
     wide = logits.astype(_c.float32)
     picked = _c.take_along_axis(wide, _c.expand_dims(targets, -1), -1)
     return _c.logsumexp(wide, -1) - _c.squeeze(picked, -1)
+
+
+def _gated_delta_shapes(
+    q: array, k: array, v: array, gamma: array, beta: array, state: array | None, mask: array | None
+) -> None:
+    """Raise ValueError for the first argument that does not fit q (B, T, Hk, Dk) and v."""
+    op = "gated_delta_update"
+    if q.ndim != 4 or v.ndim != 4:
+        raise ValueError(f"{op}: q and v need 4 axes, got {tuple(q.shape)} and {tuple(v.shape)}")
+    (batch, steps, groups, width), (heads, size) = q.shape, v.shape[2:]
+    if groups == 0 or heads % groups:
+        raise ValueError(f"{op}: the {heads} heads of v are no multiple of the {groups} of q")
+    wanted: list[tuple[str, array | None, list[tuple[int, ...]]]] = [
+        ("k", k, [(batch, steps, groups, width)]),
+        ("v", v, [(batch, steps, heads, size)]),
+        ("gamma", gamma, [(batch, steps, heads), (batch, steps, heads, width)]),
+        ("beta", beta, [(batch, steps, heads)]),
+        ("initial_state", state, [(batch, heads, size, width)]),
+        ("mask", mask, [(batch, steps)]),
+    ]
+    for name, x, shapes in wanted:
+        if x is not None and tuple(x.shape) not in shapes:
+            fits = " or ".join(map(str, shapes))
+            raise ValueError(f"{op}: {name} must have shape {fits}, got {tuple(x.shape)}")
+
+
+def gated_delta_update(
+    q: array,
+    k: array,
+    v: array,
+    gamma: array,
+    beta: array,
+    initial_state: array | None = None,
+    mask: array | None = None,
+    stream: Any = None,
+) -> list[array]:
+    """The gated delta rule along T: [outputs (B, T, Hv, Dv), last state (B, Hv, Dv, Dk)].
+
+    At each step the state S decays to ``gamma * S``, learns ``beta * (v - S @ k)`` under the key k,
+    and answers ``S @ q``. `q` and `k` are (B, T, Hk, Dk) with Hk a divisor of Hv, `v` (B, T, Hv,
+    Dv), `gamma` (B, T, Hv) or (B, T, Hv, Dk), `beta` (B, T, Hv). Where `mask` (B, T) is False the
+    state stays and the output is 0. The state is kept in float32 or float64.
+    """
+    _gated_delta_shapes(q, k, v, gamma, beta, initial_state, mask)
+    dtype = _c._promote(_c._promote(q.dtype, k.dtype), v.dtype)
+    wide = _c.float64 if dtype == _c.float64 else _c.float32
+    dtype = dtype if issubdtype(dtype, floating) else wide
+    batch, steps, groups, width = q.shape
+    heads, size = v.shape[2:]
+    # Steps first, so that each is one slice; keys and queries are shared by neighbouring heads.
+    q, k = (
+        _c._repeat(_c.moveaxis(x.astype(wide), 1, 0), heads // groups, 2)[..., None, :]
+        for x in (q, k)
+    )
+    v = _c.moveaxis(v.astype(wide), 1, 0)[..., None]
+    gate = _c.moveaxis(beta.astype(wide), 1, 0)[..., None, None]
+    decay = _c.moveaxis(gamma.astype(wide), 1, 0)
+    decay = decay[..., None, :] if decay.ndim == 4 else decay[..., None, None]
+    kept = None if mask is None else _c.moveaxis(mask.astype(_c.bool_), 1, 0)[..., None, None]
+    shape = [batch, heads, size, width]
+    state = _c.zeros(shape, wide) if initial_state is None else initial_state.astype(wide)
+    outputs = []
+    for t in range(steps):
+        faded = state * decay[t]
+        new = gate[t] * (v[t] - _c.sum(faded * k[t], -1, True))
+        learnt = faded + new * k[t]
+        answer = _c.sum(learnt * q[t], -1)
+        if kept is None:
+            state = learnt
+        else:
+            state = _c.where(kept[t][..., None], learnt, state)
+            answer = _c.where(kept[t], answer, 0)
+        outputs.append(answer)
+    if not outputs:
+        return [_c.zeros([batch, 0, heads, size], dtype), state]
+    return [_c._stack(outputs, 1).astype(dtype), state]
 
 
 def metal_kernel(

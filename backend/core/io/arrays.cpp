@@ -1,6 +1,7 @@
 #include "io/arrays.h"
 
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
 #include "io/npy.h"
@@ -49,6 +50,25 @@ Array array_of(const FileBytes& file, const Stored& s) {
   return make_leaf({buffer_of(file, s), s.strides, 0}, s.shape, s.dtype);
 }
 
+// Words, scales and biases of a tensor in blocks.
+Arrays quantized_of(const FileBytes& file, const GgufTensor& t) {
+  Shape words = t.shape, groups = t.shape;
+  words.back() = words.back() * gguf_bits(t.coding) / 32;
+  groups.back() /= 32;
+  const Dtype dtypes[] = {Dtype::uint32, Dtype::float16, Dtype::float16};
+  BufferRef buffers[3];
+  Arrays out;
+  for (size_t i = 0; i < 3; ++i) {
+    const Shape& shape = i == 0 ? words : groups;
+    buffers[i] = Buffer::allocate(element_count(shape) * itemsize(dtypes[i]), Category::input, -1);
+    out.push_back(make_leaf({buffers[i], row_major_strides(shape), 0}, shape, dtypes[i]));
+  }
+  unpack_gguf_blocks(t, file.data + t.offset, static_cast<uint32_t*>(buffers[0]->data()),
+                     static_cast<float16_t*>(buffers[1]->data()),
+                     static_cast<float16_t*>(buffers[2]->data()));
+  return out;
+}
+
 }  // namespace
 
 FileBytes FileBytes::map(const std::string& path) {
@@ -70,6 +90,33 @@ LoadedTensors load_safetensors(const FileBytes& file) {
     out.arrays.emplace_back(t.name,
                             array_of(file, {"tensor '" + t.name + "' ", t.dtype, t.shape,
                                             row_major_strides(t.shape), t.offset, t.bytes}));
+  return out;
+}
+
+LoadedGguf load_gguf(const FileBytes& file) {
+  GgufIndex index = read_gguf_index(file.data, file.size, file.name);
+  LoadedGguf out;
+  out.metadata = std::move(index.metadata);
+  std::set<std::string> names;
+  auto add = [&](const std::string& name, Array x) {
+    if (!names.insert(name).second)
+      throw ValueError("load: '" + file.name + "': two arrays would be called '" + name + "'");
+    out.arrays.emplace_back(name, std::move(x));
+  };
+  const std::string ending = ".weight";
+  for (const GgufTensor& t : index.tensors) {
+    if (t.coding == GgufCoding::plain) {
+      add(t.name, array_of(file, {"tensor '" + t.name + "' ", t.dtype, t.shape,
+                                  row_major_strides(t.shape), t.offset, t.bytes}));
+      continue;
+    }
+    Arrays parts = quantized_of(file, t);
+    std::string stem = t.name;
+    if (stem.ends_with(ending)) stem.resize(stem.size() - ending.size());
+    add(t.name, parts[0]);
+    add(stem + ".scales", parts[1]);
+    add(stem + ".biases", parts[2]);
+  }
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "graph/array.h"
+#include "io/gguf.h"
 #include "io/safetensors.h"
 
 namespace lamina {
@@ -26,9 +27,17 @@ struct LoadedTensors {
   Metadata metadata;
 };
 
+struct LoadedGguf {
+  std::vector<std::pair<std::string, Array>> arrays;
+  GgufMetadata metadata;
+};
+
 // Elements that lie in the mapping aligned and in native order are used in place: nothing is read
-// before they are. The others are copied. Both throw ValueError naming the file, and OutOfMemory.
+// before they are. The others are copied. All throw ValueError naming the file, and OutOfMemory.
 Array load_npy(const FileBytes& file);
 LoadedTensors load_safetensors(const FileBytes& file);
+// Tensors in blocks become three arrays: words under the tensor's name, and ".scales" and ".biases"
+// in place of its ".weight", as quantized_matmul takes them in mode affine with groups of 32.
+LoadedGguf load_gguf(const FileBytes& file);
 
 }  // namespace lamina
