@@ -21,7 +21,7 @@ const Function& function_of(PyObject* self) {
   return *static_cast<Function*>(PyCapsule_GetPointer(self, "lamina.function"));
 }
 
-// Positional inputs named a, b, c may also come by keyword; `stream` is accepted everywhere.
+// Inputs named a and b may also come by keyword; `stream` is accepted everywhere.
 int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* names,
           PyObject** in, PyObject** stream) {
   if (count > f.arity + 1) {
@@ -96,8 +96,8 @@ void init_elementwise(py::module_& m) {
                            p->doc,
                            static_cast<uint16_t>(p->formula),
                            formula.arity};
-    static const char* inputs[] = {"", "a, /, ", "a, b, /, ", "a, b, c, /, "};
-    f->doc = f->name + "(" + inputs[formula.arity] + "*, stream=None)\n--\n\n" + p->doc;
+    static const char* inputs[] = {"", "a, ", "a, b, ", "condition, x, y, /, *, "};
+    f->doc = f->name + "(" + inputs[formula.arity] + "stream=None)\n--\n\n" + p->doc;
     f->def = {f->name.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(call)),
               METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
     py::object self =

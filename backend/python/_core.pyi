@@ -272,9 +272,9 @@ def _tri(arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsI
 def _tri_inv(arg0: array, arg1: bool) -> array: ...
 def _wait_for_devices() -> None:
     """Returns when every device has done its work."""
-def abs(a: Operand, /, *, stream: Any = None) -> array:
+def abs(a: Operand, stream: Any = None) -> array:
     """Absolute value of each element."""
-def add(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def add(a: Operand, b: Operand, stream: Any = None) -> array:
     """Sum of two arrays, element by element."""
 def addmm(c: array, a: array, b: array, /, alpha: typing.SupportsFloat | typing.SupportsIndex=1.0, beta: typing.SupportsFloat | typing.SupportsIndex=1.0, *, stream: object=None) -> array:
     """alpha * (a @ b) + beta * c, the sum fused into the product's kernel."""
@@ -282,19 +282,19 @@ def all(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=
     """Whether every element over axes is true."""
 def any(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Whether some element over axes is true."""
-def arccos(a: Operand, /, *, stream: Any = None) -> array:
+def arccos(a: Operand, stream: Any = None) -> array:
     """Inverse cosine of each element."""
-def arccosh(a: Operand, /, *, stream: Any = None) -> array:
+def arccosh(a: Operand, stream: Any = None) -> array:
     """Inverse hyperbolic cosine of each element."""
-def arcsin(a: Operand, /, *, stream: Any = None) -> array:
+def arcsin(a: Operand, stream: Any = None) -> array:
     """Inverse sine of each element."""
-def arcsinh(a: Operand, /, *, stream: Any = None) -> array:
+def arcsinh(a: Operand, stream: Any = None) -> array:
     """Inverse hyperbolic sine of each element."""
-def arctan(a: Operand, /, *, stream: Any = None) -> array:
+def arctan(a: Operand, stream: Any = None) -> array:
     """Inverse tangent of each element."""
-def arctan2(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def arctan2(a: Operand, b: Operand, stream: Any = None) -> array:
     """Angle of the point (y, x) as arctan2(x, y) of the inputs."""
-def arctanh(a: Operand, /, *, stream: Any = None) -> array:
+def arctanh(a: Operand, stream: Any = None) -> array:
     """Inverse hyperbolic tangent of each element."""
 def argmax(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Index of the largest element, uint32."""
@@ -455,7 +455,7 @@ class array:
         """
     def _scatter_item(self: array, arg0: object, arg1: object, arg2: str) -> array:
         """x.at[index].op(value)"""
-    def abs(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def abs(a, stream: Any = None) -> array:
         """Absolute value of each element."""
     def all(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
         """Whether every element over axes is true."""
@@ -471,7 +471,7 @@ class array:
     def at(self) -> Any: ...
     def conj(self: array, *, stream: Any = None) -> array:
         """Complex conjugate."""
-    def cos(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def cos(a, stream: Any = None) -> array:
         """Cosine of each element, in radians."""
     def cummax(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bool=True, stream: object=None) -> array:
         """Running maximum along an axis."""
@@ -481,13 +481,13 @@ class array:
         """Running product along an axis."""
     def cumsum(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bool=True, dtype: object=None, stream: object=None) -> array:
         """Running sum along an axis."""
-    def diag(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def diag(a: array, /, k: Any = 0, *, stream: Any = None) -> array:
         """The k-th diagonal of a matrix, or the matrix with the 1-D `a` on its k-th diagonal."""
     def diagonal(a: array, offset: typing.SupportsInt | typing.SupportsIndex=0, axis1: typing.SupportsInt | typing.SupportsIndex=0, axis2: typing.SupportsInt | typing.SupportsIndex=1, stream: object=None) -> array:
         """A diagonal of two axes."""
     @property
     def dtype(self) -> Dtype: ...
-    def exp(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def exp(a, stream: Any = None) -> array:
         """Exponential of each element."""
     def flatten(a: array, /, start_axis: typing.SupportsInt | typing.SupportsIndex=0, end_axis: typing.SupportsInt | typing.SupportsIndex=-1, *, stream: object=None) -> array:
         """Axes merged into one."""
@@ -497,13 +497,13 @@ class array:
         """The one element as a Python scalar."""
     @property
     def itemsize(self) -> int: ...
-    def log(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def log(a, stream: Any = None) -> array:
         """Natural logarithm of each element."""
-    def log10(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def log10(a, stream: Any = None) -> array:
         """Base-10 logarithm of each element."""
-    def log1p(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def log1p(a, stream: Any = None) -> array:
         """log(1 + x), exact near zero."""
-    def log2(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def log2(a, stream: Any = None) -> array:
         """Base-2 logarithm of each element."""
     def logcumsumexp(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bool=True, stream: object=None) -> array:
         """Running log of the sum of exponentials."""
@@ -527,28 +527,28 @@ class array:
         """Product over axes."""
     @property
     def real(self) -> array: ...
-    def reciprocal(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def reciprocal(a, stream: Any = None) -> array:
         """One divided by each element."""
     def reshape(self: array, *shape: Any, stream: Any = None) -> array:
         """The same elements under another shape."""
-    def round(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def round(a: array, /, decimals: Any = 0, stream: Any = None) -> array:
         """Rounded to `decimals` places, ties to even; negative ones round tens, hundreds, ..."""
-    def rsqrt(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def rsqrt(a, stream: Any = None) -> array:
         """Reciprocal square root of each element."""
     @property
     def shape(self) -> tuple[int, ...]: ...
-    def sin(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def sin(a, stream: Any = None) -> array:
         """Sine of each element, in radians."""
     @property
     def size(self) -> int: ...
-    def split(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def split(a: array, /, indices_or_sections: Any, axis: Any = 0, *, stream: Any = None) -> array:
         """`a` cut along `axis` into equal sections, or before each of the given indices.
 
         ValueError if the sections would not be equal.
         """
-    def sqrt(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def sqrt(a, stream: Any = None) -> array:
         """Square root of each element."""
-    def square(self: array, *args: Any, _f: Any = None, **kwargs: Any) -> array:
+    def square(a, stream: Any = None) -> array:
         """Each element times itself."""
     def squeeze(a: array, /, axis: object=None, *, stream: object=None) -> array:
         """Size-1 axes removed."""
@@ -575,31 +575,31 @@ def astype(a: array, dtype: object, /, *, stream: object=None) -> array:
 def async_eval(*args) -> None:
     """Evaluates; work of a GPU may go on when the call returns. On the CPU it is done then."""
 bfloat16: Dtype
-def bitwise_and(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def bitwise_and(a: Operand, b: Operand, stream: Any = None) -> array:
     """Bits set in both elements."""
-def bitwise_invert(a: Operand, /, *, stream: Any = None) -> array:
+def bitwise_invert(a: Operand, stream: Any = None) -> array:
     """Each element with every bit flipped."""
-def bitwise_or(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def bitwise_or(a: Operand, b: Operand, stream: Any = None) -> array:
     """Bits set in either element."""
-def bitwise_xor(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def bitwise_xor(a: Operand, b: Operand, stream: Any = None) -> array:
     """Bits set in exactly one element."""
 bool_: Dtype
 def broadcast_to(a: object, /, shape: object, *, stream: object=None) -> array:
     """Elements repeated to a larger shape."""
-def ceil(a: Operand, /, *, stream: Any = None) -> array:
+def ceil(a: Operand, stream: Any = None) -> array:
     """Smallest integer not below each element."""
 def checkpoint(fun: collections.abc.Callable) -> Any:
     """fun, whose backward pass computes its values again instead of keeping them."""
 def clear_cache() -> None:
     """Gives the cached memory of every device back to the system."""
 complex64: Dtype
-def conjugate(a: Operand, /, *, stream: Any = None) -> array:
+def conjugate(a: Operand, stream: Any = None) -> array:
     """Complex conjugate of each element."""
 def contiguous(a: array, /, allow_col_major: bool=False, *, stream: object=None) -> array:
     """The same value in row-major memory."""
-def cos(a: Operand, /, *, stream: Any = None) -> array:
+def cos(a: Operand, stream: Any = None) -> array:
     """Cosine of each element, in radians."""
-def cosh(a: Operand, /, *, stream: Any = None) -> array:
+def cosh(a: Operand, stream: Any = None) -> array:
     """Hyperbolic cosine of each element."""
 def cummax(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bool=True, stream: object=None) -> array:
     """Running maximum along an axis."""
@@ -616,31 +616,31 @@ class custom_function:
     def jvp(self: custom_function, f: collections.abc.Callable) -> collections.abc.Callable: ...
     def vjp(self: custom_function, f: collections.abc.Callable) -> collections.abc.Callable: ...
     def vmap(self: custom_function, f: collections.abc.Callable) -> collections.abc.Callable: ...
-def degrees(a: Operand, /, *, stream: Any = None) -> array:
+def degrees(a: Operand, stream: Any = None) -> array:
     """Radians converted to degrees."""
 def depends(inputs: object, dependencies: object) -> Any:
     """inputs, evaluated after the dependencies."""
 def diagonal(a: array, offset: typing.SupportsInt | typing.SupportsIndex=0, axis1: typing.SupportsInt | typing.SupportsIndex=0, axis2: typing.SupportsInt | typing.SupportsIndex=1, stream: object=None) -> array:
     """A diagonal of two axes."""
-def divide(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def divide(a: Operand, b: Operand, stream: Any = None) -> array:
     """Quotient of two arrays; integers give float32."""
 def empty(shape: object, dtype: object=..., *, stream: object=None) -> array:
     """An array of one value."""
 def empty_like(a: array, /, dtype: object=None, *, stream: object=None) -> array:
     """One value in the shape of a."""
-def equal(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def equal(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether x == y, element by element."""
-def erf(a: Operand, /, *, stream: Any = None) -> array:
+def erf(a: Operand, stream: Any = None) -> array:
     """Error function of each element."""
-def erfinv(a: Operand, /, *, stream: Any = None) -> array:
+def erfinv(a: Operand, stream: Any = None) -> array:
     """Inverse of the error function; NaN outside [-1, 1]."""
 def eval(*args) -> None:
     """Evaluates arrays, and arrays in nested lists, tuples and dicts."""
-def exp(a: Operand, /, *, stream: Any = None) -> array:
+def exp(a: Operand, stream: Any = None) -> array:
     """Exponential of each element."""
 def expand_dims(a: array, /, axis: object, *, stream: object=None) -> array:
     """Size-1 axes added."""
-def expm1(a: Operand, /, *, stream: Any = None) -> array:
+def expm1(a: Operand, stream: Any = None) -> array:
     """exp(x) - 1, exact near zero."""
 def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex | None=None, k: typing.SupportsInt | typing.SupportsIndex=0, dtype: object=..., *, stream: object=None) -> array:
     """Ones on a diagonal."""
@@ -651,9 +651,9 @@ def flip(a: array, /, axis: object=None, *, stream: object=None) -> array:
 float16: Dtype
 float32: Dtype
 float64: Dtype
-def floor(a: Operand, /, *, stream: Any = None) -> array:
+def floor(a: Operand, stream: Any = None) -> array:
     """Largest integer not above each element."""
-def floor_divide(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def floor_divide(a: Operand, b: Operand, stream: Any = None) -> array:
     """Quotient rounded down; an integer divided by zero gives 0."""
 def get_active_memory(*, device: object=None) -> int:
     """Bytes of live buffers of the default device, or of `device`."""
@@ -667,55 +667,55 @@ def get_peak_memory(*, device: object=None) -> int:
     """Most bytes of live buffers so far."""
 def grad(fun: collections.abc.Callable, argnums: object=None, argnames: object=[]) -> Any:
     """A function that returns the gradient of fun."""
-def greater(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def greater(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether x > y, element by element."""
-def greater_equal(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def greater_equal(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether x >= y, element by element."""
-def imag(a: Operand, /, *, stream: Any = None) -> array:
+def imag(a: Operand, stream: Any = None) -> array:
     """Imaginary part of each element."""
 int16: Dtype
 int32: Dtype
 int64: Dtype
 int8: Dtype
-def isfinite(a: Operand, /, *, stream: Any = None) -> array:
+def isfinite(a: Operand, stream: Any = None) -> array:
     """Whether each element is neither infinite nor NaN."""
-def isinf(a: Operand, /, *, stream: Any = None) -> array:
+def isinf(a: Operand, stream: Any = None) -> array:
     """Whether each element is infinite."""
-def isnan(a: Operand, /, *, stream: Any = None) -> array:
+def isnan(a: Operand, stream: Any = None) -> array:
     """Whether each element is NaN."""
-def isneginf(a: Operand, /, *, stream: Any = None) -> array:
+def isneginf(a: Operand, stream: Any = None) -> array:
     """Whether each element is negative infinity."""
-def isposinf(a: Operand, /, *, stream: Any = None) -> array:
+def isposinf(a: Operand, stream: Any = None) -> array:
     """Whether each element is positive infinity."""
 def jvp(fun: collections.abc.Callable, primals: collections.abc.Sequence, tangents: collections.abc.Sequence) -> tuple:
     """Outputs of fun and the products of its Jacobian with tangents."""
 def layer_norm(x: array, weight: object, bias: object, eps: typing.SupportsFloat | typing.SupportsIndex, *, stream: object=None) -> array:
     """(x - mean) / sqrt(variance + eps) over the last axis, times a weight plus a bias."""
-def left_shift(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def left_shift(a: Operand, b: Operand, stream: Any = None) -> array:
     """x shifted left by y bits; 0 past the width."""
-def less(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def less(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether x < y, element by element."""
-def less_equal(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def less_equal(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether x <= y, element by element."""
-def log(a: Operand, /, *, stream: Any = None) -> array:
+def log(a: Operand, stream: Any = None) -> array:
     """Natural logarithm of each element."""
-def log10(a: Operand, /, *, stream: Any = None) -> array:
+def log10(a: Operand, stream: Any = None) -> array:
     """Base-10 logarithm of each element."""
-def log1p(a: Operand, /, *, stream: Any = None) -> array:
+def log1p(a: Operand, stream: Any = None) -> array:
     """log(1 + x), exact near zero."""
-def log2(a: Operand, /, *, stream: Any = None) -> array:
+def log2(a: Operand, stream: Any = None) -> array:
     """Base-2 logarithm of each element."""
-def logaddexp(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def logaddexp(a: Operand, b: Operand, stream: Any = None) -> array:
     """log(exp(x) + exp(y)) without overflow."""
 def logcumsumexp(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bool=True, stream: object=None) -> array:
     """Running log of the sum of exponentials."""
-def logical_and(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def logical_and(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether both elements are non-zero."""
-def logical_not(a: Operand, /, *, stream: Any = None) -> array:
+def logical_not(a: Operand, stream: Any = None) -> array:
     """Whether each element is zero."""
-def logical_or(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def logical_or(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether either element is non-zero."""
-def logical_xor(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def logical_xor(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether exactly one element is non-zero."""
 def logsumexp(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """log(sum(exp(a))) over axes, without overflow."""
@@ -723,21 +723,21 @@ def matmul(a: array, b: array, /, *, stream: object=None) -> array:
     """Matrix product over the last two axes."""
 def max(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Largest element over axes."""
-def maximum(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def maximum(a: Operand, b: Operand, stream: Any = None) -> array:
     """Larger of two elements; NaN if either is NaN."""
 def mean(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Mean over axes."""
 def min(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Smallest element over axes."""
-def minimum(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def minimum(a: Operand, b: Operand, stream: Any = None) -> array:
     """Smaller of two elements; NaN if either is NaN."""
 def moveaxis(a: array, /, source: typing.SupportsInt | typing.SupportsIndex, destination: typing.SupportsInt | typing.SupportsIndex, *, stream: object=None) -> array:
     """One axis moved."""
-def multiply(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def multiply(a: Operand, b: Operand, stream: Any = None) -> array:
     """Product of two arrays, element by element."""
-def negative(a: Operand, /, *, stream: Any = None) -> array:
+def negative(a: Operand, stream: Any = None) -> array:
     """Each element negated."""
-def not_equal(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def not_equal(a: Operand, b: Operand, stream: Any = None) -> array:
     """Whether x != y, element by element."""
 def ones(shape: object, dtype: object=..., *, stream: object=None) -> array:
     """An array of one value."""
@@ -747,33 +747,33 @@ def partition(a: array, /, kth: typing.SupportsInt | typing.SupportsIndex, axis:
     """Smaller elements before the k-th, larger after it."""
 def permute_dims(a: array, /, axes: object=None, *, stream: object=None) -> array:
     """Axes in another order."""
-def power(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def power(a: Operand, b: Operand, stream: Any = None) -> array:
     """x raised to the power y, element by element."""
 def prod(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Product over axes."""
 def put_along_axis(a: array, /, indices: array, values: object, axis: object=None, *, stream: object=None) -> array:
     """A copy with elements at an index array of the same rank replaced."""
-def radians(a: Operand, /, *, stream: Any = None) -> array:
+def radians(a: Operand, stream: Any = None) -> array:
     """Degrees converted to radians."""
 def random_bits(shape: object, width: typing.SupportsInt | typing.SupportsIndex, key: array) -> array:
     """Uniform random bits of `width` bytes a value."""
-def real(a: Operand, /, *, stream: Any = None) -> array:
+def real(a: Operand, stream: Any = None) -> array:
     """Real part of each element."""
-def reciprocal(a: Operand, /, *, stream: Any = None) -> array:
+def reciprocal(a: Operand, stream: Any = None) -> array:
     """One divided by each element."""
-def remainder(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def remainder(a: Operand, b: Operand, stream: Any = None) -> array:
     """Remainder with the sign of the divisor; an integer modulo zero is 0."""
 def reset_peak_memory(*, device: object=None) -> None:
     """Peak memory counts from now."""
 def reshape(a: array, /, shape: object, *, stream: object=None) -> array:
     """The same elements under another shape."""
-def right_shift(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def right_shift(a: Operand, b: Operand, stream: Any = None) -> array:
     """x shifted right by y bits; signed integers keep their sign."""
 def rms_norm(x: array, weight: object, eps: typing.SupportsFloat | typing.SupportsIndex, *, stream: object=None) -> array:
     """x / sqrt(mean(x^2) + eps) over the last axis, times a weight."""
-def round(a: Operand, /, *, stream: Any = None) -> array:
+def round(a: Operand, stream: Any = None) -> array:
     """Nearest integer to each element, ties to even."""
-def rsqrt(a: Operand, /, *, stream: Any = None) -> array:
+def rsqrt(a: Operand, stream: Any = None) -> array:
     """Reciprocal square root of each element."""
 def searchsorted(sorted_sequence: array, values: object, /, side: str='left', *, stream: object=None) -> array:
     """Where values would stand in a sorted array."""
@@ -781,21 +781,21 @@ def set_cache_limit(limit: typing.SupportsInt | typing.SupportsIndex, *, device:
     """Sets the cache's limit in bytes; returns the one before."""
 def set_memory_limit(limit: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> int:
     """Sets the limit in bytes; returns the one before."""
-def sigmoid(a: Operand, /, *, stream: Any = None) -> array:
+def sigmoid(a: Operand, stream: Any = None) -> array:
     """Logistic function 1 / (1 + exp(-x))."""
-def sign(a: Operand, /, *, stream: Any = None) -> array:
+def sign(a: Operand, stream: Any = None) -> array:
     """-1, 0 or 1 by the sign; x / |x| for complex numbers."""
-def sin(a: Operand, /, *, stream: Any = None) -> array:
+def sin(a: Operand, stream: Any = None) -> array:
     """Sine of each element, in radians."""
-def sinh(a: Operand, /, *, stream: Any = None) -> array:
+def sinh(a: Operand, stream: Any = None) -> array:
     """Hyperbolic sine of each element."""
 def softmax(a: array, /, axis: object=None, *, precise: bool=False, stream: object=None) -> array:
     """exp(a) / sum(exp(a)) over axes."""
 def sort(a: array, /, axis: object=-1, *, stream: object=None) -> array:
     """Ascending along an axis, NaN last."""
-def sqrt(a: Operand, /, *, stream: Any = None) -> array:
+def sqrt(a: Operand, stream: Any = None) -> array:
     """Square root of each element."""
-def square(a: Operand, /, *, stream: Any = None) -> array:
+def square(a: Operand, stream: Any = None) -> array:
     """Each element times itself."""
 def squeeze(a: array, /, axis: object=None, *, stream: object=None) -> array:
     """Size-1 axes removed."""
@@ -803,7 +803,7 @@ def std(a: array, /, axis: object=None, keepdims: bool=False, ddof: typing.Suppo
     """Standard deviation over axes."""
 def stop_gradient(a: array, /, *, stream: object=None) -> array:
     """The same value, constant to derivatives."""
-def subtract(a: Operand, b: Operand, /, *, stream: Any = None) -> array:
+def subtract(a: Operand, b: Operand, stream: Any = None) -> array:
     """Difference of two arrays, element by element."""
 def sum(a: array, /, axis: object=None, keepdims: bool=False, *, stream: object=None) -> array:
     """Sum over axes."""
@@ -813,13 +813,13 @@ def take(a: array, /, indices: object, axis: object=None, *, stream: object=None
     """Slices picked along an axis."""
 def take_along_axis(a: array, /, indices: array, axis: object=-1, *, stream: object=None) -> array:
     """Elements picked by an index array of the same rank."""
-def tan(a: Operand, /, *, stream: Any = None) -> array:
+def tan(a: Operand, stream: Any = None) -> array:
     """Tangent of each element, in radians."""
-def tanh(a: Operand, /, *, stream: Any = None) -> array:
+def tanh(a: Operand, stream: Any = None) -> array:
     """Hyperbolic tangent of each element."""
 def transpose(a: array, /, axes: object=None, *, stream: object=None) -> array:
     """Axes in another order."""
-def trunc(a: Operand, /, *, stream: Any = None) -> array:
+def trunc(a: Operand, stream: Any = None) -> array:
     """Each element without its fraction."""
 uint16: Dtype
 uint32: Dtype
@@ -837,7 +837,7 @@ def vjp(fun: collections.abc.Callable, primals: collections.abc.Sequence, cotang
     """Outputs of fun and the products of cotangents with its Jacobian."""
 def vmap(fun: collections.abc.Callable, in_axes: object=0, out_axes: object=0) -> Any:
     """A function that maps fun over slices of its arguments."""
-def where(a: Operand, b: Operand, c: Operand, /, *, stream: Any = None) -> array:
+def where(condition: Operand, x: Operand, y: Operand, /, *, stream: Any = None) -> array:
     """y where the condition x holds, z elsewhere."""
 def zeros(shape: object, dtype: object=..., *, stream: object=None) -> array:
     """An array of one value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,8 @@ _FUNCTIONS = [
     "sqrt",
     "square",
     "squeeze",
-    "std",
     "sum",
     "swapaxes",
-    "var",
     "view",
     "unflatten",
 ]
@@ -66,6 +65,26 @@ def transpose(self: array, *axes: Any, stream: Any = None) -> array:
     if not axes:
         return _core.transpose(self)
     return _core.transpose(self, axes[0] if isinstance(axes[0], (list, tuple)) else axes)
+
+
+def _of_spread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(
+        self: array,
+        axis: Any = None,
+        keepdims: bool = False,
+        ddof: int = 0,
+        *,
+        correction: int | None = None,
+        stream: Any = None,
+    ) -> array:
+        # The array API's name for the same.
+        lost = ddof if correction is None else correction
+        out: array = function(self, axis, keepdims, lost, stream=stream)
+        return out
+
+    method.__name__ = name
+    method.__doc__ = function.__doc__
+    return method
 
 
 def conj(self: array, *, stream: Any = None) -> array:
@@ -157,17 +176,22 @@ def _unpickle(raw: np.ndarray, dtype: str) -> array:
     return x.view(bfloat16) if dtype == "bfloat16" else x
 
 
+def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: array, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__doc__ = function.__doc__
+    method.__wrapped__ = function  # type: ignore[attr-defined]
+    return method
+
+
 def bind(face: dict[str, Any]) -> None:
     """Bind functions of the face as methods: `x.sum(axis=0)` is `sum(x, axis=0)`."""
     for name in _FUNCTIONS:
-        function = face[name]
-
-        def method(self: array, *args: Any, _f: Any = function, **kwargs: Any) -> Any:
-            return _f(self, *args, **kwargs)
-
-        method.__name__ = name
-        method.__doc__ = function.__doc__
-        setattr(array, name, method)
+        setattr(array, name, _method(name, face[name]))
+    for name in ("std", "var"):
+        setattr(array, name, _of_spread(name, face[name]))
     own: dict[str, Any] = {
         "reshape": reshape,
         "transpose": transpose,

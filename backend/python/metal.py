@@ -45,23 +45,6 @@ def is_available() -> bool:
     return True
 
 
-def _no_capture(call: str) -> _c.DeviceError:
-    why = "the Metal device takes no captures" if is_available() else "no Metal device runs here"
-    return _c.DeviceError(
-        f"metal.{call}: {why}\nRecord with lamina.workbench, which works on every device"
-    )
-
-
-def start_capture(path: str) -> None:
-    """Record what Metal is given into the file `path`; DeviceError where no Metal device runs."""
-    raise _no_capture(f"start_capture({path!r})")
-
-
-def stop_capture() -> None:
-    """End a capture; DeviceError where no Metal device runs."""
-    raise _no_capture("stop_capture()")
-
-
 def device_info() -> dict[str, Any]:
     """Name, architecture and memory of the default device."""
     return _device_info()

@@ -106,7 +106,9 @@ def bare_signature(name: str, value: object, method: bool) -> str | None:
         return "def __init__(self, *args: Any, **kwargs: Any) -> None"
     typed = []
     for parameter in parameters[method:]:
-        operand = parameter.kind is parameter.POSITIONAL_ONLY and name not in SLOT_KEYS
+        named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not method
+        positional = parameter.kind is parameter.POSITIONAL_ONLY or named
+        operand = positional and name not in SLOT_KEYS
         required = parameter.default is parameter.empty
         plain = required or isinstance(parameter.default, int | float | str | None)
         typed.append(
