@@ -63,8 +63,8 @@ def once(call: Call, count: int) -> tuple[float, float]:
     return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
 
 
-# A rival's threads go on polling for work after its last call, which is not to be charged to whoever
-# comes next; the first call after a pause wakes its own.
+# A rival's threads go on polling for work after its last call, which is not to be charged to
+# whoever comes next; the first call after a pause wakes its own.
 PAUSE_SECONDS = 0.01
 
 

@@ -45,6 +45,14 @@ def is_available() -> bool:
     return True
 
 
+def _needs_metal(call: str) -> None:
+    if not is_available():
+        raise _c.DeviceError(
+            f"metal.{call}: no Metal device runs here\n"
+            "Record with lamina.workbench, which works on every device"
+        )
+
+
 def device_info() -> dict[str, Any]:
     """Name, architecture and memory of the default device."""
     return _device_info()
@@ -56,9 +64,11 @@ def start_capture(path: str) -> None:
     The process must have been started with `MTL_CAPTURE_ENABLED=1`. Raises DeviceError where that
     is not so, the path exists, a capture is under way, or there is no Metal.
     """
+    _needs_metal(f"start_capture({path!r})")
     _c._metal_start_capture(path)
 
 
 def stop_capture() -> None:
     """Ends the recording that `start_capture` began."""
+    _needs_metal("stop_capture()")
     _c._metal_stop_capture()
