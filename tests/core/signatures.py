@@ -125,7 +125,7 @@ def differences(expected: Form, got: Form) -> list[str]:
             out.append(f"no {name}")
             continue
         own, value = places[name]
-        if spelled(value) != spelled(default):
+        if default is not None and spelled(value) != spelled(default):
             out.append(f"{name}={spelled(value)}, not {spelled(default)}")
         if own != kind and not (own == "positional" and kind in ("keyword", "only by position")):
             out.append(f"{name} is {own}, not {kind}")

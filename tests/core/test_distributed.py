@@ -137,6 +137,29 @@ def test_parts_of_a_larger_group() -> None:
         nn.AllToShardedLinear(4, 3, group=groups[0])
 
 
+@pytest.mark.parametrize("sharding", ["all-to-sharded", "sharded-to-all"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_quantized_layers(sharding: str, bias: bool) -> None:
+    linear = nn.QuantizedLinear(128, 64, bias=bias, group_size=32, bits=8)
+    x = mx.random.normal((3, 128), key=mx.random.key(1))
+    made = layers.shard_linear(linear, sharding)
+    check(made(x), to_numpy(linear(x)))
+    kind = type(made).__name__
+    assert repr(made) == f"{kind}(input_dims=128, output_dims=64, bias={bias}, " + (
+        "group_size=32, bits=8, mode=affine)"
+    )
+    assert type(made)(128, 64, bias).bits == 4
+    group = distributed._group(1, 2)
+    half = layers.shard_linear(linear, sharding, group=group)
+    rows = sharding == "all-to-sharded"
+    assert half.weight.shape == ((32, 32) if rows else (64, 16))
+    assert half.scales.shape == ((32, 4) if rows else (64, 2))
+    assert repr(half) == repr(made)
+    dense = mx.dequantize(half.weight, half.scales, half.biases, 32, 8)
+    whole = to_numpy(mx.dequantize(linear.weight, linear.scales, linear.biases, 32, 8))
+    check(dense, whole[32:] if rows else whole[:, 64:])
+
+
 def test_fully_sharded() -> None:
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
     x = mx.random.normal((3, 8), key=mx.random.key(2))
@@ -174,7 +197,8 @@ def test_gradients() -> None:
     assert layers.sum_gradients(mx.distributed.init())(tree["a"]) is tree["a"]
 
 
-LAYERS = ["AllToShardedLinear", "ShardedToAllLinear", "FullyShardedModule", "fully_shard"]
+LAYERS = ["QuantizedAllToShardedLinear", "QuantizedShardedToAllLinear"]
+LAYERS += ["AllToShardedLinear", "ShardedToAllLinear", "FullyShardedModule", "fully_shard"]
 LAYERS += ["shard_inplace", "shard_linear", "sum_gradients"]
 
 

@@ -113,6 +113,13 @@ def quantized_cache(case: Case) -> Any:
     return case.steps(count=16, kv_bits=8, kv_group_size=32, quantized_kv_start=4)
 
 
+# Adam divides by the gradients' own size: its eps keeps rounding of tiny ones from being magnified.
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "lora": lambda: optimizers.AdamW(learning_rate=2e-3, eps=1e-3),
+    "dora": lambda: optimizers.SGD(learning_rate=0.02, momentum=0.9),
+}
+
+
 def train_settings(case: Case, name: str) -> Any:
     return types.SimpleNamespace(
         data=str(case.path.parent / "texts"),
@@ -159,7 +166,7 @@ def fine_tuned(case: Case, kind: str) -> Any:
     )
     train(
         model=model,
-        optimizer=optimizers.AdamW(learning_rate=1e-2),
+        optimizer=OPTIMIZERS[kind](),
         train_dataset=CacheDataset(training),
         val_dataset=CacheDataset(validation),
         args=arguments,

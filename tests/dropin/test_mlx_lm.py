@@ -15,9 +15,8 @@ SCENARIOS = ["plain", "text", "rotating", "prefilled_in_parts", "prompt_cache", 
 SCENARIOS += ["converted"]
 # Where mlx-lm itself fails on MLX: its mask does not fit gemma2's groups of heads.
 BROKEN = {"gemma2/batched"}
-# mixtral needs gather_mm, which lamina does not have yet.
-NAMES = [f"{a}/{s}" for a in tiny_models.ARCHITECTURES if a != "mixtral" for s in SCENARIOS]
-NAMES += ["llama/sampled"]
+NAMES = [f"{a}/{s}" for a in tiny_models.ARCHITECTURES for s in SCENARIOS]
+NAMES += [f"llama/{s}" for s in ("sampled", "lora", "dora", "quantized_cache", "quantized")]
 
 
 def compare(got: Any, expected: Any, where: str) -> None:

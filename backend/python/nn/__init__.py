@@ -68,6 +68,8 @@ from .dropout import Dropout3d as Dropout3d
 from .embedding import Embedding as Embedding
 from .layers.distributed import AllToShardedLinear as AllToShardedLinear
 from .layers.distributed import FullyShardedModule as FullyShardedModule
+from .layers.distributed import QuantizedAllToShardedLinear as QuantizedAllToShardedLinear
+from .layers.distributed import QuantizedShardedToAllLinear as QuantizedShardedToAllLinear
 from .layers.distributed import ShardedToAllLinear as ShardedToAllLinear
 from .layers.distributed import fully_shard as fully_shard
 from .linear import Bilinear as Bilinear

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import lamina.core as mx
 from lamina.nn.linear import Linear
 from lamina.nn.module import Module
+from lamina.nn.quantized import QuantizedLinear, _Quantized, _uniform
 from lamina.utils import tree_flatten, tree_map, tree_map_with_path, tree_unflatten
 
 Segments = int | list[Any]
@@ -179,6 +180,118 @@ class ShardedToAllLinear(Module):
         return _from_linear(cls, linear_layer, _sharded_to_all(segments), group)
 
 
+class _QuantizedShard(_Quantized):
+    """A quantized linear map of which every process holds a part."""
+
+    def _prepare(
+        self, rows: int, columns: int, bias: int | None, how: dict[str, Any], group: Any
+    ) -> None:
+        self.group = group
+        self._choose(**how)
+        if bias is not None:
+            self.bias = mx.zeros((bias,))
+        self._take(_uniform(rows, columns))
+
+    def _whole(self) -> tuple[int, int]:
+        """input_dims and output_dims of all processes together."""
+        raise NotImplementedError
+
+    def _extra_repr(self) -> str:
+        input_dims, output_dims = self._whole()
+        dims = f"input_dims={input_dims}, output_dims={output_dims}, bias={'bias' in self}"
+        return f"{dims}, {self._format()}"
+
+    @classmethod
+    def _from_layer(
+        cls, layer: Module, where: Callable[[str, mx.array], Any], group: Any, dims: tuple[int, int]
+    ) -> Module:
+        made = cast(Any, cls)(*dims, "bias" in layer, **layer._how(), group=group)
+        made.update(_shard(layer.parameters(), where, made.group))
+        return cast(Module, made)
+
+
+class QuantizedAllToShardedLinear(_QuantizedShard):
+    """`AllToShardedLinear` with a quantized weight."""
+
+    def __init__(
+        self,
+        input_dims: int,
+        output_dims: int,
+        bias: bool = True,
+        group_size: int = 64,
+        bits: int = 4,
+        mode: str = "affine",
+        group: mx.distributed.Group | None = None,
+    ) -> None:
+        super().__init__()
+        group = group or mx.distributed.init()
+        part = _divided(output_dims, "output_dims", type(self).__name__, group)
+        how = {"group_size": group_size, "bits": bits, "mode": mode}
+        self._prepare(part, input_dims, part if bias else None, how, group)
+
+    def _whole(self) -> tuple[int, int]:
+        rows, columns = self._shape()
+        return columns, rows * self.group.size()
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = self._product(sum_gradients(self.group)(x))
+        return y + self["bias"] if "bias" in self else y
+
+    @classmethod
+    def from_quantized_linear(
+        cls,
+        quantized_linear_layer: Module,
+        *,
+        segments: Segments = 1,
+        group: mx.distributed.Group | None = None,
+    ) -> Module:
+        """The layer with this process's part of the parameters of a `QuantizedLinear`."""
+        rows, columns = quantized_linear_layer._shape()
+        where = _all_to_sharded(segments)
+        return cls._from_layer(quantized_linear_layer, where, group, (columns, rows))
+
+
+class QuantizedShardedToAllLinear(_QuantizedShard):
+    """`ShardedToAllLinear` with a quantized weight."""
+
+    def __init__(
+        self,
+        input_dims: int,
+        output_dims: int,
+        bias: bool = True,
+        group_size: int = 64,
+        bits: int = 4,
+        mode: str = "affine",
+        group: mx.distributed.Group | None = None,
+    ) -> None:
+        super().__init__()
+        group = group or mx.distributed.init()
+        part = _divided(input_dims, "input_dims", type(self).__name__, group)
+        how = {"group_size": group_size, "bits": bits, "mode": mode}
+        self._prepare(output_dims, part, output_dims if bias else None, how, group)
+
+    def _whole(self) -> tuple[int, int]:
+        rows, columns = self._shape()
+        return columns * self.group.size(), rows
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = mx.distributed.all_sum(self._product(x), group=self.group)
+        return y + self["bias"] if "bias" in self else y
+
+    @classmethod
+    def from_quantized_linear(
+        cls,
+        quantized_linear_layer: Module,
+        *,
+        segments: Segments = 1,
+        group: mx.distributed.Group | None = None,
+    ) -> Module:
+        """The layer with this process's part of the parameters of a `QuantizedLinear`."""
+        rows, columns = quantized_linear_layer._shape()
+        where = _sharded_to_all(segments)
+        return cls._from_layer(quantized_linear_layer, where, group, (columns, rows))
+
+
 def _from_linear(
     cls: Any,
     layer: Module,
@@ -222,10 +335,14 @@ def shard_linear(
     query, key and value projection.
     """
     _places(sharding, segments, "shard_linear")
+    rows = sharding == _KINDS[0]
+    if isinstance(module, QuantizedLinear):
+        quantized = QuantizedAllToShardedLinear if rows else QuantizedShardedToAllLinear
+        return quantized.from_quantized_linear(module, segments=segments, group=group)
     if not isinstance(module, Linear):
         raise TypeError(f"shard_linear: expected a Linear layer, got {type(module).__name__}")
-    cls = AllToShardedLinear if sharding == _KINDS[0] else ShardedToAllLinear
-    return cls.from_linear(module, segments=segments, group=group)
+    plain = AllToShardedLinear if rows else ShardedToAllLinear
+    return plain.from_linear(module, segments=segments, group=group)
 
 
 class FullyShardedModule(Module):
