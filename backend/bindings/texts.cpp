@@ -45,9 +45,11 @@ py::dict launch(const TextKernel& k) {
 void init_texts(py::module_& m) {
   m.def(
       "_kernel_texts",
-      [](const std::string& dialect, int vector_bytes) {
+      [](const std::string& dialect, int vector_bytes, int64_t index_limit) {
         py::list out;
-        for (const StepText& t : kernel_texts(last_plan(), traits_of(dialect, vector_bytes))) {
+        TextTraits traits = traits_of(dialect, vector_bytes);
+        traits.index_limit = index_limit;
+        for (const StepText& t : kernel_texts(last_plan(), traits)) {
           py::dict d;
           d["step"] = t.step;
           d["name"] = t.name;
@@ -61,7 +63,9 @@ void init_texts(py::module_& m) {
         return out;
       },
       py::arg("dialect"), py::arg("vector_bytes") = 16,
-      "The kernels of the latest evaluation as text of a dialect, 'msl' or 'cuda'.");
+      py::arg("index_limit") = TextTraits().index_limit,
+      "The kernels of the latest evaluation as text of a dialect, 'msl' or 'cuda'. Indices are 64 "
+      "bits wide where an offset could reach `index_limit`.");
 }
 
 }  // namespace lamina::python

@@ -12,13 +12,20 @@ from lamina import _core
 DIALECTS = ["msl", "cuda"]
 
 
-def steps(*arrays: mx.array, dialect: str, vector_bytes: int = 16) -> list[dict]:
+NEAR = 2**31 - 2**18  # indices are 32 bits wide below it
+
+
+def steps(
+    *arrays: mx.array, dialect: str, vector_bytes: int = 16, index_limit: int = NEAR
+) -> list[dict]:
     mx.eval(*arrays)
-    return _core._kernel_texts(dialect, vector_bytes)
+    return _core._kernel_texts(dialect, vector_bytes, index_limit)
 
 
-def sources(*arrays: mx.array, dialect: str, vector_bytes: int = 16) -> list[str]:
-    found = steps(*arrays, dialect=dialect, vector_bytes=vector_bytes)
+def sources(
+    *arrays: mx.array, dialect: str, vector_bytes: int = 16, index_limit: int = NEAR
+) -> list[str]:
+    found = steps(*arrays, dialect=dialect, vector_bytes=vector_bytes, index_limit=index_limit)
     return [launch["source"] for step in found for launch in step["launches"]]
 
 
@@ -98,9 +105,10 @@ def test_every_reduction_compiles(dialect, dtype):
     assert complaints(found, dialect) == ""
 
 
+@pytest.mark.parametrize("index_limit", [NEAR, 1], ids=["near", "far"])
 @pytest.mark.parametrize("vector_bytes", [1, 16])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_shapes_of_kernels_compile(dialect, vector_bytes):
+def test_shapes_of_kernels_compile(dialect, vector_bytes, index_limit):
     a, b, c = ready(mx.ones((256, 512)), mx.ones((512,)), mx.ones((256, 1)))
     h = mx.ones((256, 512), dtype=mx.float16)
     mx.eval(h)
@@ -120,7 +128,7 @@ def test_shapes_of_kernels_compile(dialect, vector_bytes):
         mx.concatenate([a, a], axis=1) + 1.0,
         h + a,
     ):
-        found += sources(y, dialect=dialect, vector_bytes=vector_bytes)
+        found += sources(y, dialect=dialect, vector_bytes=vector_bytes, index_limit=index_limit)
     assert complaints(found, dialect) == ""
 
 
@@ -153,6 +161,40 @@ def test_structured_operations_compile(dialect, dtype):
     for y in structured(dtype):
         found += sources(y, dialect=dialect)
     assert complaints(found, dialect) == ""
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_structured_operations_that_reach_far_compile(dialect):
+    found = []
+    for dtype in ("float32", "int8"):
+        for y in structured(dtype):
+            found += sources(y, dialect=dialect, index_limit=1)
+    assert complaints(found, dialect) == ""
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_far_offsets_have_64_bits(dialect):
+    """The texts for the same program below and at the offset from which indices are wide."""
+    (x,) = ready(mx.ones((300, 70)))
+    for program in (
+        lambda: x * 2 + 1,
+        lambda: x[:, ::-3] * 2,
+        lambda: mx.sum(x * x, axis=0),
+        lambda: mx.softmax(x, axis=1),
+        lambda: mx.sort(x, axis=1),
+        lambda: mx.cumsum(x, axis=1),
+    ):
+        near = sources(program(), dialect=dialect, index_limit=10**6)
+        far = sources(program(), dialect=dialect, index_limit=70)
+        assert near and len(near) == len(far)
+        for text, wide in [(t, False) for t in near] + [(t, True) for t in far]:
+            body = text.split("struct Block")[1]
+            assert ("long" in body) == wide, body
+    (y,) = ready(mx.zeros((10_000,)))
+    reaches = 10_000
+    (near,) = sources(y + 1.0, dialect=dialect, index_limit=reaches + 1)
+    (far,) = sources(y + 1.0, dialect=dialect, index_limit=reaches)
+    assert "const int i " in near and "const long i " in far
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -34,14 +34,18 @@ def run_program(step: dict, operands: list[np.ndarray]) -> None:
 
 
 def on_soft_metal(
-    f: Callable[..., mx.array], inputs: list[np.ndarray], order: list[int], vector_bytes: int
+    f: Callable[..., mx.array],
+    inputs: list[np.ndarray],
+    order: list[int],
+    vector_bytes: int,
+    index_limit: int = 1 << 30,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The result of the one step that `f` is, on software Metal and on the CPU."""
     arrays = [mx.array(i) for i in inputs]
     mx.eval(arrays)
     y = f(*arrays)
     mx.eval(y)
-    (step,) = _core._kernel_texts("msl", vector_bytes)
+    (step,) = _core._kernel_texts("msl", vector_bytes, index_limit)
     want = np.array(y)
     got = np.zeros_like(want)
     run_program(step, [*(inputs[i].copy() for i in order), got])
@@ -54,8 +58,10 @@ def check(
     order: list[int] | None = None,
     tolerance: float = 1e-5,
 ) -> None:
-    for vector_bytes in (16, 1):
-        got, want = on_soft_metal(f, list(inputs), order or list(range(len(inputs))), vector_bytes)
+    order = order or list(range(len(inputs)))
+    # The last has indices of 64 bits, as if the operands were large.
+    for vector_bytes, index_limit in ((16, 1 << 30), (1, 1 << 30), (16, 1)):
+        got, want = on_soft_metal(f, list(inputs), order, vector_bytes, index_limit)
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 

@@ -257,6 +257,28 @@ def test_coalescing_by_stride(stride: int, lines: int) -> None:
     assert counts["load_transactions_ideal"] == 1
 
 
+def test_parts_of_a_struct_are_one_access() -> None:
+    source = """
+    struct alignas(16) Pack { float v[4]; };
+    kernel void copy(device const Pack* x, device Pack* y, uint i [[thread_position_in_grid]]) {
+      const Pack p = x[i];
+      Pack q;
+      for (int k = 0; k < 4; ++k) q.v[k] = p.v[k] * 2;
+      y[i] = q;
+    }
+    kernel void apart(device const float* x, device float* y, uint i [[thread_position_in_grid]]) {
+      y[4 * i] = x[4 * i + 1] + x[4 * i + 3];
+    }
+    """
+    x, y = f32(32, 4), np.zeros((32, 4), "f4")
+    counts = run(source, {0: x, 1: y}, 32, 32, name="copy")
+    np.testing.assert_array_equal(y, x * 2)
+    assert counts["load_transactions"] == counts["load_transactions_ideal"] == 4
+    assert counts["store_transactions"] == counts["store_transactions_ideal"] == 4
+    counts = run(source, {0: x, 1: y}, 32, 32, name="apart")
+    assert counts["load_transactions"] == 8 and counts["load_transactions_ideal"] == 2
+
+
 def test_vector_loads_are_one_access() -> None:
     source = """
     kernel void copy(device const float4* x, device float4* y, uint i [[thread_position_in_grid]]) {

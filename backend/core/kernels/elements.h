@@ -13,7 +13,7 @@ class Elements {
   Elements(const Kernel& kernel, const TextTraits& traits, std::string name)
       : k_(kernel),
         unit_(traits, std::move(name)),
-        places_(kernel, unit_, !fits_int(kernel)),
+        places_(kernel, unit_, !fits_int(kernel, traits)),
         points_(element_count(kernel.domain)) {}
 
  protected:

@@ -287,7 +287,9 @@ class ReduceWriter : Elements {
     if (threads_ == 1) return "";
     const std::string width = std::to_string(lines_per_group() * pack_);
     std::string out, suffix = pack_ > 1 ? "[q]" : "";
-    std::string at = pack_ > 1 ? "slot * " + std::to_string(pack_) + " + q" : "slot";
+    // Neighbours lie in neighbouring banks.
+    std::string at =
+        pack_ > 1 ? "q * " + std::to_string(lines_per_group()) + " + slot" : std::string("slot");
     auto each = [&](const std::string& text, const std::string& indent) {
       return pack_ > 1 ? loop_q(indent) + "{\n" + text + indent + "}\n" : text;
     };

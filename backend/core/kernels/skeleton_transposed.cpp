@@ -101,7 +101,7 @@ class TransposedWriter : Elements {
 
 int transposed_axis(const Kernel& kernel, const TextTraits& traits) {
   const size_t rank = kernel.domain.size();
-  if (rank < 2 || traits.simd_width != 32 || !fits_int(kernel)) return -1;
+  if (rank < 2 || traits.simd_width != 32 || !fits_int(kernel, traits)) return -1;
   if (kernel.domain[rank - 1] < kSquare / 2 || element_count(kernel.domain) < (1 << 14)) return -1;
   for (const KernelArg& a : kernel.args)
     if (a.output && a.strides[rank - 1] != 1) return -1;

@@ -80,17 +80,17 @@ Kernel simplified(const Kernel& kernel) {
   return k;
 }
 
-bool fits_int(const Kernel& kernel) {
-  constexpr int64_t kLimit = (int64_t{1} << 31) - (int64_t{1} << 18);
-  bool fits = element_count(kernel.domain) < kLimit;
+bool fits_int(const Kernel& kernel, const TextTraits& traits) {
+  const int64_t limit = traits.index_limit;
+  bool fits = element_count(kernel.domain) < limit;
   auto reach = [&](const Strides& strides, int64_t offset) {
     int64_t sum = std::abs(offset);
     for (size_t d = 0; d < strides.size(); ++d)
       sum += std::abs(strides[d]) * std::max<int64_t>(kernel.domain[d], 1);
     return sum;
   };
-  for (const KernelArg& a : kernel.args) fits &= reach(a.strides, a.offset) < kLimit;
-  for (const IotaMap& m : kernel.iotas) fits &= reach(m.strides, m.offset) < kLimit;
+  for (const KernelArg& a : kernel.args) fits &= reach(a.strides, a.offset) < limit;
+  for (const IotaMap& m : kernel.iotas) fits &= reach(m.strides, m.offset) < limit;
   return fits;
 }
 

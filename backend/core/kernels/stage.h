@@ -15,7 +15,7 @@ namespace lamina {
 // allows; masks follow. An empty domain axis stays.
 Kernel simplified(const Kernel& kernel);
 // Whether every index, and counting to `points` and a tile beyond, fits into 31 bits.
-bool fits_int(const Kernel& kernel);
+bool fits_int(const Kernel& kernel, const TextTraits& traits);
 // A name for the kernel by its kind and first operations, and a comment that lists them.
 std::string entry_name(const Kernel& kernel);
 std::string header_comment(const Kernel& kernel);

@@ -38,6 +38,9 @@ struct TextTraits {
   // Widest load and store. Smaller where the address of an operand is less aligned than its Bind
   // says; a text written for 1 asks for no more than an element's own alignment.
   int vector_bytes = 16;
+  // Indices are 64 bits wide where an offset could reach it. Below 2^31, because a loop steps past
+  // its end.
+  int64_t index_limit = (int64_t{1} << 31) - (int64_t{1} << 18);
 };
 
 // One launch. Buffers are bound at indices 0..n-1 in the order of `buffers`; the constant block

@@ -57,14 +57,15 @@ std::string Walk::index(size_t view) const {
   return joined_sum(terms);
 }
 
-bool needs_long(std::initializer_list<const TensorView*> views, int64_t count) {
-  constexpr int64_t kLimit = (int64_t{1} << 31) - (int64_t{1} << 18);
-  bool wide = count >= kLimit;
+bool needs_long(const TextTraits& traits, std::initializer_list<const TensorView*> views,
+                int64_t count) {
+  const int64_t limit = traits.index_limit;
+  bool wide = count >= limit;
   for (const TensorView* v : views) {
     int64_t reach = 0;
     for (size_t d = 0; d < v->shape.size(); ++d)
       reach += std::abs(v->strides[d]) * std::max<int64_t>(v->shape[d], 1);
-    wide |= reach >= kLimit || v->size() >= kLimit;
+    wide |= reach >= limit || v->size() >= limit;
   }
   return wide;
 }

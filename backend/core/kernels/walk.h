@@ -31,7 +31,8 @@ class Walk {
 };
 
 // Whether an index of one of the views, or a count up to `count`, needs more than 31 bits.
-bool needs_long(std::initializer_list<const TensorView*> views, int64_t count = 0);
+bool needs_long(const TextTraits& traits, std::initializer_list<const TensorView*> views,
+                int64_t count = 0);
 // Strides with one axis left out, or set to 0.
 Strides without_axis(const Strides& strides, int64_t axis);
 Strides zeroed_axis(Strides strides, int64_t axis);

@@ -6,7 +6,7 @@
 namespace lamina::soft_metal {
 
 namespace {
-constexpr uint64_t kLine = 128;
+constexpr uint64_t kLine = 128, kVector = 16;
 constexpr uint32_t kBanks = 32, kWord = 4;
 }  // namespace
 
@@ -41,8 +41,20 @@ Observer::Site& Observer::site(const void* key, bool write, bool threadgroup) {
   }
 }
 
+bool Observer::extends(const void* key, uint64_t address, uint32_t bytes, bool write, int lane) {
+  Latest& l = latest_[lane];
+  if (!l.key || l.key == key || l.write != write || address != l.end ||
+      l.begin / kVector != (address + bytes - 1) / kVector)
+    return false;
+  l.end = address + bytes;
+  Issue& i = site(l.key, write, false).issues[l.time];
+  i.bytes = std::max(i.bytes, static_cast<uint32_t>(l.end - l.begin));
+  return true;
+}
+
 void Observer::access(const void* key, uint64_t address, uint32_t bytes, bool write,
                       bool threadgroup, int lane) {
+  if (!threadgroup && extends(key, address, bytes, write, lane)) return;
   Site& s = site(key, write, threadgroup);
   uint32_t time = s.times[lane]++;
   if (time >= kTimes) {
@@ -53,8 +65,9 @@ void Observer::access(const void* key, uint64_t address, uint32_t bytes, bool wr
   s.used = std::max(s.used, time + 1);
   Issue& i = s.issues[time];
   i.mask |= 1u << lane;
-  i.bytes = bytes;
+  i.bytes = i.mask == 1u << lane ? bytes : std::max(i.bytes, bytes);
   i.address[lane] = address;
+  if (!threadgroup) latest_[lane] = {key, time, address, address + bytes, write};
 }
 
 void Observer::flush(uint32_t active, Counts& counts) {
@@ -70,6 +83,7 @@ void Observer::flush(uint32_t active, Counts& counts) {
     s.used = 0;
     std::fill(std::begin(s.times), std::end(s.times), 0);
   }
+  for (Latest& l : latest_) l.key = nullptr;
   counts.sampled_out += sampled_out_;
   sampled_out_ = 0;
   flush_blocks(active, counts);

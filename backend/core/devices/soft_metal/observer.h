@@ -1,5 +1,7 @@
 // From what single lanes did to what a SIMD-group would have issued: lanes run one after another
-// here; their accesses are matched by instruction and by how often the lane had come there.
+// here; their accesses are matched by instruction and by how often the lane had come there. What a
+// lane loads or stores side by side within 16 aligned bytes, by instructions that follow each
+// other, is one access: a GPU has vector loads, and the parts of a struct come here one by one.
 #pragma once
 
 #include <cstddef>
@@ -43,6 +45,14 @@ class Observer {
     uint32_t used = 0;
     std::vector<Issue> issues;
   };
+  // The latest access to device memory of a lane.
+  struct Latest {
+    const void* key = nullptr;
+    uint32_t time = 0;
+    uint64_t begin = 0, end = 0;
+    bool write = false;
+  };
+  bool extends(const void* key, uint64_t address, uint32_t bytes, bool write, int lane);
   Site& site(const void* key, bool write, bool threadgroup);
   void flush_device(const Issue& issue, bool write, Counts& counts);
   void flush_banks(const Issue& issue, Counts& counts);
@@ -53,6 +63,7 @@ class Observer {
   std::vector<uint32_t> blocks_, used_blocks_;
   std::vector<bool> block_used_;
   std::vector<uint64_t> scratch_;
+  Latest latest_[kLanes];
   int64_t sampled_out_ = 0;
 };
 

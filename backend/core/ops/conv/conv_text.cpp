@@ -11,8 +11,8 @@ namespace {
 // Sizes and strides of one convolution, and the lines of text that walk it. `z` is the group.
 class Convolution {
  public:
-  Convolution(const TextCall& call, const TensorView& input, const TensorView& weight,
-              const TensorView& output)
+  Convolution(const TextCall& call, const TextTraits& traits, const TensorView& input,
+              const TensorView& weight, const TensorView& output)
       : input_(input), weight_(weight), output_(output) {
     Params::Reader r = static_cast<const Params*>(call.params)->read();
     stride_ = r.ints();
@@ -22,7 +22,7 @@ class Convolution {
     input_dilation_ = r.ints();
     groups = r.integer();
     flip_ = r.integer() != 0;
-    wide = needs_long({&input, &weight, &output});
+    wide = needs_long(traits, {&input, &weight, &output});
   }
 
   size_t spatial() const { return stride_.size(); }
@@ -159,7 +159,7 @@ TextProgram convolution(const TextCall& call, const TextTraits& traits) {
   const TensorView &input = call.in[0], &weight = call.in[1], &out = call.out[0];
   check_dtype("conv", out.dtype, traits);
   if (out.size() == 0) return {};
-  Convolution c(call, input, weight, out);
+  Convolution c(call, traits, input, weight, out);
   GemmText g = product("convolution", c, call);
   g.rows = c.batch() * c.out_positions();
   g.cols = c.group_out();
@@ -194,7 +194,7 @@ TextProgram convolution_input_gradient(const TextCall& call, const TextTraits& t
   const TensorView &ct = call.in[0], &weight = call.in[1], &out = call.out[0];
   check_dtype("conv", out.dtype, traits);
   if (out.size() == 0) return {};
-  Convolution c(call, out, weight, ct);
+  Convolution c(call, traits, out, weight, ct);
   GemmText g = product("convolution_input_gradient", c, call);
   g.rows = c.batch() * c.in_positions();
   g.cols = c.group_in();
@@ -226,7 +226,7 @@ TextProgram convolution_weight_gradient(const TextCall& call, const TextTraits& 
   const TensorView &input = call.in[0], &ct = call.in[1], &out = call.out[0];
   check_dtype("conv", out.dtype, traits);
   if (out.size() == 0) return {};
-  Convolution c(call, input, out, ct);
+  Convolution c(call, traits, input, out, ct);
   GemmText g = product("convolution_weight_gradient", c, call);
   // `a` is the cotangent, the second operand.
   g.a_operand = 1;

@@ -66,8 +66,8 @@ TextProgram gather(const TextCall& call, const TextTraits& traits) {
   }
   Shape points(out.shape.begin(), out.shape.end() - static_cast<int64_t>(slice.size()));
   const int64_t length = element_count(slice), items = element_count(points) * length;
-  bool wide = needs_long({&src, &out}, items);
-  for (const TensorView& i : call.in.subspan(1)) wide |= needs_long({&i});
+  bool wide = needs_long(traits, {&src, &out}, items);
+  for (const TensorView& i : call.in.subspan(1)) wide |= needs_long(traits, {&i});
   Unit unit(traits, "gather");
   const std::string type = word_type(word), index = wide ? "long" : "int";
   unit.buffer("source", type, 0, false, word);
@@ -108,7 +108,7 @@ TextProgram take_along_axis(const TextCall& call, const TextTraits& traits) {
   const TensorView &src = call.in[0], &indices = call.in[1], &out = call.out[0];
   TextProgram program;
   if (out.size() == 0) return program;
-  const bool wide = needs_long({&src, &indices, &out});
+  const bool wide = needs_long(traits, {&src, &indices, &out});
   Unit unit(traits, "take_along_axis");
   const std::string type = word_type(itemsize(src.dtype));
   unit.buffer("source", type, 0, false, itemsize(src.dtype));

@@ -103,7 +103,7 @@ class ScatterWriter {
     program_.temporaries.push_back(out.size() * 4);
     Unit zero(traits_, "scatter_clear");
     zero.buffer("marks", "uint", -1, true, 4);
-    const bool wide = needs_long({}, out.size());
+    const bool wide = needs_long(traits_, {}, out.size());
     program_.launches.push_back(
         zero.finish(item_lines(zero, out.size(), wide) + "  marks[item] = 0;\n",
                     item_groups(out.size()), kItemThreads));
@@ -205,8 +205,8 @@ TextProgram scatter(const TextCall& call, const TextTraits& traits) {
   const int64_t length = element_count(slice);
   Target t;
   t.items = updates.size();
-  t.wide = needs_long({&updates, &out});
-  for (const TensorView& i : call.in.subspan(2)) t.wide |= needs_long({&i});
+  t.wide = needs_long(traits, {&updates, &out});
+  for (const TensorView& i : call.in.subspan(2)) t.wide |= needs_long(traits, {&i});
   bool disjoint = true;
   for (int64_t a : axes) disjoint &= slice[static_cast<size_t>(a)] == 1;
   t.apart = disjoint ? length : 1;
@@ -251,7 +251,7 @@ TextProgram put_along_axis(const TextCall& call, const TextTraits& traits) {
   check_dtype("put_along_axis", out.dtype, traits);
   Target t;
   t.items = updates.size();
-  t.wide = needs_long({&updates, &indices, &out});
+  t.wide = needs_long(traits, {&updates, &indices, &out});
   // The axis goes last, so that updates that may meet follow each other.
   auto last = [axis](auto values) {
     auto moved = values[static_cast<size_t>(axis)];

@@ -106,7 +106,7 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
   g.depth = k;
   g.batch = out.size() / (m * n);
   g.out_size = out.size();
-  g.wide = needs_long({&a, &b, &out});
+  g.wide = needs_long(traits, {&a, &b, &out});
   g.a_along_depth = a.strides[rank - 1] == 1 || a.strides[rank - 2] != 1;
   g.b_along_depth = b.strides[rank - 2] == 1 && b.strides[rank - 1] != 1;
   const std::string index = g.wide ? "long" : "int";

@@ -36,7 +36,7 @@ TextProgram random_bits(const TextCall& call, const TextTraits& traits) {
   const int64_t shares = keys.size() / 2, width = itemsize(out.dtype);
   const int64_t bytes = out.size() / shares * width;
   const int64_t words = (bytes + 3) / 4, half = words / 2, counters = half + words % 2;
-  const bool wide = needs_long({&keys, &out}, shares * counters);
+  const bool wide = needs_long(traits, {&keys, &out}, shares * counters);
   const std::string count = wide ? "ulong" : "uint", index = wide ? "long" : "int";
   Unit unit(traits, "random_bits");
   unit.buffer("keys", "uint", 0, false, 4);

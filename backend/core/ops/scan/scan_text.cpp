@@ -27,7 +27,7 @@ class ScanWriter {
     length_ = in_.shape[static_cast<size_t>(axis_)];
     rows_ = out_.size() / std::max<int64_t>(length_, 1);
     chunks_ = (length_ + kChunk - 1) / kChunk;
-    wide_ = needs_long({&in_, &out_});
+    wide_ = needs_long(traits, {&in_, &out_});
     sum_ = compute_dtype(out_.dtype);
     type_ = text_type(sum_);
     count_ = wide_ ? "ulong" : "uint";

@@ -96,7 +96,7 @@ class SortWriter {
     rows_ = in_.size() / std::max<int64_t>(length_, 1);
     key_ = key_type(in_.dtype);
     key_bytes_ = wide_key(in_.dtype) ? 8 : 4;
-    wide_ = needs_long({&in_, &out_}, 2 * in_.size());
+    wide_ = needs_long(traits, {&in_, &out_}, 2 * in_.size());
     count_ = wide_ ? "ulong" : "uint";
     index_ = wide_ ? "long" : "int";
     blocks_ = (length_ + kBlock - 1) / kBlock;
@@ -253,7 +253,7 @@ TextProgram searchsorted(const TextCall& call, const TextTraits& traits) {
   TextProgram program;
   if (out.size() == 0) return program;
   const bool right = static_cast<const Params*>(call.params)->read().integer() != 0;
-  const bool wide = needs_long({&sorted, &values, &out});
+  const bool wide = needs_long(traits, {&sorted, &values, &out});
   const std::string key = key_type(values.dtype), index = wide ? "long" : "int";
   Unit unit(traits, "searchsorted");
   unit.declare(key_functions(values.dtype));
