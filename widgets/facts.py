@@ -16,7 +16,7 @@ MAX_BUFFERS = 5_000
 
 
 def analysis_document(recording: Recording) -> dict[str, Any]:
-    """Fields of the ``analysis`` document: summary, memory, kernels."""
+    """Fields of the ``analysis`` document: summary, memory, kernels, counters."""
     from lamina.workbench import analysis
 
     memory = analysis.memory(recording)
@@ -29,6 +29,7 @@ def analysis_document(recording: Recording) -> dict[str, Any]:
             {"plan": row.plan, "launch": row.launch, "median_ns": row.median_ns}
             for row in kernels.rows
         ],
+        "counters": analysis.counters(recording).to_dict()["rows"],
     }
 
 

@@ -34,6 +34,8 @@ from .recording import Lap, Recording
 MAGIC = "mlx_profile"
 AWAITED = "mlx_profile_awaited"
 USAGE = "%%mlx_profile [-o NAME] [-q] [-n N] [-r R] [--save FILE] [--live|--no-live] [--device D]"
+# Says which of several GPUs mx.gpu is.
+GPU = "LAMINA_GPU"
 T = TypeVar("T")
 
 
@@ -102,7 +104,9 @@ class ProfileMagics(Magics):
     @argument("--save", metavar="FILE", help="write the recording to FILE")
     @argument("--live", action="store_true", default=None, help="show a view that follows the run")
     @argument("--no-live", dest="live", action="store_false", help="show the view at the end only")
-    @argument("--device", metavar="D", help="device to run on, such as cpu")
+    @argument(
+        "--device", metavar="D", help="device to run on: cpu, gpu, or a name such as soft_metal"
+    )
     @argument("statement", nargs=argparse.REMAINDER, help="code to profile (line magic)")
     @line_cell_magic
     def mlx_profile(self, line: str, cell: str | None = None) -> Any:
@@ -248,24 +252,26 @@ def _usage_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _device(name: str | None) -> Iterator[None]:
-    """Make ``name`` the default device for the body."""
+    """Make the device called ``name`` the default one for the body: cpu, gpu, or a GPU by name."""
     if name is None:
         yield
         return
     import lamina.core as core
 
-    device = getattr(core, name, None)
-    if device is None or not isinstance(device, core.DeviceType) or not core.is_available(device):
-        kinds = [k for k in ("cpu", "gpu") if _available(core, k)]
-        raise UsageError(f"--device: there is no device {name!r} here, only {', '.join(kinds)}")
+    kept = os.environ.get(GPU)
+    if name not in ("cpu", "gpu"):
+        os.environ[GPU] = name
     old = core.default_device()
-    core.set_default_device(device)
     try:
+        try:
+            core.set_default_device(core.cpu if name == "cpu" else core.gpu)
+        except core.DeviceError as error:
+            why = str(error).splitlines()[0]
+            raise UsageError(f"--device: {name} is not to be had: {why}") from None
         yield
     finally:
         core.set_default_device(old)
-
-
-def _available(core: Any, name: str) -> bool:
-    device = getattr(core, name, None)
-    return device is not None and bool(core.is_available(device))
+        if kept is None:
+            os.environ.pop(GPU, None)
+        else:
+            os.environ[GPU] = kept

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 
-from .analysis import Fusion, Kernels, Ledger, Memory, Timeline
+from .analysis import Counters, Fusion, Kernels, Ledger, Memory, Timeline
+from .analysis import counters as counters_of
 from .analysis import fusion as fusion_of
 from .analysis import kernels as kernels_of
 from .analysis import memory as memory_of
 from .analysis import roofline as roofline_of
 from .analysis import timeline as timeline_of
 from .analysis import traffic as traffic_of
+from .analysis.counters import HEAD, cells
 from .analysis.once import once
 from .analysis.table import format_bytes, format_ns, percent
 from .recording import Lap, Recording
@@ -39,6 +41,10 @@ class Report:
     @cached_property
     def kernels(self) -> Kernels:
         return kernels_of(self.timed)
+
+    @cached_property
+    def counters(self) -> Counters:
+        return counters_of(self.timed)
 
     @cached_property
     def traffic(self) -> Ledger:
@@ -124,6 +130,8 @@ def text(recording: Recording) -> str:
     parts = [f"profile: {report.headline}\n" + "\n".join(report.notes)]
     parts += [report.timeline.to_text(), report.kernels.to_text(6), report.traffic.to_text(5)]
     parts += [report.memory.to_text(6)]
+    if report.counters.rows:
+        parts.append(f"counted by software Metal\n{report.counters.to_text(6)}")
     if recording.machine.ceilings:
         parts.append(roofline_of(report.timed).to_text(5))
     return "\n\n".join(parts)
@@ -150,7 +158,7 @@ def html(recording: Recording, note: str = "") -> str:
     notes = [*report.notes, *([note] if note else [])]
     if recording.runs:
         body += [_paragraphs(notes), _traffic(report), _time(report), _kernels(report)]
-        body += [_memory(report), _fusion(report)]
+        body += [_counters(report), _memory(report), _fusion(report)]
     else:
         body = [f"<div style='font-weight:600'>{title}</div>", _paragraphs([NOTHING, *notes])]
     return f"<div style='{STYLE}'>{''.join(body)}</div>"
@@ -245,6 +253,11 @@ def _kernels(report: Report) -> str:
     ]
     head = ("kernel", "count", "total", "share", "bytes", "GB/s", "GFLOP/s", "line")
     return _section("Top kernels", _table(head, rows, left=(0, 7)))
+
+
+def _counters(report: Report) -> str:
+    rows = [cells(row) for row in report.counters.rows[:8]]
+    return _section("Counted by software Metal", _table(HEAD, rows, left=(0,))) if rows else ""
 
 
 def _memory(report: Report) -> str:

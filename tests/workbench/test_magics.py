@@ -271,6 +271,34 @@ def test_missing_engine_is_one_line(shell: Shell, monkeypatch: Any, capsys: Any)
     assert capsys.readouterr().err.startswith("UsageError: No module named")
 
 
+@pytest.mark.parametrize("name", ["cpu", "gpu", "apart"])
+def test_device_is_the_default_of_the_cell(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """`gpu` is what LAMINA_GPU says it is; any other name is the GPU of that name."""
+    monkeypatch.setenv("LAMINA_GPU", "apart")
+    shell.run("import lamina.core as mx, os\nbefore = mx.default_device()")
+    code = "inside = mx.default_device(), os.environ['LAMINA_GPU']"
+    assert shell.run(f"%%mlx_profile -q --device {name}\n{code}").success
+    core = shell.ip.user_ns["mx"]
+    assert shell.ip.user_ns["inside"] == (
+        core.Device(core.cpu if name == "cpu" else core.gpu, 0),
+        "apart",
+    )
+    assert core.default_device() == shell.ip.user_ns["before"]
+
+
+def test_a_device_that_is_not_there_is_misuse(shell: Shell, capsys: Any) -> None:
+    shell.run("import lamina.core as mx, os\nbefore = mx.default_device()")
+    shell.run("%%mlx_profile -q --device abacus\nran = True")
+    said = capsys.readouterr().err
+    assert said.startswith("UsageError: --device: abacus is not to be had")
+    assert 'unknown name "abacus"; this build has cpu' in said
+    assert "ran" not in shell.ip.user_ns
+    core = shell.ip.user_ns["mx"]
+    assert core.default_device() == shell.ip.user_ns["before"]
+
+
 def test_help_text(shell: Shell) -> None:
     docs = shell.ip.find_line_magic("mlx_profile").__doc__
     for option in ("-o NAME", "-q", "-n N", "-r R", "--save FILE", "--live", "--device"):

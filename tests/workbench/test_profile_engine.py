@@ -9,7 +9,9 @@ from typing import Any
 import lamina.core as mx
 import numpy as np
 import pytest
+from lamina import soft_metal
 from lamina.workbench import Recording, analysis, profile
+from lamina.workbench.report import html, text
 
 
 def loss(w: Any, x: Any) -> Any:
@@ -140,3 +142,37 @@ def test_other_sizes_have_exact_plans_of_their_own() -> None:
     ledger = analysis.traffic(p.recording)
     assert ledger.planned == ledger.as_run == sum(rows * 17 * 4 for rows in (8, 9, 10, 11))
     assert ledger.sized_anew == 3
+
+
+@pytest.mark.skipif(
+    not soft_metal.available(), reason="not applicable: no compiler for kernels (lamina[softmetal])"
+)
+def test_counts_are_put_to_the_launches_they_ran_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against counts known by hand: a coalesced copy, read forwards twice and transposed once."""
+    monkeypatch.setenv("LAMINA_GPU", "soft_metal")
+    with mx.stream(mx.gpu), profile(ceilings=False) as p:
+        x = mx.ones((64, 64))
+        mx.eval(x)
+        for _ in range(2):
+            mx.eval(x * 3)
+        mx.eval(mx.take(x, mx.array(np.arange(0, 64, 2)), axis=1))
+    table = analysis.counters(p.recording)
+    assert table.unmatched == 0
+    launched = {(run.plan, launch.index) for run in p.recording.runs for launch in run.launches}
+    assert {(row.plan, row.launch) for row in table.rows} <= launched
+    (scaled,) = (row for row in table.rows if "multiply" in row.name)
+    assert scaled.count == 2 and scaled.kernels == ("map_multiply",)
+    assert scaled.counts["device_load_bytes"] == 2 * 64 * 64 * 4
+    assert scaled.transactions == scaled.transactions_ideal == 2 * 2 * 64 * 64 * 4 // 128
+    assert scaled.coalescing == scaled.lanes == 1 and scaled.divergence == 0
+    assert scaled.conflicts != scaled.conflicts  # no threadgroup memory: not a number
+    (taken,) = (row for row in table.rows if "take" in row.name or "gather" in row.kernels[0])
+    assert taken.coalescing < 1
+    assert "counted by software Metal" in text(p.recording)
+    assert "Counted by software Metal" in html(p.recording)
+
+
+def test_without_a_device_that_counts_there_are_no_counters(steps: Recording) -> None:
+    table = analysis.counters(steps)
+    assert table.rows == () and "counted" not in text(steps)
+    assert str(table) == "no device counted"

@@ -1,5 +1,6 @@
 """Pure functions from a Recording to plain data; each result has ``to_dict()`` and ``str()``."""
 
+from .counters import Counted, Counters, counters
 from .fusion import EdgeCost, Fusion, explain, fusion
 from .kernels import Kernel, Kernels, kernels
 from .memory import Buffer, Memory, Peak, PeakPart, memory
@@ -9,6 +10,8 @@ from .traffic import Ledger, PlanTraffic, traffic
 
 __all__ = [
     "Buffer",
+    "Counted",
+    "Counters",
     "EdgeCost",
     "Fusion",
     "Kernel",
@@ -23,6 +26,7 @@ __all__ = [
     "Span",
     "Timeline",
     "Totals",
+    "counters",
     "explain",
     "fusion",
     "kernels",

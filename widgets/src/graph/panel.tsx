@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import * as format from "../shared/format.ts";
-import type { Store } from "../shared/model.ts";
+import { countedOf, type Store } from "../shared/model.ts";
 import {
   type PlanEdge,
   type PlanGroup,
@@ -131,6 +131,43 @@ function Timing(props: { store: Store; group: PlanGroup }) {
   );
 }
 
+function shareOr(value: number | null): string {
+  return value === null ? "-" : format.percent(value);
+}
+
+/** What a device that counts (software Metal) saw of this kernel; sums over its runs. */
+function Counters(props: { store: Store; group: PlanGroup }) {
+  const { store, group } = props;
+  store.tick.value;
+  const row = countedOf(store, store.plan.value, group.launch);
+  if (!row) return null;
+  const count = (name: string) => format.count(row.counts[name] ?? 0);
+  return (
+    <section class="lam-counters" aria-label="Counted by software Metal">
+      <h5>Counted by software Metal</h5>
+      <Facts
+        rows={[
+          ["loads, stores", `${count("device_loads")}, ${count("device_stores")}`],
+          [
+            "lines of 128 B",
+            `${format.count(row.transactions)} asked for, ${format.count(row.transactions_ideal)} at best`,
+          ],
+          ["coalesced", shareOr(row.coalescing)],
+          [
+            "bank conflicts",
+            row.conflicts === null
+              ? "no threadgroup memory"
+              : `${count("bank_conflicts")} cycles in ${count("bank_accesses")} accesses`,
+          ],
+          ["divergent blocks", shareOr(row.divergence)],
+          ["lanes at work", shareOr(row.lanes)],
+          ["barriers", count("barriers")],
+        ]}
+      />
+    </section>
+  );
+}
+
 function GroupPanel(props: { state: GraphState; index: PlanIndex; group: PlanGroup }) {
   const { state, index, group } = props;
   const inside = new Set(group.nodes);
@@ -165,6 +202,7 @@ function GroupPanel(props: { state: GraphState; index: PlanIndex; group: PlanGro
         ]}
       />
       <Timing store={state.store} group={group} />
+      <Counters store={state.store} group={group} />
       {group.program && (
         <details open>
           <summary>Kernel program</summary>

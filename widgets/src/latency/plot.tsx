@@ -10,7 +10,6 @@ import {
   drawTimeline,
   kLaneHeight,
   kLaneLabel,
-  kLanes,
   laneTop,
   type SliceInfo,
   type Timeline,
@@ -26,7 +25,7 @@ interface Hit {
 function hitAt(timeline: Timeline, axis: Axis, event: MouseEvent): Hit | null {
   const bounds = (event.currentTarget as HTMLElement).getBoundingClientRect();
   const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
-  const lane = kLanes.findIndex((_, i) => y >= laneTop(i) && y <= laneTop(i) + kLaneHeight);
+  const lane = timeline.lanes.findIndex((_, i) => y >= laneTop(i) && y <= laneTop(i) + kLaneHeight);
   if (lane < 0 || x < kLaneLabel) return null;
   const t = toValue(axis, x - kLaneLabel);
   // Slices thinner than a pixel can still be hit.
@@ -102,7 +101,7 @@ export function Plot(props: {
   control.current = zoom;
   const width = canvas.ref.current?.clientWidth ?? 600;
   const hit = (event: MouseEvent) => hitAt(timeline, zoom.axis(range, width - kLaneLabel), event);
-  const height = laneTop(kLanes.length);
+  const height = laneTop(timeline.lanes.length);
   return (
     <div class="lam-stage lam-timeline">
       <canvas

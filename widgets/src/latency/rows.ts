@@ -1,5 +1,5 @@
 // Per-kernel rows: exact sums from the stream, or the analysis' rows where they have arrived.
-import { L, type Store } from "../shared/model.ts";
+import { countedOf, L, type Store } from "../shared/model.ts";
 import type { PlanGroup, PlanIndex } from "../shared/plan.ts";
 
 export interface KernelRow {
@@ -17,9 +17,23 @@ export interface KernelRow {
   gbs: number;
   /** Share of the measured bandwidth, NaN where none was measured. */
   share: number;
+  /** What the device counted, NaN where it counts nothing. */
+  coalescing: number;
+  conflicts: number;
+  lanes: number;
 }
 
-export type SortKey = "name" | "count" | "total" | "median" | "bytes" | "gbs" | "share";
+export type SortKey =
+  | "name"
+  | "count"
+  | "total"
+  | "median"
+  | "bytes"
+  | "gbs"
+  | "share"
+  | "coalescing"
+  | "conflicts"
+  | "lanes";
 
 const kMedianSample = 2000;
 
@@ -61,6 +75,7 @@ export function kernelRows(store: Store): KernelRow[] {
     const group = groupOf(index, sum.launch);
     const bytes = sum.reads + sum.writes;
     const gbs = sum.total > 0 ? bytes / sum.total : 0;
+    const counted = countedOf(store, sum.plan, sum.launch);
     rows.push({
       key,
       plan: sum.plan,
@@ -75,6 +90,9 @@ export function kernelRows(store: Store): KernelRow[] {
       flops: (launch?.flops ?? 0) * sum.count,
       gbs,
       share: gbs / peak,
+      coalescing: counted?.coalescing ?? Number.NaN,
+      conflicts: counted?.conflicts ?? Number.NaN,
+      lanes: counted?.lanes ?? Number.NaN,
     });
   }
   return rows;

@@ -1,4 +1,5 @@
-// Lanes of slices over time: evaluations, planning and copies, launches.
+// Lanes of slices over time: evaluations, planning and copies, and the launches of each queue. A
+// device has one queue.
 import * as format from "../shared/format.ts";
 import { L, R, S, type Store } from "../shared/model.ts";
 import { type Mark, SlicePyramid } from "../shared/pyramid.ts";
@@ -8,7 +9,7 @@ import { kKindColor, kKindGlyph, mix, type Theme } from "../shared/theme.ts";
 export const kAxisHeight = 22;
 export const kLaneHeight = 34;
 export const kLaneLabel = 76;
-export const kLanes = ["evaluations", "planning", "launches"] as const;
+const kFirstQueue = 2;
 
 const kOutcomes = ["hit", "polymorphic", "miss"];
 const kSpanNames: Record<number, string> = { 2: "plan", 7: "copy", 8: "sync" };
@@ -26,25 +27,93 @@ export interface SliceInfo {
   launch: number;
 }
 
+/** The launches of one device: positions in the store's columns, and their times. */
+class Queue {
+  readonly pyramid = new SlicePyramid();
+  length = 0;
+  private rows = [0, 1, 2].map(() => new Float64Array(1024));
+
+  constructor(readonly name: string) {}
+
+  add(index: number, t0: number, t1: number): void {
+    if (this.length === this.rows[0].length)
+      this.rows = this.rows.map((old) => {
+        const grown = new Float64Array(2 * old.length);
+        grown.set(old);
+        return grown;
+      });
+    [index, t0, t1].forEach((value, k) => {
+      this.rows[k][this.length] = value;
+    });
+    this.length++;
+  }
+
+  update(): void {
+    this.pyramid.update(this.rows[1], this.rows[2], this.length);
+  }
+
+  indexOf(row: number): number {
+    return this.rows[0][row];
+  }
+}
+
 export class Timeline {
-  private pyramids = kLanes.map(() => new SlicePyramid());
+  private pyramids = [new SlicePyramid(), new SlicePyramid()];
+  private queues: Queue[] = [];
+  private taken = 0;
+  private plans = -1;
   private epoch = -1;
   private forgotten = 0;
 
   constructor(private store: Store) {}
+
+  get lanes(): string[] {
+    const names =
+      this.queues.length > 1 ? this.queues.map((queue) => queue.name) : ["launches"];
+    return ["evaluations", "planning", ...names];
+  }
+
+  isQueue(lane: number): boolean {
+    return lane >= kFirstQueue;
+  }
 
   update(): void {
     const { store } = this;
     const gone = store.launches.forgotten + store.runs.forgotten + store.spans.forgotten;
     if (this.epoch !== store.epoch || this.forgotten !== gone) {
       for (const pyramid of this.pyramids) pyramid.clear();
+      this.plans = -1;
       this.epoch = store.epoch;
       this.forgotten = gone;
     }
-    const { runs, spans, launches } = store;
+    const { runs, spans } = store;
     this.pyramids[0].update(runs.column(R.t0), runs.column(R.t1), runs.length);
     this.pyramids[1].update(spans.column(S.t0), spans.column(S.t1), spans.length);
-    this.pyramids[2].update(launches.column(L.t0), launches.column(L.t1), launches.length);
+    this.takeLaunches();
+  }
+
+  /** A plan that comes after its launches says only then which queue they were on. */
+  private takeLaunches(): void {
+    const { launches, plans } = this.store;
+    if (this.plans !== plans.size || launches.length < this.taken) {
+      this.queues = [];
+      this.taken = 0;
+      this.plans = plans.size;
+    }
+    const column = (i: number) => launches.column(i);
+    const [plan, t0, t1] = [column(L.plan), column(L.t0), column(L.t1)];
+    for (; this.taken < launches.length; this.taken++) {
+      const i = this.taken;
+      const name = plans.get(plan[i])?.plan.device || "cpu";
+      let queue = this.queues.find((known) => known.name === name);
+      if (!queue) {
+        queue = new Queue(name);
+        this.queues.push(queue);
+        this.queues.sort((a, b) => a.name.localeCompare(b.name));
+      }
+      queue.add(i, t0[i], t1[i]);
+    }
+    for (const queue of this.queues) queue.update();
   }
 
   range(): [number, number] {
@@ -65,13 +134,16 @@ export class Timeline {
   }
 
   marks(lane: number, axis: Axis): Mark[] {
-    return this.pyramids[lane].marks(axis.from, axis.to, axis.pixels * 1.5);
+    const pyramid = this.isQueue(lane)
+      ? this.queues[lane - kFirstQueue]?.pyramid
+      : this.pyramids[lane];
+    return pyramid?.marks(axis.from, axis.to, axis.pixels * 1.5) ?? [];
   }
 
   info(lane: number, i: number): SliceInfo {
     if (lane === 0) return this.runInfo(i);
     if (lane === 1) return this.spanInfo(i);
-    return this.launchInfo(i);
+    return this.launchInfo(lane, this.queues[lane - kFirstQueue].indexOf(i));
   }
 
   private runInfo(i: number): SliceInfo {
@@ -109,7 +181,7 @@ export class Timeline {
     };
   }
 
-  private launchInfo(i: number): SliceInfo {
+  private launchInfo(lane: number, i: number): SliceInfo {
     const { launches } = this.store;
     const [plan, launch] = [launches.column(L.plan)[i], launches.column(L.launch)[i]];
     const index = this.store.plans.get(plan);
@@ -117,7 +189,7 @@ export class Timeline {
     const [t0, t1] = [launches.column(L.t0)[i], launches.column(L.t1)[i]];
     const moved = launches.column(L.reads)[i] + launches.column(L.writes)[i];
     return {
-      lane: 2,
+      lane,
       t0,
       t1,
       title: index?.launches.get(launch)?.name ?? `plan ${plan} launch ${launch}`,
@@ -148,7 +220,8 @@ export function laneTop(lane: number): number {
 
 export function drawTimeline(input: TimelineDraw): void {
   const { context, theme, axis, width } = input;
-  const bottom = laneTop(kLanes.length) - 4;
+  const { lanes } = input.timeline;
+  const bottom = laneTop(lanes.length) - 4;
   context.font = `10px ${theme.font}`;
   context.textBaseline = "middle";
   context.textAlign = "center";
@@ -159,7 +232,7 @@ export function drawTimeline(input: TimelineDraw): void {
     context.fillStyle = theme.dim;
     if (x > kLaneLabel + 20 && x < width - 20) context.fillText(format.time(tick), x, 9);
   }
-  kLanes.forEach((name, lane) => {
+  lanes.forEach((name, lane) => {
     const y = laneTop(lane);
     context.fillStyle = mix(theme.text, theme.background, 0.035);
     context.fillRect(kLaneLabel, y, axis.pixels, kLaneHeight);
@@ -195,10 +268,10 @@ function drawLane(input: TimelineDraw, lane: number): void {
     const info = timeline.info(lane, mark.index);
     const chosen =
       selected !== null &&
-      lane === 2 &&
+      timeline.isQueue(lane) &&
       info.plan === selected.plan &&
       selected.launches.has(info.launch);
-    const faded = selected !== null && lane === 2 && !chosen;
+    const faded = selected !== null && timeline.isQueue(lane) && !chosen;
     context.fillStyle = theme.forced
       ? theme.background
       : mix(info.color, theme.background, faded ? 0.25 : chosen ? 0.95 : 0.6);

@@ -40,6 +40,35 @@ const kColumns: Column<KernelRow, SortKey>[] = [
   },
 ];
 
+function percentOr(value: number): string {
+  return Number.isFinite(value) ? format.percent(value) : "-";
+}
+
+/** Shown where a device counted. */
+const kCounted: Column<KernelRow, SortKey>[] = [
+  {
+    key: "coalescing",
+    title: "coalesced",
+    hint: "128-byte lines of device memory if the bytes of each access lay together, of those asked for",
+    number: true,
+    cell: (row) => percentOr(row.coalescing),
+  },
+  {
+    key: "conflicts",
+    title: "bank conflicts",
+    hint: "cycles lost per access of a SIMD-group to threadgroup memory",
+    number: true,
+    cell: (row) => (Number.isFinite(row.conflicts) ? row.conflicts.toFixed(2) : "-"),
+  },
+  {
+    key: "lanes",
+    title: "lanes",
+    hint: "share of the lanes that worked in what SIMD-groups issued",
+    number: true,
+    cell: (row) => percentOr(row.lanes),
+  },
+];
+
 function Bar(props: { store: Store; chosen: boolean; control: { current: TimeZoom | null } }) {
   const { store, chosen, control } = props;
   const leftOut = store.counters.launchesLeftOut;
@@ -99,7 +128,7 @@ export function LatencyView(props: { store: Store }) {
       <Bar store={store} chosen={chosen !== null} control={control} />
       <Table
         label="Kernels"
-        columns={kColumns}
+        columns={store.analysis.counters?.length ? [...kColumns, ...kCounted] : kColumns}
         rows={sortRows(kernelRows(store), state.sort.key, state.sort.down)}
         rowKey={(row) => row.key}
         sort={state.sort}

@@ -84,6 +84,24 @@ export interface Analysis {
     peak: { t: number; bytes: number; predicted: number | null; parts: BufferPart[] };
   };
   kernels?: { plan: number; launch: number; median_ns: number }[];
+  /** Of devices that count what kernels cost; shares are null where there is nothing to share. */
+  counters?: Counted[];
+}
+
+/** One launch's counts over all its runs (lamina.workbench.analysis.counters). */
+export interface Counted {
+  plan: number;
+  launch: number;
+  name: string;
+  kernels: string[];
+  count: number;
+  counts: Record<string, number>;
+  transactions: number;
+  transactions_ideal: number;
+  coalescing: number | null;
+  conflicts: number | null;
+  divergence: number | null;
+  lanes: number | null;
 }
 
 export type Tab = "graph" | "memory" | "latency";
@@ -333,6 +351,10 @@ export class Store {
     this.selection.value = { what: "none" };
     this.epoch++;
   }
+}
+
+export function countedOf(store: Store, plan: number, launch: number): Counted | undefined {
+  return store.analysis.counters?.find((row) => row.plan === plan && row.launch === launch);
 }
 
 /** Headline figures: the analysis' where they have arrived, sums of the stream before. */
