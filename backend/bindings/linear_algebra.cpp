@@ -1,8 +1,10 @@
-// Factorisations and what is made of them; lamina.core.linalg gives them their public form.
+// Factorisations and Fourier transforms; lamina.core.linalg and lamina.core.fft give them their
+// public form.
 #include "ops/linalg/linalg.h"
 
 #include "convert.h"
 #include "module.h"
+#include "ops/fft/fft.h"
 #include "ops/ops.h"
 
 namespace lamina::python {
@@ -39,6 +41,7 @@ void init_linear_algebra(py::module_& m) {
                          {"_eigvals", &eigvals},
                          {"_inv", &inv},
                          {"_pinv", &pinv},
+                         {"_matrix_sqrt", &matrix_sqrt},
                          {"_det", &det}})
     m.def(name, [f = f](const Array& a) { return f(a); });
   for (auto [name, f] : {std::pair{"_eigvalsh", &eigvalsh},
@@ -49,6 +52,16 @@ void init_linear_algebra(py::module_& m) {
   m.def("_solve", [](const Array& a, const Array& b) { return solve(a, b); });
   m.def("_solve_triangular",
         [](const Array& a, const Array& b, bool upper) { return solve_triangular(a, b, upper); });
+}
+
+void init_fft(py::module_& m) {
+  m.def("_fft", [](const Array& a, int64_t axis, bool inverse, double scale) {
+    return fft(a, axis, inverse, scale);
+  });
+  m.def("_rfft", [](const Array& a, int64_t axis, double scale) { return rfft(a, axis, scale); });
+  m.def("_irfft", [](const Array& a, int64_t axis, int64_t n, double scale) {
+    return irfft(a, axis, n, scale);
+  });
 }
 
 }  // namespace lamina::python

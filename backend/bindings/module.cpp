@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   init_elementwise(m);
   init_ops(m);
   init_linear_algebra(m);
+  init_fft(m);
   init_methods(m);
   init_transforms(m);
   init_compile(m);

@@ -10,6 +10,7 @@ void init_dtypes(py::module_& m);
 void init_elementwise(py::module_& m);  // one loop over the registry per signature
 void init_ops(py::module_& m);
 void init_linear_algebra(py::module_& m);  // mx.linalg
+void init_fft(py::module_& m);             // mx.fft
 void init_methods(py::module_& m);         // methods and properties of array
 void init_transforms(py::module_& m);
 void init_compile(py::module_& m);  // mx.compile

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from lamina import _core as _c
 from lamina._arguments import explain
 from lamina._core import Dtype, array
@@ -24,6 +25,7 @@ __all__ = [
     "gumbel",
     "key",
     "laplace",
+    "multivariate_normal",
     "normal",
     "permutation",
     "randint",
@@ -267,6 +269,39 @@ def truncated_normal(
     unit = step(_unit(sizes, kind, _next_key(key)))
     x = step(_c.erfinv(step(step(unit * step(b - a)) + a)))
     return step.done(_c.minimum(_c.maximum(step(x * root), low), high))
+
+
+def multivariate_normal(
+    mean: array,
+    cov: array,
+    shape: _Shape = (),
+    dtype: Dtype | None = _c.float32,
+    key: array | None = None,
+    stream: Any = None,
+) -> array:
+    """Vectors of jointly normal numbers, float32, with means (..., n) and covariances (..., n, n).
+
+    Of shape (*shape, n); the batches of mean and cov broadcast to `shape`, which without it is what
+    they broadcast to. NaN where a covariance is not positive semidefinite.
+    """
+    op = "multivariate_normal"
+    if dtype is not None and dtype != _c.float32:
+        raise ValueError(f"{op}: the dtype must be float32, got {_c._dtype_name(dtype)}")
+    if mean.ndim < 1 or cov.ndim < 2 or cov.shape[-2:] != (mean.shape[-1], mean.shape[-1]):
+        raise ValueError(
+            f"{op}: mean (..., n) and cov (..., n, n) do not fit: {tuple(mean.shape)} and "
+            f"{tuple(cov.shape)}"
+        )
+    try:
+        batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2], _sizes(op, shape))
+    except ValueError:
+        raise ValueError(
+            f"{op}: batches of mean {tuple(mean.shape)} and cov {tuple(cov.shape)} do not "
+            f"broadcast to shape {tuple(shape)}"
+        ) from None
+    root = _c._matrix_sqrt(cov.astype(_c.float32))
+    noise = normal([*batch, mean.shape[-1]], key=key)
+    return mean.astype(_c.float32) + _c.squeeze(_c.matmul(_c.expand_dims(noise, -2), root), -2)
 
 
 def permutation(

@@ -18,6 +18,7 @@ from lamina import _random as random
 from lamina import cuda as cuda
 from lamina import distributed as distributed
 from lamina import fast as fast
+from lamina import fft as fft
 from lamina import linalg as linalg
 from lamina import metal as metal
 from lamina._arguments import explain, shown
@@ -160,10 +161,10 @@ class ArrayAt:
         return self._x._scatter_item(self._index, value, "minimum")
 
 
-for _face in (globals(), vars(random), vars(linalg), vars(fast), vars(_methods)):
+for _face in (globals(), vars(random), vars(linalg), vars(fft), vars(fast), vars(_methods)):
     _runtime.bind_streams(_face)
 # This module is no package, yet its namespaces are imported like one's modules.
-for _inner in (cuda, fast, linalg, metal, random):
+for _inner in (cuda, fast, fft, linalg, metal, random):
     sys.modules[f"{__name__}.{_inner.__name__.rpartition('.')[2].lstrip('_')}"] = _inner
 _methods.bind(globals())
 _core._set_package(os.path.dirname(os.path.abspath(__file__)))

@@ -98,6 +98,12 @@ class SlogdetResult(NamedTuple):
     logabsdet: array
 
 
+def _axis(op: str, axis: int, a: array) -> int:
+    if not -a.ndim <= axis < a.ndim:
+        raise IndexError(f"{op}: axis {axis} is out of bounds for shape {tuple(a.shape)}")
+    return axis % a.ndim
+
+
 def _vector_norm(a: array, order: float, axes: list[int], keepdims: bool) -> array:
     if order == 2:
         square = _c.square(_c.abs(a)) if a.dtype == _c.complex64 else _c.square(a)
@@ -150,7 +156,9 @@ def norm(
     """
     x = a if issubdtype(a.dtype, inexact) else a.astype(_c.float32)
     given = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    axes = [i % x.ndim for i in given]
+    axes = [_axis("norm", i, x) for i in given]
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"norm: axes {tuple(given)} name one twice")
     if ord is None:
         return _vector_norm(x, 2, axes, keepdims)
     if len(axes) not in (1, 2):
@@ -168,7 +176,7 @@ def norm(
 
 def cross(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
     """The cross product of vectors of size 2 or 3 along `axis`; the third part of 2 counts as 0."""
-    for size in (a.shape[axis], b.shape[axis]):
+    for size in (v.shape[_axis("cross", axis, v)] for v in (a, b)):
         if size not in (2, 3):
             raise ValueError(f"cross: vectors must have size 2 or 3 along axis {axis}, got {size}")
     x, y = (_components(v, axis) for v in (a, b))

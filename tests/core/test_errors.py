@@ -41,6 +41,7 @@ MISTAKES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (mx.ShapeError, "cannot infer -1 in (-1, 4)", lambda: a().reshape(-1, 4)),
     (mx.ShapeError, "axis 0 of (2, 3) has size 2, not 1", lambda: mx.squeeze(a(), 0)),
     (mx.ShapeError, "(2, 3) does not broadcast to (2, 4)", lambda: mx.broadcast_to(a(), (2, 4))),
+    (mx.ShapeError, "broadcast_to: negative size in shape (-3,)", lambda: mx.broadcast_to(2, -3)),
     (mx.ShapeError, "beside axis 0: (2, 3) and (2, 4)", lambda: mx.concatenate([a(), z(2, 4)])),
     (mx.ShapeError, "stack: shapes differ: (2, 3) and (3,)", lambda: mx.stack([a(), v()])),
     (

@@ -323,6 +323,14 @@ def test_pinv_of_low_rank() -> None:
     check(mx.linalg.pinv(mx.zeros((2, 3))), np.zeros((3, 2), "f"))
 
 
+def test_root() -> None:
+    for dtype in DTYPES:
+        a = positive(dtype, (2, 4, 4), 6)
+        root = to_numpy(_core._matrix_sqrt(ours(a)))
+        close(root @ root, a, dtype, dtype)
+    assert np.isnan(to_numpy(_core._matrix_sqrt(ours(np.diag([1.0, -1.0]))))).any()
+
+
 def test_systems_broadcast() -> None:
     a, b = regular("float64", (2, 1, 3, 3)), normal("float64", (4, 3, 2))
     for f in (mx.linalg.solve, mx.linalg.solve_triangular):
@@ -428,6 +436,13 @@ def test_systems_that_do_not_fit(f: Callable[..., Any]) -> None:
 def test_names_of_triangles_and_orders() -> None:
     with pytest.raises(ValueError, match="eigh: UPLO must be 'L' or 'U', got 'X'"):
         L.eigh(mx.eye(2), "X")
+    for f in (lambda: L.norm(mx.eye(2), axis=7), lambda: L.norm(mx.eye(2), 2, axis=[0, -3])):
+        with pytest.raises(IndexError, match=r"norm: axis -?\d is out of bounds for shape \(2"):
+            f()
+    with pytest.raises(ValueError, match=r"norm: axes \(0, -2\) name one twice"):
+        L.norm(mx.eye(2), 2, axis=[0, -2])
+    with pytest.raises(IndexError, match=r"cross: axis 4 is out of bounds for shape \(3,\)"):
+        L.cross(mx.ones(3), mx.ones(3), axis=4)
     with pytest.raises(ValueError, match="norm: there is no order 3 of a matrix"):
         L.norm(mx.eye(2), 3)
     a = ours(np.array([[1.0, 2.0], [7.0, 3.0]]))

@@ -9,6 +9,7 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from arrays import check_derivatives, check_vmap, normal64, ours, rng, to_numpy
+from lamina import _core
 
 Array = np.ndarray
 
@@ -77,6 +78,7 @@ SMOOTH: dict[str, tuple[Callable[[mx.array], mx.array], tuple[int, ...]]] = {
     "lu": (lambda x: L.lu_factor(x)[0], (3, 3)),
     "lu tall": (lambda x: L.lu(x)[1] @ L.lu(x)[2] ** 2, (4, 2)),
     "lu wide": (lambda x: L.lu(x)[1] @ L.lu(x)[2] ** 2, (2, 4)),
+    "root": (lambda x: _core._matrix_sqrt(spd(x)), (3, 3)),
     "norm 2": (lambda x: L.norm(x, 2), (3, 4)),
     "norm nuc": (lambda x: L.norm(x, "nuc"), (3, 4)),
     "batch": (lambda x: L.inv(shifted(x)) @ L.cholesky(spd(x)), (2, 3, 3)),

@@ -143,6 +143,69 @@ def test_categorical_refuses() -> None:
         mx.random.categorical(mx.zeros((3,)), 3)
 
 
+COVARIANCE = np.array([[2.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 0.7]], "f")
+BATCHES = [((3,), (3, 3), ()), ((3,), (3, 3), (5,)), ((4, 3), (3, 3), ()), ((3,), (4, 3, 3), ())]
+BATCHES += [((5, 1, 3), (4, 3, 3), ()), ((5, 1, 3), (4, 3, 3), (2, 5, 4)), ((4, 3), (3, 3), (1,))]
+
+
+@pytest.mark.parametrize(("means", "covariances", "shape"), BATCHES)
+def test_multivariate_normal(
+    means: tuple[int, ...], covariances: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """MLX's numbers, up to rounding: the root of a covariance is unique, and so is its product."""
+    mean = np.random.default_rng(1).normal(size=means).astype("f")
+    cov = np.broadcast_to(COVARIANCE, covariances).copy()
+
+    def draw(m: Any) -> Any:
+        key = m.random.key(7)
+        return m.random.multivariate_normal(m.array(mean), m.array(cov), list(shape), key=key)
+
+    with oracle.stream(oracle.cpu):
+        want = np.array(draw(oracle))
+    got = np.array(draw(mx))
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_multivariate_normal_has_its_moments() -> None:
+    mean = mx.array([1.0, -2.0, 0.5])
+    x = np.array(mx.random.multivariate_normal(mean, mx.array(COVARIANCE), [100_000]))
+    np.testing.assert_allclose(x.mean(0), [1, -2, 0.5], atol=0.03)
+    np.testing.assert_allclose(np.cov(x.T), COVARIANCE, atol=0.05)
+    low_rank = mx.array([[1.0, 1.0], [1.0, 1.0]])
+    y = np.array(mx.random.multivariate_normal(mx.zeros(2), low_rank, [50]))
+    np.testing.assert_allclose(y[:, 0], y[:, 1], atol=1e-3)
+    indefinite = mx.array([[1.0, 2.0], [2.0, 1.0]])
+    assert np.isnan(np.array(mx.random.multivariate_normal(mx.zeros(2), indefinite))).all()
+
+
+def test_multivariate_normal_has_gradients() -> None:
+    """By the covariance too, also where its eigenvalues are equal."""
+    key, step = mx.random.key(3), 1e-2
+    direction = mx.array([[0.3, 0.2], [0.2, -0.1]])
+
+    def f(cov: mx.array) -> mx.array:
+        return mx.sum(mx.random.multivariate_normal(mx.zeros(2), cov, [20], key=key) ** 3)
+
+    for cov in (mx.eye(2) * 2, mx.array([[2.0, 0.5], [0.5, 1.0]])):
+        slope = (f(cov + step * direction) - f(cov - step * direction)) / (2 * step)
+        by_gradient = mx.sum(mx.grad(f)(cov) * direction)
+        by_tangent = mx.jvp(f, [cov], [direction])[1][0]
+        assert abs(float(slope - by_gradient)) < 2e-2 * (1 + abs(float(slope)))
+        assert abs(float(by_tangent - by_gradient)) < 1e-3 * (1 + abs(float(slope)))
+
+
+def test_multivariate_normal_refuses() -> None:
+    draw, eye = mx.random.multivariate_normal, mx.eye(2)
+    with pytest.raises(ValueError, match="multivariate_normal: the dtype must be float32, got flo"):
+        draw(mx.zeros(2), eye, dtype=mx.float16)
+    for mean, cov in ((mx.array(1.0), eye), (mx.zeros(2), mx.zeros(2)), (mx.zeros(3), eye)):
+        with pytest.raises(ValueError, match=r"multivariate_normal: mean .* and cov .* do not"):
+            draw(mean, cov)
+    with pytest.raises(ValueError, match=r"do not broadcast to shape \(3,\)"):
+        draw(mx.zeros((5, 2)), eye, [3])
+
+
 def test_global_state() -> None:
     mx.random.seed(11)
     oracle.random.seed(11)

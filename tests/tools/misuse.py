@@ -122,7 +122,7 @@ class Arguments:
 def targets() -> list[tuple[str, Callable[..., Any]]]:
     found = []
     for prefix, space in [("", mx), *((m + ".", getattr(mx, m, None)) for m in MODULES)]:
-        for name in dir(space) if space else ():
+        for name in getattr(space, "__all__", dir(space)) if space else ():
             f = getattr(space, name)
             helper = getattr(f, "__module__", "") == "lamina._arguments"
             usable = callable(f) and not inspect.isclass(f) and not helper

@@ -261,6 +261,8 @@ static const Primitive& broadcast_row = define(
 
 Array broadcast_to(const Array& x, const Shape& shape) {
   if (x.shape() == shape) return x;
+  for (int64_t size : shape)
+    if (size < 0) throw ShapeError("broadcast_to: negative size in shape " + to_string(shape));
   auto both = broadcast_shapes(x.shape(), shape);
   if (!both || !(*both == shape))
     throw ShapeError("broadcast_to: " + to_string(x.shape()) + " does not broadcast to " +

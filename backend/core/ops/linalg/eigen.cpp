@@ -201,7 +201,47 @@ Array eig_values(const Array& a) {
   return make_packed(eigvals_row, {}, a, {{a.shape(-1)}}, Dtype::complex64);
 }
 
+// --- the root of a positive semidefinite matrix ---
+
+// V (F P) V^H with P = V^H x V and F_ij = 1 / (sqrt(w_i) + sqrt(w_j)): what x, a change of the
+// matrix, does to its root. It is its own adjoint.
+Array change_of_root(const Array& a, const Array& x) {
+  Arrays f = take_apart(eigh_packed(a), parts_of(a));
+  Array w = real(f[0]), v = f[1], root = sqrt(maximum(w, zeros_like(w)));
+  Array weights = astype(reciprocal_or_zero(columns(root) + rows(root)), v.dtype());
+  Array p = matmul(adjoint(v), matmul(symmetric(x), v));
+  return matmul(matmul(v, weights * p), adjoint(v));
+}
+
+const Primitive& sqrt_row = define(
+    {.name = "matrix_sqrt",
+     .kind = Kind::composite,
+     .doc = "The positive semidefinite matrix whose square is the matrix; NaN where there is none.",
+     .decompose =
+         [](const Node& n, const Arrays& in) {
+           Arrays f = take_apart(eigh_packed(in[0]), parts_of(in[0]));
+           Array w = real(f[0]), v = f[1], zero = zeros_like(w);
+           // Rounding makes zeros slightly negative.
+           const double relative = n.dtype == Dtype::float64 ? 1e-12 : 1e-5;
+           Array least = max(abs(w), {w.ndim() - 1}, true) * -relative;
+           Array root = select(less(w, least), sqrt(w), sqrt(maximum(w, zero)));
+           return matmul(v * columns(astype(root, v.dtype())), adjoint(v));
+         },
+     .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
+       return {change_of_root(n.inputs[0], ct)};
+     },
+     .jvp = [](const Node& n, const Array&,
+               const Arrays& t) { return change_of_root(n.inputs[0], t[0]); },
+     .vmap = [](const Node&, const Arrays& in, const std::vector<bool>&,
+                int64_t) { return matrix_sqrt(in[0]); }});
+
 }  // namespace
+
+Array matrix_sqrt(const Array& a) {
+  check_square("matrix_sqrt", a);
+  if (a.size() == 0) return a;
+  return make_node(sqrt_row, {}, {a}, a.shape(), a.dtype());
+}
 
 std::pair<Array, Array> eigh(const Array& a, bool upper) {
   check_square("eigh", a);

@@ -23,6 +23,8 @@ Array svdvals(const Array& a);
 // Of a Hermitian matrix, read from one triangle: eigenvalues ascending, eigenvectors in columns.
 std::pair<Array, Array> eigh(const Array& a, bool upper);
 Array eigvalsh(const Array& a, bool upper);
+// Of a positive semidefinite matrix the one whose square it is; NaN of one that is not.
+Array matrix_sqrt(const Array& a);
 // complex64, whatever the dtype of a.
 std::pair<Array, Array> eig(const Array& a);
 Array eigvals(const Array& a);
