@@ -97,11 +97,7 @@ def test_every_reduction_compiles(dialect, dtype):
     found = []
     for name in REDUCTIONS:
         for axes in (2, 0, 1, None):
-            try:
-                y = getattr(mx, name)(x, axis=axes)
-            except TypeError:
-                break  # complex numbers have no order
-            found += sources(y, dialect=dialect)
+            found += sources(getattr(mx, name)(x, axis=axes), dialect=dialect)
     assert complaints(found, dialect) == ""
 
 

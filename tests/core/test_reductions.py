@@ -286,3 +286,20 @@ def test_complex_scan(name: str, reverse: bool) -> None:
 def test_cumprod_derivative_at_zero() -> None:
     x = mx.array([2.0, 0.0, 3.0, 0.0, 5.0], dtype=mx.float64)
     check_derivatives(lambda v: mx.cumprod(v), x, tolerance=1e-5, second=False)
+
+
+@pytest.mark.parametrize("form", ["max", "min", "argmax", "argmin"])
+@pytest.mark.parametrize("shape", [(7,), (300, 5), (5, 300), (64, 1000), (3, 70_000)])
+def test_extremes_of_complex_numbers_are_by_real_part_first(
+    form: str, shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    real, imag = rng.integers(-3, 3, (2, *shape))  # small, so that parts are often equal
+    x = (real + 1j * imag).astype(np.complex64)
+    holed = x.copy()
+    holed[..., 3] = complex(np.nan, 1)
+    for axis in (*range(x.ndim), None):
+        for values in (x, holed):
+            got = np.array(getattr(mx, form)(mx.array(values), axis=axis))
+            expected = getattr(np, form)(values, axis=axis)
+            assert np.array_equal(got, expected, equal_nan="arg" not in form)

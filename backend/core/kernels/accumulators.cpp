@@ -30,6 +30,7 @@ std::string take(const Accumulator& a, const std::string& suffix, const std::str
     return indent + v + " = " + sum + ";\n";
   }
   std::string test = a.op == ReduceOp::argmax ? "takes_max" : "takes_min";
+  if (a.dtype == Dtype::complex64) test += "_complex";
   return indent + "if (" + test + "(" + value + ", " + position + ", " + v + ", " + at + ")) " + v +
          " = " + value + ", " + at + " = " + position + ";\n";
 }

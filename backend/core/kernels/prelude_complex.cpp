@@ -69,6 +69,23 @@ inline bool complex_less_equal(float2 a, float2 b) {
 inline bool complex_isnan(float2 a) { return isnan(a.x) || isnan(a.y); }
 )",
      nullptr},
+    // As takes_max and takes_min, by real part, then by imaginary part.
+    {"takes_max_complex", R"(
+inline bool takes_max_complex(float2 v, uint i, float2 best, uint at) {
+  if (complex_isnan(v) || complex_isnan(best))
+    return complex_isnan(v) && (!complex_isnan(best) || i < at);
+  return complex_less(best, v) || (!complex_less(v, best) && i < at);
+}
+)",
+     nullptr},
+    {"takes_min_complex", R"(
+inline bool takes_min_complex(float2 v, uint i, float2 best, uint at) {
+  if (complex_isnan(v) || complex_isnan(best))
+    return complex_isnan(v) && (!complex_isnan(best) || i < at);
+  return complex_less(v, best) || (!complex_less(best, v) && i < at);
+}
+)",
+     nullptr},
     {"complex_maximum", R"(
 inline float2 complex_maximum(float2 a, float2 b) {
   return complex_isnan(a) || (!complex_isnan(b) && complex_less(b, a)) ? a : b;

@@ -149,7 +149,6 @@ Array reduce(ReduceOp op, const Array& x, const Axes& axes, bool keepdims) {
   if (count == 0 && needs_one && element_count(kept) > 0)
     throw ValueError(row.name + ": no elements to choose from: axes " + to_string(over) + " of " +
                      to_string(x.shape()) + " are empty");
-  if (is_complex(x.dtype()) && needs_one) throw DtypeError(row.name + ": complex64 has no order");
   for (int64_t i = 0; i < x.ndim(); ++i)
     if (std::find(over.begin(), over.end(), i) == over.end()) dropped.push_back(x.shape(i));
   bool logical = op == ReduceOp::all || op == ReduceOp::any;
