@@ -485,6 +485,8 @@ class array:
         """Running product along an axis."""
     def cumsum(a: array, /, axis: object=None, *, reverse: bool=False, inclusive: bool=True, dtype: object=None, stream: object=None) -> array:
         """Running sum along an axis."""
+    @property
+    def device(self) -> Any: ...
     def diag(a: array, /, k: Any = 0, *, stream: Any = None) -> array:
         """The k-th diagonal of a matrix, or the matrix with the 1-D `a` on its k-th diagonal."""
     def diagonal(a: array, offset: typing.SupportsInt | typing.SupportsIndex=0, axis1: typing.SupportsInt | typing.SupportsIndex=0, axis2: typing.SupportsInt | typing.SupportsIndex=1, stream: object=None) -> array:
@@ -562,6 +564,8 @@ class array:
         """Sum over axes."""
     def swapaxes(a: array, /, axis1: typing.SupportsInt | typing.SupportsIndex, axis2: typing.SupportsInt | typing.SupportsIndex, *, stream: object=None) -> array:
         """Two axes exchanged."""
+    def to_device(self: array, device: Operand, /, *, stream: Any = None) -> array:
+        """The array itself: its memory is copied to a device by the operations that run there."""
     def tolist(self: array) -> Any:
         """Nested lists of Python scalars."""
     def transpose(self: array, *axes: Any, stream: Any = None) -> array:

@@ -13,7 +13,7 @@ from typing import Any
 
 import lamina
 import numpy as np
-from lamina import _composite, _core, _methods, _runtime
+from lamina import _composite, _core, _methods, _runtime, _standard
 from lamina import _random as random
 from lamina import cuda as cuda
 from lamina import distributed as distributed
@@ -50,6 +50,7 @@ from lamina._printing import *  # noqa: F403
 from lamina._quantized import *  # noqa: F403
 from lamina._runtime import *  # noqa: F403
 from lamina._shaping import *  # noqa: F403
+from lamina._standard import *  # noqa: F403
 
 # The row of the same name knows no decimals.
 round = _composite.round
@@ -167,4 +168,5 @@ for _face in (globals(), vars(random), vars(linalg), vars(fft), vars(fast), vars
 for _inner in (cuda, fast, fft, linalg, metal, random):
     sys.modules[f"{__name__}.{_inner.__name__.rpartition('.')[2].lstrip('_')}"] = _inner
 _methods.bind(globals())
+_standard.bind(array, globals())
 _core._set_package(os.path.dirname(os.path.abspath(__file__)))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +73,52 @@ def test_from_a_shell(models: Path) -> None:
         assert run.returncode == 0, run.stderr.decode()[-2000:]
         said.append(run.stdout)
     assert said[0] == said[1] and said[0].strip()
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def ask(port: int, path: str, question: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        json.dumps({**question, "max_tokens": 8, "temperature": 0}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.loads(answer.read())["choices"][0]
+
+
+def answers(before: list[str], model: Path, log: Path) -> list[Any]:
+    """What a server says: a completion, a chat, and the chat once more, from its prompt cache."""
+    port = free_port()
+    command = python(*before, "mlx_lm", "server", "--model", model, "--port", port)
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=environment(), stdout=out, stderr=out)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            assert server.poll() is None and time.monotonic() < until, log.read_text()[-2000:]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        chat = {"messages": [{"role": "user", "content": "what is the plan"}]}
+        out = [ask(port, "/v1/completions", {"prompt": "the plan is"})["text"]]
+        return out + [ask(port, "/v1/chat/completions", chat)["message"] for _ in range(2)]
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_server(models: Path, tmp_path: Path) -> None:
+    said = [
+        answers(before, models / "llama", tmp_path / f"{len(before)}.log")
+        for before in (["-m"], ["-m", "lamina"])
+    ]
+    assert said[0] == said[1]
+    assert said[1][0] and said[1][1] == said[1][2]
