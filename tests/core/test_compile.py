@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from arrays import check, to_numpy
+from functions import FUNCTIONS
 from lamina import nn, optimizers
 
 Pair = namedtuple("Pair", "left right")
@@ -398,6 +400,20 @@ def test_a_compiled_method_dies_with_its_object() -> None:
     assert gone() is None
 
 
+def test_threads_share_traces() -> None:
+    g = mx.compile(lambda x: mx.sum(mx.exp(x) * 2))
+
+    def work(seed: int) -> bool:
+        good = True
+        for n in range(1, 30):
+            x = mx.full((n,), float(seed % 3))
+            good &= bool(np.isclose(g(x).item(), 2 * n * np.exp(seed % 3), rtol=1e-5))
+        return good
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(16)))
+
+
 def test_traces_keep_no_arguments() -> None:
     g = mx.compile(lambda x: mx.exp(x) + 1)
     mx.eval(g(mx.ones((1 << 20,))))
@@ -407,3 +423,18 @@ def test_traces_keep_no_arguments() -> None:
         mx.eval(g(mx.ones((1 << 20,))))
     mx.clear_cache()
     assert mx.get_active_memory() == before
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_give_the_same_compiled(name: str) -> None:
+    """A copy of a graph computes what the graph does, whatever its operations."""
+    f = FUNCTIONS[name]
+    g = mx.compile(f)
+    for seed in (4, 5):
+        x = mx.random.normal((4, 3), key=mx.random.key(seed))
+        got, want = g(x), f(x)
+        several = isinstance(want, tuple)
+        for a, b in zip(got if several else [got], want if several else [want], strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
+    assert g._traces.traced == 1

@@ -54,8 +54,12 @@ def test_transforms() -> None:
     check_derivatives(total, *arrays, tolerance=1e-5)
     many = [mx.array(np.stack([a, a[::-1]])) for a in given((2, 3, 1, 2, 3, 2))[:5]]
     for part in range(2):
-        check_vmap(lambda *xs, part=part: mx.fast.gated_delta_update(*xs)[part], *many, axes=(0,) * 5,
-                   tolerance=1e-5)  # fmt: skip
+        check_vmap(
+            lambda *xs, part=part: mx.fast.gated_delta_update(*xs)[part],
+            *many,
+            axes=(0,) * 5,
+            tolerance=1e-5,
+        )
 
 
 def test_no_steps_and_errors() -> None:
