@@ -9,6 +9,7 @@ import time
 
 import pytest
 from lab import Lab, server
+from lamina import soft_metal
 from lamina.widgets.static import MAX_BYTES
 
 pytestmark = pytest.mark.browser
@@ -53,6 +54,24 @@ while thread.is_alive():
     a = np.tanh(a @ a)
 view.finish(done)
 handle.update(view)
+"""
+
+# A kernel that turns squares in threadgroup memory, on the device that counts, and one on the CPU.
+COUNTED = """
+import os
+os.environ["LAMINA_GPU"] = "soft_metal"
+import numpy as np
+import lamina.core as mx
+from lamina.widgets import ProfileView
+from lamina.workbench import profile
+x = mx.array(np.ones((256, 256), np.float32))
+with profile("two queues", ceilings=False) as p:
+    with mx.stream(mx.gpu):
+        y = mx.exp(x.T) + x
+    mx.eval(y)
+    with mx.stream(mx.cpu):
+        mx.eval(mx.sin(y) * 2)
+ProfileView(p.recording)
 """
 
 
@@ -299,6 +318,39 @@ def test_views_follow_a_running_cell(lab, shot):
     assert "60" in page.locator(".lam-figure .lam-value").first.inner_text()
     assert page.get_by_role("tab", name="Latency").get_attribute("aria-selected") == "true"
     assert page.evaluate("document.querySelector('.lam-root').offsetHeight") == height
+
+
+@pytest.mark.skipif(not soft_metal.available(), reason="not applicable: no compiler for kernels")
+def test_a_device_that_counts_shows_its_counts(lab, shot):
+    page = lab.page
+    lab.open("counted.ipynb", [COUNTED])
+    lab.run_all()
+    page.wait_for_selector(".lam-root canvas", timeout=90_000)
+    lab.wait_done()
+    page.wait_for_timeout(500)
+    tab(page, "Latency")
+    # A lane for evaluations, one for planning, one for each queue.
+    lanes = page.evaluate("document.querySelector('.lam-timeline canvas').offsetHeight")
+    assert lanes == 22 + 6 + 4 * (34 + 8)
+    table = page.get_by_role("table", name="Kernels")
+    heads = table.locator("th").all_inner_texts()
+    assert {"coalesced", "bank conflicts", "lanes"} <= {head.strip(" ▾▴↑↓") for head in heads}
+    row = table.locator("tbody tr", has_text="exp")
+    cells = row.first.locator("td").all_inner_texts()
+    assert cells[-3:] == ["100.0%", "0.00", "100.0%"]
+    on_cpu = table.locator("tbody tr", has_text="sin").first.locator("td").all_inner_texts()
+    assert on_cpu[-3:] == ["-", "-", "-"]
+    row.first.click()
+    shot("counted-latency")
+    page.get_by_role("button", name="show in graph").click()
+    page.wait_for_timeout(400)
+    counters = page.get_by_role("region", name="Counted by software Metal")
+    text = " ".join(counters.inner_text().split())
+    assert "coalesced 100.0%" in text and "0 cycles in" in text
+    # 256 x 256 floats are read twice and written once, in lines of 128 bytes.
+    assert "6144 asked for, 6144 at best" in text
+    counters.scroll_into_view_if_needed()
+    shot("counted-graph")
 
 
 def test_a_second_view_starts_where_the_first_is(lab, shown):

@@ -68,8 +68,7 @@ export class Timeline {
   constructor(private store: Store) {}
 
   get lanes(): string[] {
-    const names =
-      this.queues.length > 1 ? this.queues.map((queue) => queue.name) : ["launches"];
+    const names = this.queues.length > 1 ? this.queues.map((queue) => queue.name) : ["launches"];
     return ["evaluations", "planning", ...names];
   }
 
