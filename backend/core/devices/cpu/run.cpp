@@ -376,14 +376,19 @@ void combine_arg(bool want_max, char* best, uint32_t* index, const char* other,
   const T* b = reinterpret_cast<const T*>(other);
   for (int64_t i = 0; i < n; ++i) {
     bool wins;
+    bool nan, was_nan;
     if constexpr (std::is_same_v<T, complex64_t>) {
       auto less = [](T x, T y) {
         return x.real() < y.real() || (x.real() == y.real() && x.imag() < y.imag());
       };
+      auto is_nan = [](T x) { return std::isnan(x.real()) || std::isnan(x.imag()); };
+      nan = is_nan(b[i]), was_nan = is_nan(a[i]);
       wins = want_max ? less(a[i], b[i]) : less(b[i], a[i]);
     } else {
-      wins = (want_max ? b[i] > a[i] : b[i] < a[i]) || (b[i] != b[i] && a[i] == a[i]);
+      nan = b[i] != b[i], was_nan = a[i] != a[i];
+      wins = want_max ? b[i] > a[i] : b[i] < a[i];
     }
+    wins = !was_nan && (nan || wins);
     if (wins) a[i] = b[i], index[i] = other_index[i];
   }
 }
