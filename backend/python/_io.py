@@ -145,7 +145,8 @@ def load(
     with it.
 
     Tensors of .gguf in Q4_0, Q4_1 and Q8_0 come as ``quantize(..., group_size=32)`` gives them:
-    words under the tensor's name, and with ".scales" and ".biases" in place of ".weight".
+    words under the tensor's name, and with ".scales" and ".biases" in place of ".weight". Those in
+    Q2_K, Q4_K and Q6_K come as float16.
 
     Large arrays of .npy, .safetensors and .gguf stay in the file until they are used, and take no
     memory of their own. Such a file may be replaced or deleted, as `save` does, but must not be cut

@@ -161,6 +161,46 @@ def test_blocks(tmp_path: Path, kind: int, name: str, shape: tuple[int, ...]) ->
     np.testing.assert_allclose(np.array(full), want, rtol=1e-6, atol=1e-6 * np.abs(want).max())
 
 
+K_BLOCKS = {10: (84, (80, 82)), 12: (144, (0, 2)), 14: (210, (208,))}  # Q2_K, Q4_K, Q6_K
+
+
+def large_blocks(kind: int) -> np.ndarray:
+    size, halves = K_BLOCKS[kind]
+    g = np.random.default_rng(kind)
+    raw = g.integers(0, 256, (6, size), dtype=np.uint8)
+    for at in halves:
+        raw[:, at : at + 2] = (g.standard_normal((6, 1)) / 99).astype(np.float16).view(np.uint8)
+    return raw
+
+
+@pytest.mark.parametrize("kind", K_BLOCKS)
+def test_blocks_of_256_are_mlx(tmp_path: Path, kind: int) -> None:
+    raw = large_blocks(kind)
+    if kind == 12:  # of two groups mlx.core reads the first one's scale alone
+        raw[:, 5:16:2] = raw[:, 4:16:2]
+    path = tmp_path / "k.gguf"
+    path.write_bytes(file_of([tensor("w.weight", (3, 512), kind, 0)], raw.tobytes()))
+    ((name, got),), ((_, want),) = mx.load(path).items(), omx.load(str(path)).items()
+    assert (name, name_of(got), tuple(got.shape)) == ("w.weight", "float16", (3, 512))
+    np.testing.assert_allclose(to_numpy(got), to_numpy(want), rtol=1e-3, atol=1e-4)
+
+
+def test_every_group_of_q4_k_has_its_scale(tmp_path: Path) -> None:
+    raw = large_blocks(12)
+    path = tmp_path / "k.gguf"
+    path.write_bytes(file_of([tensor("w", (6, 256), 12, 0)], raw.tobytes()))
+    six = raw[:, 4:16].astype(np.int32)
+    top = six[:, :8] >> 6 << 4
+    scales = np.concatenate([six[:, :4] & 63, six[:, 8:] & 15 | top[:, :4]], 1)
+    least = np.concatenate([six[:, 4:8] & 63, six[:, 8:] >> 4 | top[:, 4:]], 1)
+    halves = np.ascontiguousarray(raw[:, :4]).view(np.float16).astype(np.float64)
+    codes = raw[:, 16:].reshape(6, 4, 32)
+    codes = np.stack([codes & 15, codes >> 4], 2).reshape(6, 8, 32)
+    want = halves[:, :1, None] * scales[..., None] * codes - halves[:, 1:, None] * least[..., None]
+    got = to_numpy(mx.load(path)["w"])
+    np.testing.assert_allclose(got, want.reshape(6, 256), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_versions(tmp_path: Path, version: int) -> None:
     body = np.arange(6, dtype=np.float32).tobytes()
@@ -228,8 +268,8 @@ MALFORMED = {
     "large": (file_of([tensor("x", (2**40, 2**40), 0, 0)]), "is too large"),
     "large bytes": (file_of([tensor("x", (2**61, 2), 0, 0)]), "is too large"),
     "elements": (
-        file_of([tensor("x", (256,), 14, 0)], bytes(210)),
-        "elements of type 14 are not supported\nConvert the file",
+        file_of([tensor("x", (256,), 19, 0)], bytes(210)),
+        "elements of type 19 are not supported\nConvert the file",
     ),
     "blocks": (
         file_of([tensor("x", (4, 33), Q4_0, 0)], bytes(90)),
@@ -271,8 +311,20 @@ def whole() -> bytes:
         value("c", LIST, struct.pack("<IQ", 6, 2) + bytes(8)),
         value("general.alignment", 4, struct.pack("<I", 32)),
     )
-    tensors = [F32, tensor("q.weight", (2, 32), Q4_0, 32), tensor("r", (32,), Q8_0, 96)]
-    return file_of(tensors, bytes(32) + blocks(Q4_0, 2).ljust(64, b"\0") + blocks(Q8_0, 1), values)
+    tensors = [
+        F32,
+        tensor("q.weight", (2, 32), Q4_0, 32),
+        tensor("r", (32,), Q8_0, 96),
+        tensor("s", (256,), 12, 160),
+    ]
+    return file_of(
+        tensors,
+        bytes(32)
+        + blocks(Q4_0, 2).ljust(64, b"\0")
+        + blocks(Q8_0, 1).ljust(64, b"\0")
+        + bytes(144),
+        values,
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)

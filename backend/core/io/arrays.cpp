@@ -110,6 +110,12 @@ LoadedGguf load_gguf(const FileBytes& file) {
                                   row_major_strides(t.shape), t.offset, t.bytes}));
       continue;
     }
+    if (!gguf_in_words(t.coding)) {
+      BufferRef buffer = Buffer::allocate(element_count(t.shape) * 2, Category::input, -1);
+      decode_gguf_blocks(t, file.data + t.offset, static_cast<float16_t*>(buffer->data()));
+      add(t.name, make_leaf({buffer, row_major_strides(t.shape), 0}, t.shape, t.dtype));
+      continue;
+    }
     Arrays parts = quantized_of(file, t);
     std::string stem = t.name;
     if (stem.ends_with(ending)) stem.resize(stem.size() - ending.size());

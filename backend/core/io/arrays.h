@@ -36,8 +36,9 @@ struct LoadedGguf {
 // before they are. The others are copied. All throw ValueError naming the file, and OutOfMemory.
 Array load_npy(const FileBytes& file);
 LoadedTensors load_safetensors(const FileBytes& file);
-// Tensors in blocks become three arrays: words under the tensor's name, and ".scales" and ".biases"
-// in place of its ".weight", as quantized_matmul takes them in mode affine with groups of 32.
+// Tensors in blocks of 256 become float16, those in blocks of 32 three arrays: words under the
+// tensor's name, and ".scales" and ".biases" in place of its ".weight", as quantized_matmul takes
+// them in mode affine with groups of 32.
 LoadedGguf load_gguf(const FileBytes& file);
 
 }  // namespace lamina

@@ -15,7 +15,6 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 constexpr char kMagic[] = "GGUF";
 constexpr uint32_t kVersion = 3;
 constexpr int64_t kAlignment = 32;
-constexpr int64_t kBlock = 32;  // elements of a block
 constexpr uint32_t kMaxAxes = 64;
 constexpr uint32_t kText = 8, kList = 9;
 
@@ -34,10 +33,12 @@ constexpr NumberType kPlain[] = {{0, Dtype::float32},  {1, Dtype::float16},  {24
 struct BlockType {
   uint32_t code;
   GgufCoding coding;
-  int64_t bits, bytes;  // of a code, of a block
+  int64_t elements, bytes;  // of a block
 };
 constexpr BlockType kBlocks[] = {
-    {2, GgufCoding::q4_0, 4, 18}, {3, GgufCoding::q4_1, 4, 20}, {8, GgufCoding::q8_0, 8, 34}};
+    {2, GgufCoding::q4_0, 32, 18},    {3, GgufCoding::q4_1, 32, 20},
+    {8, GgufCoding::q8_0, 32, 34},    {10, GgufCoding::q2_k, 256, 84},
+    {12, GgufCoding::q4_k, 256, 144}, {14, GgufCoding::q6_k, 256, 210}};
 
 const BlockType& block_of(GgufCoding coding) {
   for (const BlockType& b : kBlocks)
@@ -136,10 +137,12 @@ int64_t bytes_of(Reader& in, const GgufTensor& t, const std::string& where) {
   }
   int64_t unit = itemsize(t.dtype);
   if (t.coding != GgufCoding::plain) {
-    if (t.shape.empty() || t.shape.back() % kBlock != 0)
-      in.fail(where + to_string(t.shape) + " does not consist of blocks of 32 elements");
-    count /= kBlock;
-    unit = block_of(t.coding).bytes;
+    const BlockType& block = block_of(t.coding);
+    if (t.shape.empty() || t.shape.back() % block.elements != 0)
+      in.fail(where + to_string(t.shape) + " does not consist of blocks of " +
+              std::to_string(block.elements) + " elements");
+    count /= block.elements;
+    unit = block.bytes;
   }
   if (__builtin_mul_overflow(count, unit, &bytes))
     in.fail(where + to_string(t.shape) + " is too large");
@@ -163,9 +166,11 @@ GgufTensor read_tensor(Reader& in) {
     if (p.code == type) t.dtype = p.dtype, known = true;
   for (const BlockType& b : kBlocks)
     if (b.code == type) t.coding = b.coding, known = true;
+  if (t.coding != GgufCoding::plain) t.dtype = Dtype::float16;
   if (!known)
-    in.fail(where + "elements of type " + std::to_string(type) +
-            " are not supported\nConvert the file to F16, BF16, Q4_0, Q4_1 or Q8_0");
+    in.fail(
+        where + "elements of type " + std::to_string(type) +
+        " are not supported\nConvert the file to F16, BF16, Q4_0, Q4_1, Q8_0, Q2_K, Q4_K or Q6_K");
   t.bytes = bytes_of(in, t, where);
   const uint64_t offset = in.number<uint64_t>();
   if (offset > static_cast<uint64_t>(INT64_MAX)) in.fail(where + "lies beyond the file");
@@ -287,37 +292,6 @@ GgufIndex read_gguf_index(const unsigned char* data, int64_t size, const std::st
   }
   place_tensors(index, in, size);
   return index;
-}
-
-int64_t gguf_bits(GgufCoding coding) { return block_of(coding).bits; }
-
-void unpack_gguf_blocks(const GgufTensor& tensor, const unsigned char* blocks, uint32_t* words,
-                        float16_t* scales, float16_t* biases) {
-  const BlockType& type = block_of(tensor.coding);
-  const bool own_bias = type.coding == GgufCoding::q4_1;
-  const int64_t count = tensor.bytes / type.bytes, head = own_bias ? 4 : 2;
-  // Codes of the other two are signed, about half of their range.
-  const float middle = type.bits == 8 ? 128.0f : 8.0f;
-  for (int64_t i = 0; i < count; ++i, blocks += type.bytes, words += type.bits) {
-    const unsigned char* codes = blocks + head;
-    std::memcpy(&scales[i], blocks, 2);
-    if (own_bias)
-      std::memcpy(&biases[i], blocks + 2, 2);
-    else
-      biases[i] = float16_t(-middle * static_cast<float>(scales[i]));
-    if (type.bits == 8) {
-      std::memcpy(words, codes, kBlock);
-      for (int64_t w = 0; w < 8; ++w) words[w] ^= 0x80808080u;
-      continue;
-    }
-    // Byte j holds elements j and j + 16.
-    for (int64_t w = 0; w < 4; ++w) {
-      uint32_t word = 0;
-      for (int64_t k = 0; k < 8; ++k)
-        word |= (uint32_t{codes[w % 2 * 8 + k]} >> (w / 2 * 4) & 15u) << (4 * k);
-      words[w] = word;
-    }
-  }
 }
 
 void write_gguf(const ByteSink& sink, std::span<const NamedView> tensors,

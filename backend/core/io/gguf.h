@@ -24,13 +24,14 @@ struct GgufValue {
 };
 using GgufMetadata = std::vector<std::pair<std::string, GgufValue>>;
 
-// How a tensor's elements lie: plain ones of a dtype, or blocks of 32 that share a scale.
-enum class GgufCoding { plain, q4_0, q4_1, q8_0 };
+// How a tensor's elements lie: plain ones of a dtype, blocks of 32 that share a scale, or blocks of
+// 256 with scales of their own within.
+enum class GgufCoding { plain, q4_0, q4_1, q8_0, q2_k, q4_k, q6_k };
 
 struct GgufTensor {
   std::string name;
   GgufCoding coding;
-  Dtype dtype;  // of plain elements
+  Dtype dtype;  // of plain elements; float16 of blocks of 256, which are given as that
   Shape shape;  // outermost axis first
   int64_t offset, bytes;
 };
@@ -44,12 +45,16 @@ struct GgufIndex {
 // no other. Throws ValueError naming the file, and the key or the tensor where there is one.
 GgufIndex read_gguf_index(const unsigned char* data, int64_t size, const std::string& file);
 
-// A tensor of blocks, taken apart into what quantized_matmul takes: words of codes in order, scales
-// and biases in groups of 32. `words` has rows x columns * bits / 32, the others rows x columns /
-// 32 elements.
+// Whether a coding is given as words, scales and biases.
+bool gguf_in_words(GgufCoding coding);
+int64_t gguf_bits(GgufCoding coding);  // of a code of these
+// A tensor of blocks of 32, taken apart into what quantized_matmul takes: words of codes in order,
+// scales and biases in groups of 32. `words` has rows x columns * bits / 32, the others rows x
+// columns / 32 elements.
 void unpack_gguf_blocks(const GgufTensor& tensor, const unsigned char* blocks, uint32_t* words,
                         float16_t* scales, float16_t* biases);
-int64_t gguf_bits(GgufCoding coding);
+// The elements of a tensor of blocks of 256.
+void decode_gguf_blocks(const GgufTensor& tensor, const unsigned char* blocks, float16_t* out);
 
 // Writes version 3. ValueError when a name comes twice or is empty, DtypeError for a dtype that the
 // format does not have; both before anything is written.
