@@ -21,6 +21,7 @@ CASES = (
     "activation",
     "matmul",
     "quantized",
+    "fft",
     "step",
     "record",
 )
@@ -73,6 +74,7 @@ def main() -> None:
         "activation": kernels.activations,
         "matmul": kernels.products,
         "quantized": kernels.quantized,
+        "fft": kernels.transforms,
         "step": training.step,
         "record": training.recording,
     }

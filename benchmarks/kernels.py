@@ -179,3 +179,19 @@ def quantized(rounds: int) -> list[Row]:
             )
         )
     return rows
+
+
+def transforms(rounds: int) -> list[Row]:
+    """Fourier transforms of complex numbers: of powers of two, of small and of large primes."""
+    rows = []
+    for shape in ((1 << 10,), (1 << 16,), (1 << 20,), (1000,), (10007,), (64, 1024)):
+        plain = (normal(*shape) * (1 + 1j)).astype(np.complex64)
+        homes = {"lamina": mx.fft.fft, "torch": torch and torch.fft.fft, "mlx": mlx and mlx.fft.fft}
+        if jax is not None:
+            homes["jax"] = jax.jit(jax.numpy.fft.fft)
+        data = given(plain, dtype="complex64")
+        calls = {name: blocking(homes[name], *pair) for name, pair in data.items()}
+        calls["numpy"] = lambda plain=plain: np.fft.fft(plain)
+        size = " x ".join(str(n) for n in shape)
+        rows.append(Row(f"fft, {size}", race(calls, rounds, patience=2), rival="numpy"))
+    return rows

@@ -52,16 +52,18 @@ constexpr int64_t kPointsAPiece = 1 << 13;  // of work for one thread, at least
 FftLanes lanes_of(const PointsOf& of, int64_t begin, int64_t count) {
   FftLanes out{};
   out.count = static_cast<int>(count);
-  bool neighbours = count == kTileLanes;
+  bool neighbours = count == kTileLanes, rows = neighbours;
   for (int64_t l = 0; l < count; ++l) {
     const Points p = of(begin + l);
     out.re[l] = p.re;
     out.im[l] = p.im;
     out.step = p.step;
-    neighbours = neighbours && p.re && p.im && (p.im - p.re == 1 || p.re - p.im == 1) &&
+    rows = rows && p.re && p.im && p.step == 2 && std::abs(p.im - p.re) == 1;
+    neighbours = neighbours && p.re && p.im && std::abs(p.im - p.re) == 1 &&
                  p.re - out.re[0] == 2 * l && p.im - out.im[0] == 2 * l;
   }
   out.side_by_side = neighbours;
+  out.in_rows = rows;
   return out;
 }
 
@@ -177,8 +179,8 @@ void transform_long(const LongPlan& plan, const Points& from, const Points& to, 
 // Transforms of n points each, forward. An inverse is one with real and imaginary parts swapped on
 // both sides.
 void transform(int64_t n, int64_t count, const PointsOf& from, const PointsOf& to, float scale) {
-  const bool neighbours = count > 1 && std::abs(from(1).re - from(0).re) <= 2;
-  if (!is_long(n, count, neighbours)) {
+  const bool lines = count > 1 && (from(0).step == 2 || std::abs(from(1).re - from(0).re) <= 2);
+  if (!is_long(n, count, lines)) {
     transform_tiles(n, count, from, to, scale);
     return;
   }

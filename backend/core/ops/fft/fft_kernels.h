@@ -19,6 +19,7 @@ struct FftLanes {
   float* im[kTileLanes];
   int64_t step;
   bool side_by_side;  // the lanes are kTileLanes neighbouring complex numbers in memory
+  bool in_rows;       // each of kTileLanes lanes is a row of neighbouring complex numbers
 };
 
 struct FftKernels {

@@ -1,5 +1,6 @@
 // The transform's loops for AVX-512.
 #include <cstdint>
+#include <utility>
 
 #include "ops/fft/fft_kernels.h"
 

@@ -1,5 +1,6 @@
 // The transform's loops for processors without wide vectors, and for NEON.
 #include <cstdint>
+#include <utility>
 
 #include "ops/fft/fft_kernels.h"
 

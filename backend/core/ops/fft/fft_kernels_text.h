@@ -189,7 +189,74 @@ void pass(int radix, int64_t groups, int64_t stride, const float* in, float* out
   }
 }
 
+// The first and the second half of a and b, one element of each in turn.
+template <int... I>
+LAMINA_FFT_INLINE void interleave(V a, V b, V& low, V& high, std::integer_sequence<int, I...>) {
+  constexpr int kHalf = sizeof...(I) / 2, kAll = sizeof...(I);
+  low = __builtin_shufflevector(a, b, (I % 2 * kAll + I / 2)...);
+  high = __builtin_shufflevector(a, b, (I % 2 * kAll + kHalf + I / 2)...);
+}
+
+// Rows and columns of kWide vectors exchanged: perfect shuffles, as many as kWide has bits.
+LAMINA_FFT_INLINE void exchange(V* x) {
+  for (int64_t done = 1; done < kWide; done *= 2) {
+    V y[kWide];
+    for (int64_t i = 0; i < kWide / 2; ++i)
+      interleave(x[i], x[i + kWide / 2], y[2 * i], y[2 * i + 1],
+                 std::make_integer_sequence<int, static_cast<int>(kWide)>());
+    for (int64_t i = 0; i < kWide; ++i) x[i] = y[i];
+  }
+}
+
+// Where a lane's row begins, and whether imaginary parts come first in it.
+LAMINA_FFT_INLINE float* row_of(const FftLanes& lanes, int64_t l) {
+  return lanes.im[l] < lanes.re[l] ? lanes.im[l] : lanes.re[l];
+}
+
+// Float `at` of a row of n complex numbers is in the tile here, for lane 0.
+LAMINA_FFT_INLINE int64_t place_of(int64_t at, bool swapped) {
+  return at / 2 * kTilePoint + ((at % 2 != 0) != swapped ? kTileLanes : 0);
+}
+
+void load_rows(float* tile, int64_t n, const FftLanes& from) {
+  const bool swapped = from.im[0] < from.re[0];
+  const int64_t whole = 2 * n / kWide * kWide;
+  for (int64_t first = 0; first < kTileLanes; first += kWide) {
+    for (int64_t at = 0; at < whole; at += kWide) {
+      V x[kWide];
+      for (int64_t l = 0; l < kWide; ++l)
+        x[l] = *reinterpret_cast<const Unaligned*>(row_of(from, first + l) + at);
+      exchange(x);
+      for (int64_t j = 0; j < kWide; ++j)
+        *reinterpret_cast<Unaligned*>(tile + place_of(at + j, swapped) + first) = x[j];
+    }
+    for (int64_t at = whole; at < 2 * n; ++at)
+      for (int64_t l = first; l < first + kWide; ++l)
+        tile[place_of(at, swapped) + l] = row_of(from, l)[at];
+  }
+}
+
+void store_rows(const float* tile, int64_t n, const FftLanes& to, float scale) {
+  const bool swapped = to.im[0] < to.re[0];
+  const int64_t whole = 2 * n / kWide * kWide;
+  for (int64_t first = 0; first < kTileLanes; first += kWide) {
+    for (int64_t at = 0; at < whole; at += kWide) {
+      V x[kWide];
+      for (int64_t j = 0; j < kWide; ++j)
+        x[j] =
+            *reinterpret_cast<const Unaligned*>(tile + place_of(at + j, swapped) + first) * scale;
+      exchange(x);
+      for (int64_t l = 0; l < kWide; ++l)
+        *reinterpret_cast<Unaligned*>(row_of(to, first + l) + at) = x[l];
+    }
+    for (int64_t at = whole; at < 2 * n; ++at)
+      for (int64_t l = first; l < first + kWide; ++l)
+        row_of(to, l)[at] = tile[place_of(at, swapped) + l] * scale;
+  }
+}
+
 void load(float* tile, int64_t n, const FftLanes& from) {
+  if (from.in_rows && !from.side_by_side) return load_rows(tile, n, from);
   if (from.side_by_side) {
     // The first of re and im in memory is whichever is lower; they alternate.
     const bool swapped = from.im[0] < from.re[0];
@@ -220,6 +287,7 @@ void load(float* tile, int64_t n, const FftLanes& from) {
 }
 
 void store(const float* tile, int64_t n, const FftLanes& to, float scale) {
+  if (to.in_rows && !to.side_by_side) return store_rows(tile, n, to, scale);
   if (to.side_by_side) {
     const bool swapped = to.im[0] < to.re[0];
     float* dst = swapped ? to.im[0] : to.re[0];

@@ -209,14 +209,14 @@ RealPlan::RealPlan(int64_t n) {
   for (int64_t k = 0; k <= n / 4; ++k) put(roots, root_of_one(k, n));
 }
 
-bool is_long(int64_t n, int64_t count, bool neighbours) {
-  // Beyond this a tile and its work leave the second-level cache; and lines of memory that are far
-  // apart, often by a power of two, evict each other from the first.
+bool is_long(int64_t n, int64_t count, bool lines) {
+  // Beyond this a tile and its work leave the second-level cache; and lines of memory of which a
+  // little is used at a time, often a power of two apart, evict each other from the first.
   constexpr int64_t kTileRoom = 2048, kApart = 256;
   if (n <= kMaxRadix) return false;
   const bool smooth = is_smooth(n);
   const int64_t room = smooth ? n : chirp_length(n);
-  if (room > kTileRoom || (!neighbours && room > kApart)) return true;
+  if (room > kTileRoom || (!lines && room > kApart)) return true;
   return long_cost(n) * static_cast<double>(count) <
          tile_cost(n) * static_cast<double>(in_tiles(count));
 }

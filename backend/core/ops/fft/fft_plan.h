@@ -61,9 +61,9 @@ struct RealPlan {
   int64_t floats() const { return static_cast<int64_t>(roots.size()); }
 };
 
-// Whether `count` transforms of length n are cheaper one after the other than in tiles.
-// `neighbours`: equal points of different transforms lie side by side in memory.
-bool is_long(int64_t n, int64_t count, bool neighbours);
+// Whether `count` transforms of length n are cheaper one after the other than in tiles. `lines`: a
+// tile is read by whole lines of memory, as its points or its transforms lie side by side.
+bool is_long(int64_t n, int64_t count, bool lines);
 // Thread safe.
 std::shared_ptr<const TilePlan> tile_plan(int64_t n);
 std::shared_ptr<const LongPlan> long_plan(int64_t n);
