@@ -193,6 +193,7 @@ struct Entry {
   size_t results = 0;   // arrays of what is returned; those of the captured outputs follow
   size_t captured = 0;
   uint64_t used = 0;
+  bool origins = false;  // whether its nodes know the lines that built them
 };
 
 // The traces of one function. It holds no Python object of the program's but types of named tuples,
@@ -209,10 +210,14 @@ class Traces {
     form.add(inputs, nullptr);
     std::shared_ptr<Entry> entry;
     auto found = entries_.find(form.words());
-    if (found != entries_.end() && found->second->captured == leaves_of(outputs).size()) {
+    const bool recording = origin_hook.load(std::memory_order_relaxed) != nullptr;
+    // A recording is to show the function's own lines, which a trace made before it does not know.
+    if (found != entries_.end() && found->second->captured == leaves_of(outputs).size() &&
+        (found->second->origins || !recording)) {
       entry = found->second;
     } else {
       entry = trace(fun, inputs, outputs, args, kwargs, form, own);
+      entry->origins = recording;
       ++traced_;
       if (entry->graph->closed()) keep(form.words(), entry);
     }

@@ -93,6 +93,30 @@ def test_nodes_know_their_lines(steps: Recording) -> None:
     assert {"forward", "backward"} <= phases
 
 
+def compiled_inside(x: Any) -> Any:
+    grown = mx.exp(x)
+    return mx.sum(grown * 2)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["fresh", "traced before"])
+def test_nodes_of_compiled_functions_know_their_lines(before: bool) -> None:
+    step, x = mx.compile(compiled_inside), mx.array(np.ones(64, np.float32))
+    if before:
+        mx.eval(step(x))
+    with profile("compiled", ceilings=False) as p:
+        for _ in range(3):
+            mx.eval(step(x))
+    assert step._traces.traced == 1 + before
+    (plan,) = p.recording.plans.values()
+    first = compiled_inside.__code__.co_firstlineno
+    lines = {}
+    for node in plan.nodes:
+        origin = p.recording.origin(plan.id, node.id)
+        if origin is not None:
+            lines[node.title] = int(origin.where.rpartition(":")[2]) - first
+    assert (lines["exp"], lines["multiply"], lines["sum"]) == (1, 2, 2)
+
+
 def test_launch_times_lie_within_their_evaluation(steps: Recording) -> None:
     t0, t1 = steps.window
     for run in steps.runs:
