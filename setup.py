@@ -145,8 +145,12 @@ def openblas() -> Path | None:
 
 
 def ship_libraries(folder: Path) -> None:
-    """Puts shared libraries beside the module, which opens each when first needed."""
-    for library, name in ((onednn()[1], "libdnnl.so.3"), (openblas(), "libscipy_openblas.so")):
+    """Puts shared libraries, with their licences, beside the module, which opens each lazily."""
+    shipped = (
+        (onednn()[1], "libdnnl.so.3", "onednn-cpu-gomp"),
+        (openblas(), "libscipy_openblas.so", "scipy-openblas32"),
+    )
+    for library, name, package in shipped:
         target = folder / "lib" / name
         if not library or (target.exists() and target.stat().st_mtime >= library.stat().st_mtime):
             continue
@@ -156,6 +160,9 @@ def ship_libraries(folder: Path) -> None:
         if shutil.which("strip"):
             subprocess.run(["strip", "--strip-unneeded", str(new)], check=False)
         os.replace(new, target)
+        for file in importlib.metadata.files(package) or ():
+            if "LICENSE" in file.name and file.suffix in ("", ".txt"):
+                shutil.copyfile(str(file.locate()), target.with_name(f"{name}.{file.name}"))
 
 
 def ship_interface(built: Path, folder: Path) -> None:

@@ -397,7 +397,8 @@ NUMBERS: list[tuple[str, Callable[[], Any]]] = [
         lambda: L.svd(batch_with(np.full((2, 2), np.nan)))[1],
     ),
     ("eigh: the matrix (2, 2) has NaN", lambda: L.eigh(mx.full((2, 2), float("nan")))[0]),
-    ("eig: the matrix (2, 2) has NaN or inf", lambda: L.eigvals(mx.full((2, 2), float("inf")))),
+    ("eigvals: the matrix (2, 2) has NaN or", lambda: L.eigvals(mx.full((2, 2), float("inf")))),
+    ("eigvalsh: the matrix (2, 2) has NaN", lambda: L.eigvalsh(mx.full((2, 2), float("nan")))),
 ]
 
 
@@ -407,6 +408,14 @@ def test_numbers_that_do_not_allow_it(message: str, mistake: Callable[[], Any]) 
         mx.eval(mistake())
     assert str(caught.value).startswith(message)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("name", ["inv", "qr", "lu", "det", "tri_inv", "cholesky"])
+def test_nan_stays_nan(name: str) -> None:
+    """Where LAPACK computes on, NaN goes in and comes out."""
+    out = getattr(L, name)(mx.full((3, 3), float("nan")))
+    last = out[-1] if isinstance(out, tuple) else out
+    assert np.isnan(to_numpy(last)).any()
 
 
 def test_a_failed_factorisation_stays_failed() -> None:

@@ -21,8 +21,9 @@ Array eig_values(const Array& a);
 
 template <bool Vectors>
 void run_eigh(const CallArgs& c) {
+  constexpr const char* kName = Vectors ? "eigh" : "eigvalsh";
   const TensorView& in = c.in[0];
-  const int n = lapack_size("eigh", in.shape.back());
+  const int n = lapack_size(kName, in.shape.back());
   const int64_t size = int64_t{n} * n;
   by_dtype(in.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -32,8 +33,8 @@ void run_eigh(const CallArgs& c) {
       T* a = matrix.as<T>();
       Real* w = values.as<Real>();
       load<T>(in, index, a);
-      check_finite("eigh", a, size, in, index);
-      if (heevd<T>("eigh", Vectors ? 'V' : 'N', n, a, w)) not_converged("eigh", in, index);
+      check_finite(kName, a, size, in, index);
+      if (heevd<T>(kName, Vectors ? 'V' : 'N', n, a, w)) not_converged(kName, in, index);
       if constexpr (Vectors) {
         T* out = c.out[0].as<T>() + index * (n + size);
         for (int i = 0; i < n; ++i) *out++ = w[i];
@@ -47,8 +48,9 @@ void run_eigh(const CallArgs& c) {
 
 template <bool Vectors>
 void run_eig(const CallArgs& c) {
+  constexpr const char* kName = Vectors ? "eig" : "eigvals";
   const TensorView& in = c.in[0];
-  const int n = lapack_size("eig", in.shape.back());
+  const int n = lapack_size(kName, in.shape.back());
   const int64_t size = int64_t{n} * n;
   by_dtype(in.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -57,10 +59,10 @@ void run_eig(const CallArgs& c) {
       Scratch matrix = scratch_of<T>(size), values = scratch_of<Complex>(n);
       Scratch vectors = scratch_of<Complex>(Vectors ? size : 1);
       load<T>(in, index, matrix.as<T>());
-      check_finite("eig", matrix.as<T>(), size, in, index);
-      if (geev<T>("eig", n, matrix.as<T>(), values.as<Complex>(),
+      check_finite(kName, matrix.as<T>(), size, in, index);
+      if (geev<T>(kName, n, matrix.as<T>(), values.as<Complex>(),
                   Vectors ? vectors.as<Complex>() : nullptr))
-        not_converged("eig", in, index);
+        not_converged(kName, in, index);
       complex64_t* out = c.out[0].as<complex64_t>() + index * (n + (Vectors ? size : 0));
       for (int i = 0; i < n; ++i) *out++ = complex64_t(values.as<Complex>()[i]);
       if (Vectors) store(vectors.as<Complex>(), n, n, out);
