@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,26 @@ except ModuleNotFoundError as error:
     print(error)
 """
     assert run("-c", program) == "No module named 'mlx.nn.nothing'\n"
+
+
+def modules_of_mlx() -> list[str]:
+    """Its public Python modules, by their files; `extension` builds C++ against MLX's headers."""
+    (root,) = {Path(folder) for folder in importlib.import_module("mlx").__path__}
+    files = [f.relative_to(root).with_suffix("") for f in root.rglob("*.py")]
+    parts = [("mlx", *f.parts) for f in files if not any(p[0] == "_" for p in f.parts[:-1])]
+    names = {".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts if p[-1] != "extension"}
+    return sorted(name for name in names if "._" not in name)
+
+
+def test_every_module_is_there() -> None:
+    names = modules_of_mlx()
+    assert {"mlx.nn.layers.normalization", "mlx.optimizers.schedulers", "mlx.utils"} <= set(names)
+    program = "import lamina, importlib\nlamina.install_as_mlx()\n"
+    program += f"for name in {names!r}:\n"
+    program += "    print(importlib.import_module(name).__name__)\n"
+    assert all(
+        line.startswith("lamina") for line in run("-c", program).splitlines() if line != "mlx"
+    )
 
 
 def test_comes_before_mlx() -> None:

@@ -86,8 +86,8 @@ def average_gradients(
 ) -> Any:
     """The mean of every process's gradients, a tree of arrays.
 
-    `all_reduce_size` is how many bytes of small arrays go together, `communication_stream` where.
-    In a group of one process the gradients are their own mean.
+    `all_reduce_size` and `communication_stream` are for how sums travel between processes. In a
+    group of one, the only kind there is yet, the gradients are their own mean.
     """
     group = group or mx.distributed.init()
     if group.size() == 1:
