@@ -14,17 +14,19 @@ LEFT_OUT = {"__pycache__", "node_modules", "src", ".ipynb_checkpoints"}
 
 
 def lay_out(site: Path, core: Path | None = None) -> Path:
-    """Makes site/lamina anew. With `core` the compiled module comes from there."""
+    """Makes site/lamina anew. With `core` the module and what was built with it come from there."""
     package = site / "lamina"
     shutil.rmtree(package, ignore_errors=True)
+    built = {entry.name: entry for entry in core.iterdir()} if core else {}
     for inner, source in FOLDERS.items():
         folder = package / inner
         folder.mkdir(parents=True, exist_ok=True)
         for entry in (ROOT / source).iterdir():
-            if entry.name not in LEFT_OUT and not (core and entry.name.startswith("_core.cp")):
+            module = core is not None and entry.name.startswith("_core.cp")
+            if entry.name not in LEFT_OUT and not module and (inner or entry.name not in built):
                 (folder / entry.name).symlink_to(entry)
-    for module in core.glob("_core*") if core else ():
-        (package / module.name).symlink_to(module.resolve())
+    for name, entry in built.items():
+        (package / name).symlink_to(entry.resolve())
     return package
 
 
