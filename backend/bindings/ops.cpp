@@ -217,14 +217,23 @@ void define_strided(py::module_& m) {
   m.def(
       "depends",
       [](py::object inputs, py::object dependencies) -> py::object {
-        Arrays after;
-        if (is_array(dependencies.ptr()))
-          after = {array_of(dependencies.ptr())};
-        else
-          after = dependencies.cast<Arrays>();
+        auto arrays = [](const py::object& given, const char* name) -> Arrays {
+          if (is_array(given.ptr())) return {array_of(given.ptr())};
+          Arrays out;
+          bool listed = py::isinstance<py::list>(given) || py::isinstance<py::tuple>(given);
+          for (py::handle item : listed ? given : py::object(py::make_tuple(given))) {
+            if (!is_array(item.ptr()))
+              throw py::type_error("depends: " + std::string(name) +
+                                   " must be an array or a list of arrays, got " +
+                                   (listed ? "a list with " : "") + Py_TYPE(item.ptr())->tp_name);
+            out.push_back(array_of(item.ptr()));
+          }
+          return out;
+        };
+        Arrays after = arrays(dependencies, "dependencies");
         if (is_array(inputs.ptr())) return py::cast(depends(array_of(inputs.ptr()), after));
         py::list out;
-        for (const Array& x : inputs.cast<Arrays>()) out.append(depends(x, after));
+        for (const Array& x : arrays(inputs, "inputs")) out.append(depends(x, after));
         return out;
       },
       arg("inputs"), arg("dependencies"), "inputs, evaluated after the dependencies.");

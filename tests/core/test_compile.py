@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import weakref
@@ -338,7 +339,11 @@ def test_environment_disables() -> None:
         "f = mx.compile(lambda x: (n.append(1), x + 1)[1]); f(mx.array(1)); f(mx.array(1))\n"
         "a = len(n); mx.enable_compile(); f(mx.array(1)); f(mx.array(1)); print(a, len(n))"
     )
-    environment = {"MLX_DISABLE_COMPILE": "1", "PYTHONPATH": ":".join(filter(None, sys.path))}
+    environment = {
+        **os.environ,
+        "MLX_DISABLE_COMPILE": "1",
+        "PYTHONPATH": ":".join(filter(None, sys.path)),
+    }
     out = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )

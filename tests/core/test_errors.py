@@ -143,6 +143,16 @@ MISTAKES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         "matmul: needs a floating or complex dtype, got int32",
         lambda: mx.matmul(v(), v()),
     ),
+    (
+        TypeError,
+        "depends: inputs must be an array or a list of arrays, got int",
+        lambda: mx.depends(3, [a()]),
+    ),
+    (
+        TypeError,
+        "depends: dependencies must be an array or a list of arrays, got a list with str",
+        lambda: mx.depends(a(), [a(), "b"]),
+    ),
     (mx.DtypeError, "indices must be integers, got float32", lambda: mx.take(a(), mx.array([0.5]))),
     (mx.DtypeError, "expected a Dtype such as mx.float32, got str", lambda: a().astype("float32")),
     (
