@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import lamina.core as mx
 from lamina.nn.module import Module
 from lamina.utils import tree_map_with_path
 
+_Layer = TypeVar("_Layer", bound="_Quantized")
 _Predicate = Callable[[str, Module], "bool | dict[str, Any]"]
 # Of the modes; see `lamina.core.quantize`.
 _USUAL = {"affine": (64, 4), "mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (32, 8)}
@@ -35,6 +36,16 @@ class _Quantized(Module):
         self.group_size = group_size if group_size is not None else usual_group
         self.bits = bits if bits is not None else usual_bits
         self.mode = mode
+
+    @classmethod
+    def _from(
+        cls: type[_Layer], weight: mx.array, group_size: int | None, bits: int | None, mode: str
+    ) -> _Layer:
+        layer = cls.__new__(cls)
+        Module.__init__(layer)
+        layer._choose(group_size, bits, mode)
+        layer._take(weight)
+        return layer
 
     def _take(self, weight: mx.array) -> None:
         """Quantize `weight`, and freeze what comes of it."""
@@ -107,10 +118,7 @@ class QuantizedLinear(_Quantized):
         mode: str = "affine",
     ) -> QuantizedLinear:
         """The quantized form of a `Linear`; its bias stays as it is, and trainable."""
-        layer = cls.__new__(cls)
-        Module.__init__(layer)
-        layer._choose(group_size, bits, mode)
-        layer._take(linear_layer.weight)
+        layer = cls._from(linear_layer.weight, group_size, bits, mode)
         if "bias" in linear_layer:
             layer.bias = linear_layer.bias
         return layer
@@ -157,11 +165,8 @@ class QuantizedEmbedding(_Quantized):
         mode: str = "affine",
     ) -> QuantizedEmbedding:
         """The quantized form of an `Embedding`."""
-        layer = cls.__new__(cls)
-        Module.__init__(layer)
-        layer._choose(group_size, bits, mode)
+        layer = cls._from(embedding_layer.weight, group_size, bits, mode)
         layer.num_embeddings, layer.dims = embedding_layer.weight.shape
-        layer._take(embedding_layer.weight)
         return layer
 
 
