@@ -126,12 +126,12 @@ stubs: build
 format: $(TEST)
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format --quiet .
-	$(CLANG_FORMAT) -i $(CXX_FILES)
+	@$(CLANG_FORMAT) -i $(CXX_FILES)
 
 lint: $(TEST)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(CLANG_FORMAT) --dry-run -Werror $(CXX_FILES)
+	@$(CLANG_FORMAT) --dry-run -Werror $(CXX_FILES)
 	@$(PY) tests/tools/link_tree.py $(TREE)
 	MYPYPATH=$(TREE) $(PY) -m mypy -p lamina
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lamina.core as mx
 from lamina import _core
@@ -57,11 +58,20 @@ def times(run: Callable[[], object], repeats: int) -> list[float]:
     return out
 
 
+def last_plan() -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(_core._plan_describe(_core._last_plan()))
+    return plan
+
+
+def kernels_sent() -> int:
+    """Kernels that the CUDA device has sent; a launch of a plan may be several."""
+    return int(_core._cuda_figures()["launches"])
+
+
 def predicted(run: Callable[[], object]) -> int:
     """Bytes that the plan of the latest evaluation says it moves."""
     run()
-    plan = json.loads(_core._plan_describe(_core._last_plan()))
-    return sum(launch["reads"] + launch["writes"] for launch in plan["launches"])
+    return sum(launch["reads"] + launch["writes"] for launch in last_plan()["launches"])
 
 
 def batch(case: Case, x: mx.array, count: int) -> None:
@@ -88,23 +98,30 @@ def bandwidth(name: str, bytes_: int, repeats: int) -> dict[str, object]:
     }
 
 
-def launch_cost(launches: int, repeats: int) -> float:
+# What one launch of a chain does; none can start before the one ahead of it has ended.
+CHAINS: dict[str, Case] = {
+    "kernels of one block": lambda y: mx.cumsum(y),
+    "sums of 20,000 and what follows": lambda y: y / (1 + mx.sum(y)),
+}
+CHAIN_SIZES = {"kernels of one block": 64, "sums of 20,000 and what follows": 20_000}
+
+
+def launch_cost(name: str, length: int, repeats: int) -> float:
     """Microseconds a launch, in a plan of small kernels that wait for each other."""
-    x = mx.ones((20_000,))
+    x = mx.ones((CHAIN_SIZES[name],)) * 1e-3
     mx.eval(x)
 
     def chain() -> None:
         y = x
-        for _ in range(launches // 2):
-            y = y / (1 + mx.sum(y))
+        for _ in range(length):
+            y = CHAINS[name](y)
         mx.eval(y)
 
     seconds = statistics.median(times(chain, repeats))
-    plan = json.loads(_core._plan_describe(_core._last_plan()))
-    return seconds / len(plan["launches"]) * 1e6
+    return seconds / len(last_plan()["launches"]) * 1e6
 
 
-def page(rows: list[dict[str, object]], cost: float) -> str:
+def page(rows: list[dict[str, object]], cost: dict[str, float]) -> str:
     info = mx.device_info()
     copies = {r["MiB"]: r["GB/s"] for r in rows if r["case"] == "negative"}
     lines = [
@@ -112,7 +129,9 @@ def page(rows: list[dict[str, object]], cost: float) -> str:
         "",
         f"`{' '.join(['python', '-m', 'benchmarks.device', *sys.argv[1:]])}`",
         "",
-        f"A launch in a replayed plan of kernels that wait for each other: {cost:.2f} us.",
+        "A launch in a replayed plan of kernels that wait for each other: "
+        + ", ".join(f"{us:.2f} us ({name})" for name, us in cost.items())
+        + ".",
         "",
         "Rates are predicted bytes over the median time; `of -x` is the share of the rate of -x,",
         "which reads and writes each element once, as a copy does.",
@@ -143,10 +162,13 @@ def main() -> None:
         x = mx.random.normal((options.mib[0] * MIB // 4 // 4096, 4096))
         mx.eval(x)
         for name, case in CASES.items():
-            print(json.dumps({"case": name, "bytes": predicted(lambda c=case: mx.eval(c(x)))}))
+            before = kernels_sent()
+            bytes_ = predicted(lambda c=case: mx.eval(c(x)))
+            sent = kernels_sent() - before
+            print(json.dumps({"case": name, "bytes": bytes_, "launches": sent}), flush=True)
         return
     rows = [bandwidth(name, m * MIB, options.repeats) for m in options.mib for name in CASES]
-    text = page(rows, launch_cost(100, options.repeats))
+    text = page(rows, {name: launch_cost(name, 100, options.repeats) for name in CHAINS})
     if options.out is None:
         print(text)
         return

@@ -65,6 +65,14 @@ def graphs(core: Any, nn: Any, optimizers: Any) -> Callable[[int], list[Any]]:
     return graph
 
 
+def outputs_of_step() -> Callable[[], list[Any]]:
+    """lamina's step: its outputs, unevaluated."""
+    import lamina.nn as nn
+    import lamina.optimizers as optimizers
+
+    return functools.partial(graphs(mx, nn, optimizers), BATCH)
+
+
 def alike(core: Any, nn: Any, optimizers: Any) -> Call:
     graph = graphs(core, nn, optimizers)
 
@@ -76,10 +84,11 @@ def alike(core: Any, nn: Any, optimizers: Any) -> Call:
     return step
 
 
-def in_torch(compile_it: bool = False) -> Call:
+def in_torch(compiled: str | None = None, device: str = "cpu") -> Call:
+    """`compiled`: a mode of torch.compile."""
     images, labels = data()
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    y = torch.from_numpy(labels).long()
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
+    y = torch.from_numpy(labels).long().to(device)
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 16, 3, padding=1),
         torch.nn.ReLU(),
@@ -88,9 +97,9 @@ def in_torch(compile_it: bool = False) -> Call:
         torch.nn.MaxPool2d(2),
         torch.nn.Flatten(),
         torch.nn.Linear(512, 10),
-    )
+    ).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    forward = torch.compile(net) if compile_it else net
+    forward = torch.compile(net, mode=compiled) if compiled else net
 
     def step() -> Any:
         optimizer.zero_grad()

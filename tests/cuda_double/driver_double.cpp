@@ -21,6 +21,7 @@
 
 #include "devices/cuda/driver.h"
 #include "simt_run.h"
+#include "stream_work.h"
 
 #define DOUBLE extern "C" __attribute__((visibility("default")))
 
@@ -47,13 +48,19 @@ struct Launch {
   std::vector<std::vector<unsigned char>> values;
 };
 
+// A launch, a library's work, or a graph within the graph.
 struct Node {
   Launch launch;
   bool empty = false;
+  std::function<void()> work;
+  std::vector<Node> inner;
   std::vector<size_t> after;
 };
 struct Graph {
   std::vector<std::unique_ptr<Node>> nodes;
+};
+struct Stream {
+  std::unique_ptr<Graph> captured;
 };
 struct Exec {
   std::vector<Node> nodes;
@@ -88,7 +95,7 @@ Gpu& gpu() {
   return *g;
 }
 
-int context_object, stream_object;
+int context_object;
 thread_local void* current = nullptr;
 
 // Device memory is readable only while the device works.
@@ -154,7 +161,12 @@ void run_exec(const std::vector<Node>& nodes) {
       bool ready = !done[i];
       for (size_t before : nodes[i].after) ready &= done[before];
       if (!ready) continue;
-      if (!nodes[i].empty) run_launch(nodes[i].launch);
+      if (nodes[i].work)
+        nodes[i].work();
+      else if (!nodes[i].inner.empty())
+        run_exec(nodes[i].inner);
+      else if (!nodes[i].empty)
+        run_launch(nodes[i].launch);
       done[i] = true;
       break;
     }
@@ -181,6 +193,12 @@ Launch launch_of(const KernelNode& n) {
                    n.params);
 }
 
+std::vector<Node> copies(const Graph& g) {
+  std::vector<Node> out;
+  for (const auto& n : g.nodes) out.push_back(*n);
+  return out;
+}
+
 size_t image_bytes(const void* image) {
   Elf64_Ehdr head;
   std::memcpy(&head, image, sizeof head);
@@ -188,6 +206,28 @@ size_t image_bytes(const void* image) {
 }
 
 }  // namespace
+
+int send(void* stream, std::function<void()> work) {
+  std::lock_guard lock(gpu().mutex);
+  if (Result r = enter("library"); r != 0) return r;
+  auto* s = static_cast<Stream*>(stream);
+  if (!s->captured) {
+    gpu().queue.push_back(std::move(work));
+    return 0;
+  }
+  auto node = std::make_unique<Node>();
+  node->work = std::move(work);
+  if (!s->captured->nodes.empty()) node->after = {s->captured->nodes.size() - 1};
+  s->captured->nodes.push_back(std::move(node));
+  return 0;
+}
+
+bool has_bytes(const void* data, size_t bytes) {
+  return inside(reinterpret_cast<uintptr_t>(data), bytes);
+}
+
+void refuse(const char* why) { throw std::runtime_error(why); }
+
 }  // namespace cuda_double
 
 using namespace cuda_double;
@@ -330,8 +370,20 @@ DOUBLE Result cuMemcpyDtoDAsync_v2(DevicePtr dst, DevicePtr src, size_t bytes, v
   return 0;
 }
 DOUBLE Result cuPointerGetAttribute(void*, int, DevicePtr) { return kInvalid; }
-DOUBLE Result cuStreamCreate(void** s, unsigned) {
-  *s = &stream_object;
+DOUBLE Result cuStreamCreate(Stream** s, unsigned) {
+  *s = new Stream;
+  return 0;
+}
+DOUBLE Result cuStreamBeginCapture_v2(Stream* s, int) {
+  ENTER("cuStreamBeginCapture");
+  if (s->captured) return kInvalid;
+  s->captured = std::make_unique<Graph>();
+  return 0;
+}
+DOUBLE Result cuStreamEndCapture(Stream* s, Graph** out) {
+  ENTER("cuStreamEndCapture");
+  if (!s->captured) return kInvalid;
+  *out = s->captured.release();
   return 0;
 }
 DOUBLE Result cuStreamSynchronize(void*) {
@@ -378,6 +430,15 @@ DOUBLE Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, uns
                              unsigned by, unsigned bz, unsigned, void*, void** params, void**) {
   ENTER("cuLaunchKernel");
   Launch l = launch_of(f, {gx, gy, gz}, {bx, by, bz}, params);
+  if (!valid(l.grid, l.threads)) return kInvalid;
+  gpu().queue.push_back([l = std::move(l)] { run_launch(l); });
+  return 0;
+}
+DOUBLE Result cuLaunchKernelEx(const lamina::cuda::LaunchConfig* c, void* f, void** params,
+                               void**) {
+  ENTER("cuLaunchKernelEx");
+  Launch l =
+      launch_of(f, {c->grid_x, c->grid_y, c->grid_z}, {c->block_x, c->block_y, c->block_z}, params);
   if (!valid(l.grid, l.threads)) return kInvalid;
   gpu().queue.push_back([l = std::move(l)] { run_launch(l); });
   return 0;
@@ -437,11 +498,43 @@ DOUBLE Result cuGraphAddKernelNode_v2(Node** out, Graph* g, Node* const* after, 
   if (!valid(made.launch.grid, made.launch.threads)) return kInvalid;
   return add_node(out, g, after, count, std::move(made));
 }
+DOUBLE Result cuGraphAddDependencies_v2(Graph* g, Node* const* from, Node* const* to,
+                                        const lamina::cuda::EdgeData*, size_t count) {
+  ENTER("cuGraphAddDependencies");
+  auto position = [&](const Node* node) {
+    auto it = std::find_if(g->nodes.begin(), g->nodes.end(),
+                           [&](const auto& n) { return n.get() == node; });
+    return static_cast<size_t>(it - g->nodes.begin());
+  };
+  for (size_t i = 0; i < count; ++i) {
+    const size_t before = position(from[i]), after = position(to[i]);
+    if (std::max(before, after) >= g->nodes.size()) return kInvalid;
+    // Of a programmatic edge both ends are kernels.
+    if (!g->nodes[before]->launch.function || !g->nodes[after]->launch.function) return kInvalid;
+    g->nodes[after]->after.push_back(before);
+  }
+  return 0;
+}
 DOUBLE Result cuGraphAddEmptyNode(Node** out, Graph* g, Node* const* after, size_t count) {
   ENTER("cuGraphAddEmptyNode");
   Node made;
   made.empty = true;
   return add_node(out, g, after, count, std::move(made));
+}
+DOUBLE Result cuGraphAddChildGraphNode(Node** out, Graph* g, Node* const* after, size_t count,
+                                       Graph* inner) {
+  ENTER("cuGraphAddChildGraphNode");
+  Node made;
+  made.inner = copies(*inner);
+  return add_node(out, g, after, count, std::move(made));
+}
+DOUBLE Result cuGraphExecChildGraphNodeSetParams(Exec* e, Node* n, Graph* inner) {
+  ENTER("cuGraphExecChildGraphNodeSetParams");
+  auto it = e->of.find(n);
+  if (it == e->of.end() || e->nodes[it->second].inner.size() != inner->nodes.size())
+    return kInvalid;
+  e->nodes[it->second].inner = copies(*inner);
+  return 0;
 }
 DOUBLE Result cuGraphInstantiateWithFlags(Exec** out, Graph* g, unsigned long long) {
   ENTER("cuGraphInstantiate");

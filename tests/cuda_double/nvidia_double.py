@@ -1,6 +1,7 @@
-"""Compiles the double of NVIDIA's driver and run-time compiler, once per change of its sources.
+"""Compiles the doubles of NVIDIA's driver, run-time compiler and matrix library, once per change of
+their sources.
 
-One shared library is both: `folder()` holds it under the names that lamina opens.
+One shared library is all of them: `folder()` holds it under the names that lamina opens.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "backend" / "core"
-NAMES = ("libcuda.so.1", "libnvrtc.so.13")
-SOURCES = ("driver_double.cpp", "nvrtc_double.cpp", "simt.cpp")
+NAMES = ("libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13")
+SOURCES = ("driver_double.cpp", "nvrtc_double.cpp", "cublaslt_double.cpp", "simt.cpp")
 
 
 def folder() -> Path:

@@ -29,6 +29,8 @@ std::string without_assembly(std::string s) {
   const char* const known[][2] = {
       {R"(asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));)", "bits = simt_half_bits(x);"},
       {R"(asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));)", "x = simt_half_value(bits);"},
+      {R"(asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory"))",
+       "(void)0"},
       {R"(asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));)", "bits = simt_bfloat_bits(x);"},
   };
   for (auto& [from, to] : known)

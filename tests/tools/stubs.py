@@ -21,6 +21,8 @@ OVERLOAD = re.compile(r"^\d+\. (?=\w+\()")
 COMPARISONS = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
 INHERITED = set(dir(object)) - COMPARISONS - {"__init__"}
 INHERITED |= {"__dict__", "__module__", "__weakref__", "__doc__", "__qualname__"}
+# Seen from Python 3.12 on.
+INHERITED |= {"__buffer__", "__release_buffer__"}
 BUILTINS = {"int", "float", "bool", "str", "bytes", "complex", "object", "None", "list", "tuple"}
 BUILTINS |= {"dict", "set", "frozenset", "type", "slice", "memoryview", "bytearray"}
 ALLOWED = {"typing": "typing", "collections": "collections.abc", "types": "types"}
@@ -78,6 +80,8 @@ def signature(line: str, known: set[str]) -> str | None:
     """`name(x: T = v) -> R` with types the stub can name, or None."""
     # pybind11 prints a default that is an object as <...>.
     line = re.sub(r"= <[^>]*>", "= ...", line)
+    # pybind11 names it so only where Python has it, from 3.12 on.
+    line = line.replace("collections.abc.Buffer", "Any").replace("typing_extensions.Buffer", "Any")
     try:
         function = ast.parse(f"def {line}: ...").body[0]
     except SyntaxError:

@@ -208,6 +208,7 @@ class Writer {
     text += block(k, launch) + signature(k) + locals();
     text += "#line 1 \"" + s_.name + "\"\n" + own(s_.source) + "\n}\n";
     k.source = std::move(text);
+    k.contracts = true;
     place(k, launch);
     k.threadgroup_bytes = s_.threadgroup_bytes;
     for (size_t i = 0; i < call_.in.size() + call_.out.size(); ++i)

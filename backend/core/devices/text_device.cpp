@@ -50,6 +50,8 @@ std::vector<Reach> reaches_of(const CallArgs& args) {
 // One program and its pipelines.
 struct TextDevice::Stage {
   TextProgram program;
+  std::shared_ptr<void> library;  // in place of the launches
+  std::string library_text;
   std::vector<std::shared_ptr<void>> pipelines;
   int64_t compile_ns = 0;
 };
@@ -67,6 +69,7 @@ class TextDevice::Compiled : public CompiledKernel {
   }
 
   std::string text() const override {
+    if (wide_->library) return wide_->library_text;
     std::string out;
     for (const TextKernel& k : wide_->program.launches) {
       if (!out.empty()) out += "\n";
@@ -94,6 +97,10 @@ class TextDevice::Compiled : public CompiledKernel {
   std::unique_ptr<Stage> make(const TextTraits& traits) const {
     auto stage = std::make_unique<Stage>();
     stage->program = write_(traits);
+    if (stage->program.library) {
+      stage->library = device_.prepare_library(*stage->program.library, stage->library_text);
+      if (stage->library) return stage;
+    }
     int64_t before = device_.counts_.compile_ns;
     for (const TextKernel& k : stage->program.launches)
       stage->pipelines.push_back(device_.pipeline(k));
@@ -102,6 +109,7 @@ class TextDevice::Compiled : public CompiledKernel {
   }
 
   static bool aligned(const Stage& stage, void* const* buffers) {
+    if (stage.library) return true;
     for (const TextKernel& k : stage.program.launches)
       for (const TextKernel::Bind& b : k.buffers)
         if (b.operand >= 0 &&
@@ -140,6 +148,7 @@ Hash128 TextDevice::key_of(const TextKernel& kernel) const {
   Hash128 h;
   h.add(kernel.name);
   h.add(options_);
+  h.add(kernel.contracts);
   h.add_bytes(kernel.source.data(), kernel.source.size());
   return h;
 }
@@ -180,6 +189,7 @@ std::string TextDevice::artifact_path(const TextKernel& kernel,
 
 void TextDevice::run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars) {
   const Stage& stage = compiled.stage_for(buffers);
+  if (stage.library) return launch_library(stage.library.get(), buffers[0], buffers[1], buffers[2]);
   const std::vector<int64_t>& sizes = stage.program.temporaries;
   // Memory goes back when the launches are in the queue: what takes it next stands behind them.
   struct Temporaries {

@@ -49,6 +49,16 @@ class TextDevice : public Device {
   // the call.
   virtual void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
                            const void* block) = 0;
+  // The work prepared for the device's library: it takes the place of the program's texts, which
+  // are then not compiled. Null: there is no library, or it does not take this one. `text` tells a
+  // reader what was prepared.
+  virtual std::shared_ptr<void> prepare_library(const LibraryWork&, std::string& text) {
+    (void)text;
+    return nullptr;
+  }
+  virtual void launch_library(void* prepared, void* first, void* second, void* out) {
+    (void)prepared, (void)first, (void)second, (void)out;
+  }
   // Within launch_text: what buffers[i] reaches.
   std::span<const Reach> bound_reach() const { return bound_reach_; }
   // The compiled bytes of the text: from disk, else from `build`, which are then kept there.

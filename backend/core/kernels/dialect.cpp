@@ -134,6 +134,12 @@ typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
 typedef unsigned long ulong;
+#if __CUDA_ARCH__ >= 900
+#define AFTER_EARLIER_KERNELS() \
+  asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory")
+#else
+#define AFTER_EARLIER_KERNELS()
+#endif
 )";
 
 }  // namespace

@@ -17,6 +17,10 @@ constexpr int kThreads = 256;
 constexpr int64_t kLeastPacks = 8;
 // Steps of a thread whose float sum is one block.
 constexpr int64_t kBlockSteps = 16;
+// Enough loads in flight, and all groups at work at the same time whatever registers they take.
+constexpr int64_t kGroupsPerCore = 4;
+// Fewer do not pay for the launch that puts them together.
+constexpr int64_t kLeastParts = 4;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t power_above(int64_t n) {
@@ -84,7 +88,7 @@ class ReduceWriter : Elements {
   int64_t lines_per_group() const { return kThreads / threads_; }
 
   void choose_shape(const TextTraits& traits) {
-    const int64_t wanted = int64_t{traits.cores} * 8;
+    const int64_t wanted = int64_t{traits.cores} * kGroupsPerCore;
     if (along_) {
       bool short_rows = steps() <= 512 && lines() * 32 >= wanted * kThreads / 4;
       threads_ = static_cast<int>(
@@ -99,7 +103,7 @@ class ReduceWriter : Elements {
                                  std::max<int64_t>(1, std::min<int64_t>(most, 1024)));
     // Parts go through buffers of their own; the constant block is one more.
     const size_t slots = k_.args.size() + 2 * accs_.size() + 1;
-    if (parts_ < 2 || slots > static_cast<size_t>(traits.max_buffers)) parts_ = 1;
+    if (parts_ < kLeastParts || slots > static_cast<size_t>(traits.max_buffers)) parts_ = 1;
   }
 
   std::string shape_text() {

@@ -12,8 +12,9 @@
 namespace lamina {
 namespace {
 
-// Packs a thread holds before a row gets more threads.
-constexpr int64_t kPacks = 8;
+// Packs a thread holds before a row gets more threads. With twice as many the last of the rows,
+// which cannot fill the device, take twice as long.
+constexpr int64_t kPacks = 4;
 constexpr int kShortRowThreads = 128;
 
 int64_t power_above(int64_t n) {

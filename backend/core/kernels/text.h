@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@
 namespace lamina {
 
 enum class Dialect : uint8_t { msl, cuda };
+
+struct LibraryWork;
 
 // What a writer must know of a device.
 struct TextTraits {
@@ -65,12 +68,18 @@ struct TextKernel {
   // for it sends the surplus away.
   std::array<int64_t, 3> grid{0, 0, 0};
   int64_t threadgroup_bytes = 0;  // dynamic threadgroup memory, at index 0
+  // A product and a sum beside it may round once, as compilers have it by default: for the text of
+  // a program's own kernels. lamina's texts say fma where they mean it.
+  bool contracts = false;
 };
 
 // Launches in order, with temporaries of the given bytes between them.
 struct TextProgram {
   std::vector<TextKernel> launches;
   std::vector<int64_t> temporaries;
+  // The whole program as work of a library that a device may have (kernels/library.h): of a call's
+  // first two inputs to its output. Null: none knows it.
+  std::shared_ptr<const LibraryWork> library{};
 };
 
 // Throws DtypeError where a dtype is not the device's (float64 on Metal), naming what to do.

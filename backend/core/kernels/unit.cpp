@@ -99,8 +99,10 @@ TextKernel Unit::finish(const std::string& body, std::array<int64_t, 3> groups, 
   } else {
     head += "const Block p";
   }
+  // On CUDA its blocks may stand ready while earlier kernels still run.
+  const std::string opening = msl ? "" : "  AFTER_EARLIER_KERNELS();\n";
   kernel_.source = assemble("struct Block {\n" + fields_ + "};\n\n" + declarations_ + "\n" + head +
-                                ") {\n" + body + "}\n",
+                                ") {\n" + opening + body + "}\n",
                             traits_.dialect);
   kernel_.groups = groups;
   kernel_.threads = {threads, 1, 1};

@@ -1,11 +1,14 @@
 // The CUDA device: one GPU, one context, one stream. Launches of plans go through replay.h.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "devices/cuda/convolutions.h"
 #include "devices/cuda/cuda.h"
 #include "devices/cuda/nvrtc.h"
+#include "devices/cuda/products.h"
 #include "devices/cuda/replay.h"
 #include "devices/text_device.h"
 
@@ -17,6 +20,7 @@ namespace {
 
 constexpr int64_t kStaticSharedBytes = 48 << 10;  // what a kernel may declare
 constexpr int kMaxArguments = 64;
+constexpr const char* kWaits = "  AFTER_EARLIER_KERNELS();";  // first in the body of such a text
 
 struct Hardware {
   DeviceOrdinal ordinal = 0;
@@ -108,6 +112,7 @@ TextTraits traits_of(const Hardware& h) {
 struct Pipeline {
   Module module = nullptr;
   Function function = nullptr;
+  bool waits = false;  // for earlier kernels, in its own text
   ~Pipeline() {
     if (module) driver().module_unload(module);
   }
@@ -115,6 +120,12 @@ struct Pipeline {
 
 DevicePtr address(const void* data) {
   return static_cast<DevicePtr>(reinterpret_cast<uintptr_t>(data));
+}
+
+// LAMINA_CUDA_LIBRARIES=0: lamina's own kernels throughout.
+bool wants_libraries() {
+  const char* value = std::getenv("LAMINA_CUDA_LIBRARIES");
+  return !value || std::string(value) != "0";
 }
 
 class CudaDevice : public TextDevice {
@@ -221,6 +232,7 @@ class CudaDevice : public TextDevice {
     check(driver().module_load(&made->module, image.c_str()), "loading a kernel");
     check(driver().module_function(&made->function, made->module, kernel.name.c_str()),
           kernel.name.c_str());
+    made->waits = kernel.source.find(kWaits) != std::string::npos;
     if (kernel.threadgroup_bytes > kStaticSharedBytes)
       check(driver().function_set(made->function, kMaxDynamicSharedBytes,
                                   static_cast<int>(kernel.threadgroup_bytes)),
@@ -232,11 +244,13 @@ class CudaDevice : public TextDevice {
                    const void* block) override {
     Launch& l = replay_.next();
     l.function = static_cast<Pipeline*>(pipeline)->function;
+    l.library = nullptr;
     for (size_t d = 0; d < 3; ++d) {
       l.grid[d] = static_cast<unsigned>(kernel.groups[d]);
       l.block[d] = static_cast<unsigned>(kernel.threads[d]);
     }
     l.shared_bytes = static_cast<unsigned>(kernel.threadgroup_bytes);
+    l.waits = static_cast<Pipeline*>(pipeline)->waits;
     l.level = level_of(kernel);
     size_t count = kernel.buffers.size();
     // The block stands on a multiple of 16, as any structure may want.
@@ -253,13 +267,37 @@ class CudaDevice : public TextDevice {
     replay_.add();
   }
 
+  std::shared_ptr<void> prepare_library(const LibraryWork& work, std::string& text) override {
+    if (!libraries_) return nullptr;
+    enter();
+    std::shared_ptr<LibraryCall> call;
+    if (auto* product = std::get_if<LibraryProduct>(&work.what)) call = products_.prepare(*product);
+    if (auto* conv = std::get_if<LibraryConvolution>(&work.what))
+      call = convolutions_.prepare(*conv);
+    if (!call) return nullptr;
+    if (!workspace_) workspace_ = memory_.take(kLibraryWorkspace);
+    if (!workspace_) return nullptr;
+    text = call->text();
+    return call;
+  }
+  void launch_library(void* prepared, void* first, void* second, void* out) override {
+    Launch& l = replay_.next();
+    l.function = nullptr;
+    l.library = static_cast<LibraryCall*>(prepared);
+    l.operands = {first, second, out, workspace_};
+    l.args.clear();
+    l.level = ++level_;  // they share the workspace
+    first_beside_ = true;
+    replay_.add();
+  }
+
  private:
   void enter() const { hardware_.enter(); }
   void wait() { check(driver().stream_wait(stream_), "waiting for the device"); }
 
   Stream new_stream() {
     Stream s = nullptr;
-    check(driver().stream_create(&s, 1 /* does not wait for the default stream */), "stream");
+    check(driver().stream_create(&s, kNonBlocking), "stream");
     return s;
   }
 
@@ -290,6 +328,10 @@ class CudaDevice : public TextDevice {
   Pool pool_;
   Stream stream_;
   Replay replay_;
+  Products products_;
+  Convolutions convolutions_;
+  const bool libraries_ = wants_libraries();
+  void* workspace_ = nullptr;  // of library calls, made at the first
   DeviceInfo info_;
   bool timed_ = false;
   bool beside_ = false, first_beside_ = true, alone_ = true;

@@ -24,6 +24,10 @@ Driver load_driver() {
 #define LAMINA_BIND(result, name, symbol, parameters) bind(d.name, library, symbol, "the driver");
   LAMINA_CUDA_DRIVER_FUNCTIONS(LAMINA_BIND)
 #undef LAMINA_BIND
+#define LAMINA_BIND(result, name, symbol, parameters) \
+  d.name = reinterpret_cast<result(*) parameters>(find_symbol(library, symbol));
+  LAMINA_CUDA_NEWER_DRIVER_FUNCTIONS(LAMINA_BIND)
+#undef LAMINA_BIND
   return d;
 }
 

@@ -43,6 +43,8 @@ enum class Attribute : int {
 };
 inline constexpr int kMaxDynamicSharedBytes = 8;  // a function's attribute
 inline constexpr int kMemoryType = 2;             // a pointer's attribute
+inline constexpr unsigned kNonBlocking = 1;       // a stream that does not wait for the default one
+inline constexpr int kCaptureRelaxed = 2;         // what a library loads meanwhile is let through
 
 // CUDA_KERNEL_NODE_PARAMS_v2.
 struct KernelNode {
@@ -55,6 +57,33 @@ struct KernelNode {
   void* kernel;
   Context context;
 };
+
+// CUlaunchConfig, with the one attribute in use.
+struct LaunchAttribute {
+  int id;
+  char padding[4];
+  union {
+    char room[64];
+    int value;
+  };
+};
+struct LaunchConfig {
+  unsigned grid_x, grid_y, grid_z;
+  unsigned block_x, block_y, block_z;
+  unsigned shared_bytes;
+  Stream stream;
+  LaunchAttribute* attributes;
+  unsigned attribute_count;
+};
+// A kernel may start before the one ahead of it in the stream has ended, and waits itself.
+inline constexpr int kProgrammaticSerialization = 6;
+
+// CUgraphEdgeData.
+struct EdgeData {
+  unsigned char from_port, to_port, type, reserved[5];
+};
+// The same between two kernels of a graph.
+inline constexpr EdgeData kProgrammaticEdge = {1, 0, 1, {}};
 
 // LAMINA_CUDA_DRIVER(result, name, symbol, parameters): the functions in use.
 #define LAMINA_CUDA_DRIVER_FUNCTIONS(F)                                                            \
@@ -76,6 +105,8 @@ struct KernelNode {
   F(Result, pointer_attribute, "cuPointerGetAttribute", (void*, int, DevicePtr))                   \
   F(Result, stream_create, "cuStreamCreate", (Stream*, unsigned))                                  \
   F(Result, stream_wait, "cuStreamSynchronize", (Stream))                                          \
+  F(Result, stream_begin_capture, "cuStreamBeginCapture_v2", (Stream, int))                        \
+  F(Result, stream_end_capture, "cuStreamEndCapture", (Stream, Graph*))                            \
   F(Result, module_load, "cuModuleLoadData", (Module*, const void*))                               \
   F(Result, module_unload, "cuModuleUnload", (Module))                                             \
   F(Result, module_function, "cuModuleGetFunction", (Function*, Module, const char*))              \
@@ -83,6 +114,7 @@ struct KernelNode {
   F(Result, launch, "cuLaunchKernel",                                                              \
     (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream,       \
      void**, void**))                                                                              \
+  F(Result, launch_with, "cuLaunchKernelEx", (const LaunchConfig*, Function, void**, void**))      \
   F(Result, event_create, "cuEventCreate", (Event*, unsigned))                                     \
   F(Result, event_record, "cuEventRecord", (Event, Stream))                                        \
   F(Result, event_wait, "cuEventSynchronize", (Event))                                             \
@@ -91,6 +123,9 @@ struct KernelNode {
   F(Result, graph_destroy, "cuGraphDestroy", (Graph))                                              \
   F(Result, graph_add_kernel, "cuGraphAddKernelNode_v2",                                           \
     (GraphNode*, Graph, const GraphNode*, size_t, const KernelNode*))                              \
+  F(Result, graph_add_child, "cuGraphAddChildGraphNode",                                           \
+    (GraphNode*, Graph, const GraphNode*, size_t, Graph))                                          \
+  F(Result, graph_set_child, "cuGraphExecChildGraphNodeSetParams", (GraphExec, GraphNode, Graph))  \
   F(Result, graph_add_empty, "cuGraphAddEmptyNode", (GraphNode*, Graph, const GraphNode*, size_t)) \
   F(Result, graph_instantiate, "cuGraphInstantiateWithFlags",                                      \
     (GraphExec*, Graph, unsigned long long))                                                       \
@@ -101,9 +136,15 @@ struct KernelNode {
   F(Result, error_name, "cuGetErrorName", (Result, const char**))                                  \
   F(Result, error_text, "cuGetErrorString", (Result, const char**))
 
+// Null in drivers before CUDA 12.3.
+#define LAMINA_CUDA_NEWER_DRIVER_FUNCTIONS(F)             \
+  F(Result, graph_add_edges, "cuGraphAddDependencies_v2", \
+    (Graph, const GraphNode*, const GraphNode*, const EdgeData*, size_t))
+
 struct Driver {
 #define LAMINA_MEMBER(result, name, symbol, parameters) result(*name) parameters = nullptr;
   LAMINA_CUDA_DRIVER_FUNCTIONS(LAMINA_MEMBER)
+  LAMINA_CUDA_NEWER_DRIVER_FUNCTIONS(LAMINA_MEMBER)
 #undef LAMINA_MEMBER
 };
 

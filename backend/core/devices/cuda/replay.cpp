@@ -25,9 +25,9 @@ KernelNode node_of(const Launch& l, std::vector<void*>& params) {
 }
 
 bool same_shape(const Launch& a, const Launch& b) {
-  return a.function == b.function && std::equal(a.grid, a.grid + 3, b.grid) &&
-         std::equal(a.block, a.block + 3, b.block) && a.shared_bytes == b.shared_bytes &&
-         a.level == b.level && a.args.size() == b.args.size();
+  return a.function == b.function && a.library == b.library &&
+         std::equal(a.grid, a.grid + 3, b.grid) && std::equal(a.block, a.block + 3, b.block) &&
+         a.shared_bytes == b.shared_bytes && a.level == b.level && a.args.size() == b.args.size();
 }
 
 }  // namespace
@@ -47,11 +47,12 @@ struct Replay::Segment {
 Replay::Replay(Stream stream) : stream_(stream) {}
 Replay::~Replay() = default;
 
-void Replay::begin(uint64_t plan, bool direct) {
+void Replay::begin(uint64_t plan, bool timed) {
   count_ = 0;
   segment_ = 0;
   plan_ = nullptr;
-  if (direct) return;
+  apart_ = timed;
+  if (timed) return;
   // Plans that were put on other sizes go on under a new number; the old ones age.
   if (plans_.size() >= kMaxPlans) plans_.erase(plans_.begin());
   Kept& kept = plans_[plan];
@@ -72,11 +73,20 @@ void Replay::add() {
 }
 
 void Replay::send(Launch& l) {
+  if (l.library) return l.library->send(l.operands, stream_);
   std::vector<void*> params;
   fill_params(l, params);
-  check(driver().launch(l.function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1],
-                        l.block[2], l.shared_bytes, stream_, params.data(), nullptr),
-        "launch");
+  if (!l.waits || apart_) {
+    check(driver().launch(l.function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1],
+                          l.block[2], l.shared_bytes, stream_, params.data(), nullptr),
+          "launch");
+    return;
+  }
+  LaunchAttribute early{kProgrammaticSerialization, {}, {}};
+  early.value = 1;
+  LaunchConfig config{l.grid[0],  l.grid[1],      l.grid[2], l.block[0], l.block[1],
+                      l.block[2], l.shared_bytes, stream_,   &early,     1};
+  check(driver().launch_with(&config, l.function, params.data(), nullptr), "launch");
 }
 
 void Replay::flush() {
@@ -102,6 +112,17 @@ bool Replay::update(Segment& segment, std::span<Launch> launches) {
   std::vector<void*> params;
   for (size_t i = 0; i < launches.size(); ++i) {
     Launch& known = segment.launches[i];
+    if (known.library) {
+      if (known.operands == launches[i].operands) continue;
+      known.operands = launches[i].operands;
+      Graph part = capture(known);
+      Result r = driver().graph_set_child(segment.exec, segment.nodes[i], part);
+      driver().graph_destroy(part);
+      // Another alignment may mean other kernels, which only a new graph can have.
+      if (r != 0) return false;
+      ++counts_.updates;
+      continue;
+    }
     if (known.args == launches[i].args) continue;
     known.args.swap(launches[i].args);
     KernelNode node = node_of(known, params);
@@ -111,16 +132,55 @@ bool Replay::update(Segment& segment, std::span<Launch> launches) {
   return true;
 }
 
+// What the library sends for these operands, as a graph that the caller destroys.
+Graph Replay::capture(const Launch& launch) {
+  const Driver& d = driver();
+  if (!capture_) check(d.stream_create(&capture_, kNonBlocking), "stream");
+  check(d.stream_begin_capture(capture_, kCaptureRelaxed), "capture");
+  Graph graph = nullptr;
+  try {
+    launch.library->send(launch.operands, capture_);
+  } catch (...) {
+    d.stream_end_capture(capture_, &graph);
+    if (graph) d.graph_destroy(graph);
+    throw;
+  }
+  check(d.stream_end_capture(capture_, &graph), "capture");
+  return graph;
+}
+
+GraphNode Replay::add_node(Segment& segment, const Launch& launch,
+                           std::span<const GraphNode> before, bool early) {
+  const Driver& d = driver();
+  GraphNode out = nullptr;
+  if (launch.library) {
+    Graph part = capture(launch);
+    Result r = d.graph_add_child(&out, segment.graph, before.data(), before.size(), part);
+    d.graph_destroy(part);
+    check(r, "graph");
+    return out;
+  }
+  std::vector<void*> params;
+  KernelNode node = node_of(launch, params);
+  early = early && launch.waits && d.graph_add_edges;
+  check(d.graph_add_kernel(&out, segment.graph, before.data(), early ? 0 : before.size(), &node),
+        "graph");
+  if (early)
+    check(d.graph_add_edges(segment.graph, before.data(), &out, &kProgrammaticEdge, 1), "graph");
+  return out;
+}
+
 std::unique_ptr<Replay::Segment> Replay::build(std::span<Launch> launches) {
   const Driver& d = driver();
   auto made = std::make_unique<Segment>();
   check(d.graph_create(&made->graph, 0), "graph");
   std::vector<GraphNode> before, level;
-  std::vector<void*> params;
   size_t at = 0;
   while (at < launches.size()) {
     size_t end = at;
     while (end < launches.size() && launches[end].level == launches[at].level) ++end;
+    // Behind one kernel another may stand ready before it has ended.
+    const bool early = before.size() == 1 && at > 0 && !launches[at - 1].library && end - at == 1;
     if (before.size() * (end - at) > kMaxEdges) {
       GraphNode join = nullptr;
       check(d.graph_add_empty(&join, made->graph, before.data(), before.size()), "graph");
@@ -128,11 +188,8 @@ std::unique_ptr<Replay::Segment> Replay::build(std::span<Launch> launches) {
     }
     level.clear();
     for (; at < end; ++at) {
-      KernelNode node = node_of(launches[at], params);
-      GraphNode out = nullptr;
-      check(d.graph_add_kernel(&out, made->graph, before.data(), before.size(), &node), "graph");
-      level.push_back(out);
-      made->nodes.push_back(out);
+      level.push_back(add_node(*made, launches[at], before, early));
+      made->nodes.push_back(level.back());
     }
     before.swap(level);
   }

@@ -1,21 +1,40 @@
 // Launches of one run of a plan, sent one by one or as a CUDA graph. The first run of a plan sends
-// its launches directly; from the second on, stretches of launches between library calls are kept
-// as graphs, and a run changes only the parameters that differ from the run before.
+// its launches directly; from the second on they are kept as a graph, and a run changes only the
+// parameters that differ from the run before. A call of a library is a graph within it, captured
+// from what the library sends.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "devices/cuda/driver.h"
 
 namespace lamina::cuda {
 
+// What the libraries' calls may write to; they run one after the other.
+inline constexpr int64_t kLibraryWorkspace = int64_t{64} << 20;
+
+// A prepared call of a library: sends its kernels to a stream and asks the driver for nothing.
+class LibraryCall {
+ public:
+  virtual ~LibraryCall() = default;
+  using Operands = std::array<void*, 4>;  // two inputs, the output, kLibraryWorkspace bytes
+  virtual void send(const Operands& operands, Stream stream) = 0;
+  // For a reader.
+  virtual std::string text() const = 0;
+};
+
 struct Launch {
   Function function = nullptr;
+  LibraryCall* library = nullptr;  // in place of the function; outlives the plan
+  LibraryCall::Operands operands{};
   unsigned grid[3] = {1, 1, 1}, block[3] = {1, 1, 1};
   unsigned shared_bytes = 0;
+  bool waits = false;               // its text waits for the kernels ahead of it
   int level = 0;                    // launches of one level do not wait for each other
   std::vector<unsigned char> args;  // values of the parameters, one after the other
   std::vector<uint32_t> offsets;    // of each parameter in args
@@ -26,8 +45,8 @@ class Replay {
   explicit Replay(Stream stream);
   ~Replay();
 
-  // `direct`: every launch is sent at once.
-  void begin(uint64_t plan, bool direct);
+  // `timed`: every launch is sent at once, and starts when the one before has ended.
+  void begin(uint64_t plan, bool timed);
   // A slot for the next launch, to be filled and then added.
   Launch& next();
   void add();
@@ -50,11 +69,17 @@ class Replay {
 
   void send(Launch& launch);
   std::unique_ptr<Segment> build(std::span<Launch> launches);
+  // `early`: the launch may stand ready before the one kernel ahead of it has ended.
+  GraphNode add_node(Segment& segment, const Launch& launch, std::span<const GraphNode> before,
+                     bool early);
+  Graph capture(const Launch& launch);
   bool update(Segment& segment, std::span<Launch> launches);
 
   Stream stream_;
+  Stream capture_ = nullptr;  // made when a graph first has a library call
   std::map<uint64_t, Kept> plans_;
   Kept* plan_ = nullptr;  // of the run in progress; null: direct
+  bool apart_ = false;    // each launch waits for the one before to end, as times need it
   size_t segment_ = 0;
   std::vector<Launch> pending_;
   size_t count_ = 0;

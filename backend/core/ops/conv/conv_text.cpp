@@ -4,6 +4,7 @@
 #include "kernels/gemm_text.h"
 #include "kernels/spell.h"
 #include "kernels/walk.h"
+#include "ops/conv/library_convolution.h"
 
 namespace lamina::text {
 namespace {
@@ -152,6 +153,11 @@ GemmText product(const char* name, const Convolution& c, const TextCall& call) {
   return g;
 }
 
+TextProgram or_library(TextProgram program, const TextCall& call, LibraryConvolution::Kind kind) {
+  program.library = library_convolution(call, kind);
+  return program;
+}
+
 }  // namespace
 
 // rows: positions of the output; depth: taps and channels; columns: channels of the output.
@@ -185,7 +191,7 @@ TextProgram convolution(const TextCall& call, const TextTraits& traits) {
     std::string channel = channel_of_group(unit, "col", c.group_out(), "group_out", c.groups);
     return lines + "  return " + c.at(unit, "out", out, "o_rest", "o", channel) + ";\n";
   };
-  return write_gemm(g, traits);
+  return or_library(write_gemm(g, traits), call, LibraryConvolution::Kind::forward);
 }
 
 // rows: positions of the input; depth: taps and channels of the output; columns: channels of the
@@ -218,7 +224,7 @@ TextProgram convolution_input_gradient(const TextCall& call, const TextTraits& t
     std::string channel = channel_of_group(unit, "col", c.group_in(), "group_in", c.groups);
     return lines + "  return " + c.at(unit, "input", out, "i_rest", "i", channel) + ";\n";
   };
-  return write_gemm(g, traits);
+  return or_library(write_gemm(g, traits), call, LibraryConvolution::Kind::input_gradient);
 }
 
 // rows: channels of the output; depth: its positions; columns: taps and channels of the input.
@@ -257,7 +263,7 @@ TextProgram convolution_weight_gradient(const TextCall& call, const TextTraits& 
     std::string at = c.weight_at(unit, filter, "channel", lines);
     return lines + "  return " + at + ";\n";
   };
-  return write_gemm(g, traits);
+  return or_library(write_gemm(g, traits), call, LibraryConvolution::Kind::weight_gradient);
 }
 
 }  // namespace lamina::text

@@ -4,6 +4,7 @@
 #include "kernels/gemm_text.h"
 #include "kernels/spell.h"
 #include "kernels/walk.h"
+#include "ops/matmul/library_product.h"
 
 namespace lamina::text {
 namespace {
@@ -144,7 +145,10 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
     auto [lines, at] = o_of(unit);
     return lines + "  return " + at + ";\n";
   };
-  return write_gemm(g, traits);
+  TextProgram program = write_gemm(g, traits);
+  if (auto product = library_product(a, b, out))
+    program.library = std::make_shared<LibraryWork>(LibraryWork{*product});
+  return program;
 }
 
 }  // namespace lamina::text

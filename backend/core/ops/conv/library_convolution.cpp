@@ -1,0 +1,48 @@
+#include "ops/conv/library_convolution.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "graph/params.h"
+
+namespace lamina {
+
+std::shared_ptr<const LibraryWork> library_convolution(const TextCall& call,
+                                                       LibraryConvolution::Kind kind) {
+  using Kind = LibraryConvolution::Kind;
+  const TensorView &first = call.in[0], &second = call.in[1], &result = call.out[0];
+  for (const TensorView* v : {&first, &second, &result})
+    if (!v->contiguous() || v->size() > std::numeric_limits<int32_t>::max()) return nullptr;
+  const TensorView& input = kind == Kind::input_gradient ? result : first;
+  const TensorView& weight = kind == Kind::weight_gradient ? result : second;
+  const TensorView& output = kind == Kind::forward          ? result
+                             : kind == Kind::input_gradient ? first
+                                                            : second;
+  Params::Reader r = static_cast<const Params*>(call.params)->read();
+  const Shape stride = r.ints(), low = r.ints(), high = r.ints(), dilation = r.ints();
+  const Shape apart = r.ints();
+  const size_t spatial = stride.size(), skipped = 3 - spatial;
+  if (low != high || std::any_of(apart.begin(), apart.end(), [](int64_t d) { return d != 1; }) ||
+      std::any_of(low.begin(), low.end(), [](int64_t p) { return p < 0; }))
+    return nullptr;
+  LibraryConvolution c;
+  c.kind = kind;
+  c.dtype = result.dtype;
+  c.spatial = static_cast<int>(spatial);
+  c.batch = input.shape[0];
+  c.channels = input.shape[spatial + 1];
+  c.filters = weight.shape[0];
+  c.groups = r.integer();
+  c.flip = r.integer() != 0;
+  for (size_t d = 0; d < spatial; ++d) {
+    c.in[skipped + d] = input.shape[d + 1];
+    c.out[skipped + d] = output.shape[d + 1];
+    c.kernel[skipped + d] = weight.shape[d + 1];
+    c.stride[skipped + d] = stride[d];
+    c.pad[skipped + d] = low[d];
+    c.dilation[skipped + d] = dilation[d];
+  }
+  return std::make_shared<LibraryWork>(LibraryWork{c});
+}
+
+}  // namespace lamina
