@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 READ, WRITTEN = "dram__bytes_read.sum", "dram__bytes_write.sum"
-CACHE_WRITTEN = "lts__t_sectors_op_write.sum"  # of 32 bytes
+CACHE_WRITTEN = "lts__t_sectors_srcunit_tex_op_write.sum"  # of 32 bytes
 SECTOR = 32
 ALLOWED = 0.05
 

@@ -119,6 +119,70 @@ def products(rounds: int) -> list[str]:
     return lines
 
 
+# Images, size, channels and filters of 3 x 3 convolutions: the digits net's, and a residual net's.
+CONVOLUTIONS = (
+    (64, 8, 1, 16),
+    (64, 8, 16, 32),
+    (1, 56, 64, 64),
+    (8, 28, 128, 128),
+    (32, 56, 64, 64),
+    (32, 14, 256, 256),
+    (128, 28, 128, 128),
+)
+
+
+def convolution(sizes: tuple[int, ...], dtype: str, rounds: int) -> list[tuple[float, float]]:
+    """Seconds of lamina and of PyTorch: forward, and both gradients."""
+    images, size, channels, filters = sizes
+    x = mx.random.normal((images, size, size, channels)).astype(getattr(mx, dtype))
+    w = mx.random.normal((filters, 3, 3, channels)).astype(getattr(mx, dtype))
+    y = mx.conv2d(x, w, padding=1)
+    mx.eval(x, w, y)
+    of = {"device": "cuda", "dtype": getattr(torch, dtype)}
+    last = {"memory_format": torch.channels_last}
+    tx = torch.randn(images, channels, size, size, **of).to(**last)
+    tw = torch.randn(filters, channels, 3, 3, **of).to(**last)
+    ty = torch.nn.functional.conv2d(tx, tw, padding=1)
+
+    def ours() -> None:
+        mx.async_eval(mx.vjp(lambda x, w: mx.conv2d(x, w, padding=1), [x, w], [y])[1])
+
+    def theirs() -> None:
+        torch.ops.aten.convolution_backward(
+            ty, tx, tw, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+        )
+
+    forward: dict[str, Call] = {
+        "lamina": lambda: mx.async_eval(mx.conv2d(x, w, padding=1)),
+        "torch": lambda: torch.nn.functional.conv2d(tx, tw, padding=1),
+    }
+    wait: dict[str, Call] = {"lamina": mx.synchronize, "torch": torch.cuda.synchronize}
+    flops = 18.0 * images * size * size * channels * filters
+    count = int(min(100, max(5, 1e12 / flops)))
+    out = []
+    for calls in (forward, {"lamina": ours, "torch": theirs}):
+        seconds = in_turn(calls, count, rounds, wait)
+        out.append((seconds["lamina"], seconds["torch"]))
+    return out
+
+
+def convolutions(rounds: int) -> list[str]:
+    torch.backends.cudnn.allow_tf32 = False
+    lines = [
+        "| images, size, channels, filters | dtype | lamina us | PyTorch us | over lamina's "
+        "| gradients: lamina us | PyTorch us | over lamina's |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for dtype in ("float32", "bfloat16"):
+        for sizes in CONVOLUTIONS:
+            cells = [
+                f"{mine * 1e6:.1f} | {theirs * 1e6:.1f} | {theirs / mine:.2f}"
+                for mine, theirs in convolution(sizes, dtype, rounds)
+            ]
+            lines.append(f"| {', '.join(map(str, sizes))} | {dtype} | {' | '.join(cells)} |")
+    return lines
+
+
 def steps(rounds: int) -> list[str]:
     """The digits net's training step: steps in a row, and each waited for."""
     ours = training.outputs_of_step()
@@ -165,6 +229,8 @@ def page(options: argparse.Namespace) -> str:
         parts += ["## The digits net", "\n".join(steps(options.rounds))]
     if "products" in options.cases:
         parts += ["## Matrix products", "\n".join(products(options.rounds))]
+    if "convolutions" in options.cases:
+        parts += ["## Convolutions of 3 x 3", "\n".join(convolutions(options.rounds))]
     if "kernels" in options.cases:
         parts += [
             "## Kernels",
@@ -176,7 +242,7 @@ def page(options: argparse.Namespace) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    cases = ["launch", "step", "products", "kernels"]
+    cases = ["launch", "step", "products", "convolutions", "kernels"]
     parser.add_argument("cases", nargs="*", default=cases, help=f"of {', '.join(cases)}")
     parser.add_argument("--mib", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--rounds", type=int, default=15)

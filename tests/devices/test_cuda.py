@@ -161,8 +161,18 @@ def test_products_stand_in_the_graph_of_their_plan(cuda: str) -> None:
     before = figures()
     for _ in range(4):
         np.testing.assert_allclose(network(x), want, rtol=1e-6)
+    assert gained(before)["graph_launches"] == 4
+    # Arrays that are swapped: a graph for each set of them, then nothing more to prepare.
+    xs = [x, mx.array(np.full((40, 40), 2e-2, np.float32)), mx.array(np.eye(40, dtype=np.float32))]
+    kept = [None] * len(xs)
+    for turn in range(12):
+        at = turn % len(xs)
+        kept[at] = network(xs[at])
+        mx.eval(kept[at])
+        if turn == 8:
+            before = figures()
     got = gained(before)
-    assert (got["graphs"], got["graph_launches"]) == (1, 4)
+    assert (got["graphs"], got["updates"], got["graph_launches"]) == (0, 0, 3)
 
 
 def test_without_libraries_the_kernels_are_lamina_s_own(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ namespace {
 
 constexpr int kThreads = 256;
 // Packs of one reduced range that a thread should see before another part pays.
-constexpr int64_t kLeastPacks = 8;
+constexpr int64_t kLeastPacks = 2;
 // Steps of a thread whose float sum is one block.
 constexpr int64_t kBlockSteps = 16;
-// Enough loads in flight, and all groups at work at the same time whatever registers they take.
-constexpr int64_t kGroupsPerCore = 4;
+// As many as are at work at the same time.
+constexpr int64_t kGroupsPerCore = 8;
+// Steps whose loads are in flight together (UNROLL_BY_4); what is left over goes one by one.
+constexpr int64_t kUnrolled = 4;
 // Fewer do not pay for the launch that puts them together.
 constexpr int64_t kLeastParts = 4;
 
@@ -103,6 +105,12 @@ class ReduceWriter : Elements {
                                  std::max<int64_t>(1, std::min<int64_t>(most, 1024)));
     // Parts go through buffers of their own; the constant block is one more.
     const size_t slots = k_.args.size() + 2 * accs_.size() + 1;
+    chunk_ = ceil_div(std::max<int64_t>(steps(), 1), parts_);
+    if (parts_ > 1) {
+      const int64_t whole = threads_ * kUnrolled;
+      chunk_ = ceil_div(chunk_, whole) * whole;
+      parts_ = ceil_div(steps(), chunk_);
+    }
     if (parts_ < kLeastParts || slots > static_cast<size_t>(traits.max_buffers)) parts_ = 1;
   }
 
@@ -145,7 +153,7 @@ class ReduceWriter : Elements {
     std::string begin = "member", end = unit_.field("steps", steps(), places_.wide());
     std::string out;
     if (parts_ > 1) {
-      std::string chunk = unit_.field("chunk", ceil_div(steps(), parts_), places_.wide());
+      std::string chunk = unit_.field("chunk", chunk_, places_.wide());
       out += "  const " + count + " begin = " + places_.group("y") + " * " + count + "(" + chunk +
              ");\n";
       out += "  const " + count + " stop = min(begin + " + count + "(" + chunk + "), " + count +
@@ -362,9 +370,9 @@ class ReduceWriter : Elements {
   std::vector<int> reduces_;
   std::vector<Accumulator> accs_;
   std::vector<size_t> kept_, over_;
-  int64_t rows_ = 1, length_ = 1, parts_ = 1;
-  bool along_ = false;  // the innermost axis is reduced
-  int threads_ = 1;     // that share one result (or pack of them)
+  int64_t rows_ = 1, length_ = 1, parts_ = 1, chunk_ = 1;  // a part is `chunk` steps
+  bool along_ = false;                                     // the innermost axis is reduced
+  int threads_ = 1;  // that share one result (or pack of them)
 };
 
 // ---- The second launch

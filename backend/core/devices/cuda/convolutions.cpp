@@ -21,8 +21,8 @@ using Tensor = TensorObject*;
 using Filter = FilterObject*;
 using Convolution = ConvolutionObject*;
 
-// One row of what the library recommends, alike for the three directions.
-struct Recommended {
+// One row of what the library measured, fastest first; alike for the three directions.
+struct Found {
   int algorithm;
   Status status;
   float ms;
@@ -49,12 +49,12 @@ struct Recommended {
   F(Status, convolution_groups, "cudnnSetConvolutionGroupCount", (Convolution, int))            \
   F(Status, convolution_math, "cudnnSetConvolutionMathType", (Convolution, int))                \
   F(Status, convolution_destroy, "cudnnDestroyConvolutionDescriptor", (Convolution))            \
-  F(Status, recommend_forward, "cudnnGetConvolutionForwardAlgorithm_v7",                        \
-    (DnnHandle, Tensor, Filter, Convolution, Tensor, int, int*, Recommended*))                  \
-  F(Status, recommend_input, "cudnnGetConvolutionBackwardDataAlgorithm_v7",                     \
-    (DnnHandle, Filter, Tensor, Convolution, Tensor, int, int*, Recommended*))                  \
-  F(Status, recommend_weight, "cudnnGetConvolutionBackwardFilterAlgorithm_v7",                  \
-    (DnnHandle, Tensor, Tensor, Convolution, Filter, int, int*, Recommended*))                  \
+  F(Status, find_forward, "cudnnFindConvolutionForwardAlgorithm",                               \
+    (DnnHandle, Tensor, Filter, Convolution, Tensor, int, int*, Found*))                        \
+  F(Status, find_input, "cudnnFindConvolutionBackwardDataAlgorithm",                            \
+    (DnnHandle, Filter, Tensor, Convolution, Tensor, int, int*, Found*))                        \
+  F(Status, find_weight, "cudnnFindConvolutionBackwardFilterAlgorithm",                         \
+    (DnnHandle, Tensor, Tensor, Convolution, Filter, int, int*, Found*))                        \
   F(Status, forward, "cudnnConvolutionForward",                                                 \
     (DnnHandle, const void*, Tensor, const void*, Filter, const void*, Convolution, int, void*, \
      size_t, const void*, Tensor, void*))                                                       \
@@ -68,7 +68,9 @@ struct Recommended {
 constexpr int kChannelsLast = 1;             // cudnnTensorFormat_t
 constexpr int kMirrored = 0, kAsIs = 1;      // cudnnConvolutionMode_t
 constexpr int kTensorCores = 1, kPlain = 3;  // cudnnMathType_t; plain: no TF32
-constexpr int kMostAlgorithms = 10;
+constexpr int kMostAlgorithms = 24;
+// Below it the library's calls take longer than lamina's own kernels (benchmarks/results, H100).
+constexpr int64_t kLeastFlops = 100'000'000;
 
 // cudnnDataType_t.
 int data_type(Dtype d) {
@@ -84,6 +86,12 @@ int data_type(Dtype d) {
     default:
       return -1;
   }
+}
+
+int64_t flops_of(const LibraryConvolution& c) {
+  int64_t points = c.batch * c.filters, taps = c.channels / c.groups;
+  for (size_t d = 0; d < 3; ++d) points *= c.out[d], taps *= c.kernel[d];
+  return 2 * points * taps;
 }
 
 // The library wants two axes at least.
@@ -126,7 +134,8 @@ class Convolutions::Library::Call : public LibraryCall {
     if (convolution_) l_.convolution_destroy(convolution_);
   }
 
-  // Whether the library takes the sizes, and has a deterministic algorithm of the right precision.
+  // Whether the library takes the sizes, and has a deterministic algorithm of the right precision:
+  // it times all of them, on memory of its own.
   bool possible() {
     const int type = data_type(what_.dtype);
     const bool half = itemsize(what_.dtype) == 2;
@@ -150,9 +159,10 @@ class Convolutions::Library::Call : public LibraryCall {
              l_.convolution_groups(convolution_, static_cast<int>(what_.groups)),
              l_.convolution_math(convolution_, half ? kTensorCores : kPlain)))
       return false;
-    return choose(half);
+    return choose();
   }
 
+  int64_t workspace_bytes() const override { return static_cast<int64_t>(chosen_.workspace); }
   void send(const Operands& operands, Stream stream) override {
     const auto [first, second, out, workspace] = operands;
     const bool wide = what_.dtype == Dtype::float64;
@@ -198,32 +208,32 @@ class Convolutions::Library::Call : public LibraryCall {
   }
 
  private:
-  bool choose(bool half) {
-    Recommended rows[kMostAlgorithms] = {};
+  bool choose() {
+    Found rows[kMostAlgorithms] = {};
     int count = 0;
     Status s = 0;
     switch (what_.kind) {
       case Kind::forward:
-        s = l_.recommend_forward(l_.handle, input_, weight_, convolution_, output_, kMostAlgorithms,
-                                 &count, rows);
+        s = l_.find_forward(l_.handle, input_, weight_, convolution_, output_, kMostAlgorithms,
+                            &count, rows);
         break;
       case Kind::input_gradient:
-        s = l_.recommend_input(l_.handle, weight_, output_, convolution_, input_, kMostAlgorithms,
-                               &count, rows);
+        s = l_.find_input(l_.handle, weight_, output_, convolution_, input_, kMostAlgorithms,
+                          &count, rows);
         break;
       case Kind::weight_gradient:
-        s = l_.recommend_weight(l_.handle, input_, output_, convolution_, weight_, kMostAlgorithms,
-                                &count, rows);
+        s = l_.find_weight(l_.handle, input_, output_, convolution_, weight_, kMostAlgorithms,
+                           &count, rows);
         break;
     }
     if (s != 0) return false;
-    for (const Recommended& r : std::span(rows, static_cast<size_t>(count))) {
-      const bool precise = half || r.math == kPlain || r.math == 0;
+    for (const Found& r : std::span(rows, static_cast<size_t>(count))) {
+      const bool precise = what_.dtype != Dtype::float32 || r.math == kPlain;
       if (r.status != 0 || !r.deterministic || !precise ||
-          r.workspace > static_cast<size_t>(kLibraryWorkspace))
+          r.workspace > static_cast<size_t>(kMostWorkspace))
         continue;
-      // What it recommends may need another mode than the one it was asked in.
-      if (l_.convolution_math(convolution_, half ? r.math : kPlain) != 0) continue;
+      // An algorithm may need another mode than the one it was asked for in.
+      if (l_.convolution_math(convolution_, r.math) != 0) continue;
       chosen_ = r;
       return true;
     }
@@ -236,7 +246,7 @@ class Convolutions::Library::Call : public LibraryCall {
   Tensor input_ = nullptr, output_ = nullptr;
   Filter weight_ = nullptr;
   Convolution convolution_ = nullptr;
-  Recommended chosen_{};
+  Found chosen_{};
 };
 
 Convolutions::Convolutions() = default;
@@ -265,7 +275,7 @@ void Convolutions::open() {
 }
 
 std::shared_ptr<LibraryCall> Convolutions::prepare(const LibraryConvolution& what) {
-  if (data_type(what.dtype) < 0) return nullptr;
+  if (data_type(what.dtype) < 0 || flops_of(what) < kLeastFlops) return nullptr;
   open();
   if (!library_) return nullptr;
   auto call = std::make_shared<Library::Call>(*library_, what, about_);

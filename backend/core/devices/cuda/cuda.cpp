@@ -245,6 +245,7 @@ class CudaDevice : public TextDevice {
     Launch& l = replay_.next();
     l.function = static_cast<Pipeline*>(pipeline)->function;
     l.library = nullptr;
+    l.operands = {};
     for (size_t d = 0; d < 3; ++d) {
       l.grid[d] = static_cast<unsigned>(kernel.groups[d]);
       l.block[d] = static_cast<unsigned>(kernel.threads[d]);
@@ -275,8 +276,7 @@ class CudaDevice : public TextDevice {
     if (auto* conv = std::get_if<LibraryConvolution>(&work.what))
       call = convolutions_.prepare(*conv);
     if (!call) return nullptr;
-    if (!workspace_) workspace_ = memory_.take(kLibraryWorkspace);
-    if (!workspace_) return nullptr;
+    if (!reserve(call->workspace_bytes())) return nullptr;
     text = call->text();
     return call;
   }
@@ -293,6 +293,25 @@ class CudaDevice : public TextDevice {
 
  private:
   void enter() const { hardware_.enter(); }
+
+  // Makes the workspace of library calls as large as any of them wants it. Graphs that know the old
+  // one are given the new one as they are given other operands.
+  bool reserve(int64_t bytes) {
+    if (bytes <= workspace_bytes_) return true;
+    void* larger = memory_.take(bytes);
+    if (!larger) {
+      pool_.clear_cache();
+      larger = memory_.take(bytes);
+    }
+    if (!larger) return false;
+    if (workspace_) {
+      wait();
+      memory_.give(workspace_, workspace_bytes_);
+    }
+    workspace_ = larger;
+    workspace_bytes_ = bytes;
+    return true;
+  }
   void wait() { check(driver().stream_wait(stream_), "waiting for the device"); }
 
   Stream new_stream() {
@@ -332,6 +351,7 @@ class CudaDevice : public TextDevice {
   Convolutions convolutions_;
   const bool libraries_ = wants_libraries();
   void* workspace_ = nullptr;  // of library calls, made at the first
+  int64_t workspace_bytes_ = 0;
   DeviceInfo info_;
   bool timed_ = false;
   bool beside_ = false, first_beside_ = true, alone_ = true;

@@ -64,6 +64,7 @@ constexpr int kBatchCount = 5, kBatchStride = 6;  // of a layout
 constexpr int kMaxWorkspace = 1, kReductions = 3, kFirstAlignment = 5;
 constexpr uint32_t kReductionsInSumDtype = 1 | 2;
 
+constexpr int64_t kWorkspace = int64_t{32} << 20;  // what NVIDIA advises from Hopper on
 constexpr uint32_t kMostAligned = 16;  // what the widest loads and the copy engine ask for
 
 // cudaDataType.
@@ -149,6 +150,7 @@ class Products::Library::Product : public LibraryCall {
     return true;
   }
 
+  int64_t workspace_bytes() const override { return kWorkspace; }
   void send(const Operands& operands, Stream stream) override {
     const auto [a, b, out, workspace] = operands;
     bool aligned = true;
@@ -160,10 +162,9 @@ class Products::Library::Product : public LibraryCall {
       const float narrow[2] = {1, 0};
       std::memcpy(&one, narrow, sizeof narrow);
     }
-    l_.require(
-        l_.matmul(l_.handle, description_, &one, b, b_, a, a_, &zero, out, out_, out, out_,
-                  &chosen_[aligned].heuristic.algorithm, workspace, kLibraryWorkspace, stream),
-        "product");
+    l_.require(l_.matmul(l_.handle, description_, &one, b, b_, a, a_, &zero, out, out_, out, out_,
+                         &chosen_[aligned].heuristic.algorithm, workspace, kWorkspace, stream),
+               "product");
   }
 
   std::string text() const override {
@@ -195,7 +196,7 @@ class Products::Library::Product : public LibraryCall {
   bool choose(uint32_t alignment, Heuristic& best) const {
     Preference preference = nullptr;
     l_.require(l_.preference_create(&preference), "preference");
-    const size_t workspace = kLibraryWorkspace;
+    const size_t workspace = kWorkspace;
     auto set = [&](int attribute, const void* value, size_t bytes) {
       l_.preference_set(preference, attribute, value, bytes);
     };

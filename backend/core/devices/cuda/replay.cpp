@@ -1,16 +1,19 @@
 #include "devices/cuda/replay.h"
 
 #include <algorithm>
+#include <cstdint>
 
 namespace lamina::cuda {
 
 namespace {
 
-// Below it a graph costs more than its launches.
+// Below it a graph costs more than its launches, unless a library takes its time over one.
 constexpr size_t kLeastLaunches = 3;
 // A level of many launches after one of many is joined by an empty node instead.
 constexpr size_t kMaxEdges = 32;
 constexpr size_t kMaxPlans = 2048;
+constexpr size_t kMaxGraphs = 4;     // of one plan
+constexpr size_t kCaptureCost = 16;  // of a library's call, in updates of a kernel's parameters
 
 void fill_params(const Launch& launch, std::vector<void*>& params) {
   params.clear();
@@ -49,7 +52,6 @@ Replay::~Replay() = default;
 
 void Replay::begin(uint64_t plan, bool timed) {
   count_ = 0;
-  segment_ = 0;
   plan_ = nullptr;
   apart_ = timed;
   if (timed) return;
@@ -93,35 +95,64 @@ void Replay::flush() {
   if (!plan_ || count_ == 0) return;
   std::span<Launch> launches(pending_.data(), count_);
   count_ = 0;
-  if (launches.size() < kLeastLaunches) {
+  const bool calls = std::any_of(launches.begin(), launches.end(),
+                                 [](const Launch& l) { return l.library != nullptr; });
+  if (launches.size() < kLeastLaunches && !calls) {
     for (Launch& l : launches) send(l);
     return;
   }
-  auto& segments = plan_->segments;
-  if (segment_ == segments.size()) segments.emplace_back();
-  auto& segment = segments[segment_++];
-  if (!segment || !update(*segment, launches)) segment = build(launches);
-  check(driver().graph_launch(segment->exec, stream_), "graph launch");
+  Segment& graph = graph_for(launches);
+  check(driver().graph_launch(graph.exec, stream_), "graph launch");
   ++counts_.graph_launches;
 }
 
+// Programs that swap their arrays come back with the same few sets of operands, and a graph for
+// each spares capturing what the libraries send.
+Replay::Segment& Replay::graph_for(std::span<Launch> launches) {
+  auto& graphs = plan_->graphs;
+  size_t best = graphs.size(), least = SIZE_MAX;
+  for (size_t g = 0; g < graphs.size(); ++g) {
+    const size_t cost = cost_of(*graphs[g], launches);
+    if (cost < least) least = cost, best = g;
+  }
+  const bool anew = best == graphs.size() || (least >= kCaptureCost && graphs.size() < kMaxGraphs);
+  if (anew || !update(*graphs[best], launches)) {
+    if (!anew) graphs.erase(graphs.begin() + static_cast<std::ptrdiff_t>(best));
+    if (graphs.size() == kMaxGraphs) graphs.pop_back();
+    graphs.insert(graphs.begin(), build(launches));
+    best = 0;
+  }
+  // The one used last comes first.
+  const auto at = graphs.begin() + static_cast<std::ptrdiff_t>(best);
+  std::rotate(graphs.begin(), at, at + 1);
+  return *graphs.front();
+}
+
+size_t Replay::cost_of(const Segment& segment, std::span<const Launch> launches) {
+  if (segment.launches.size() != launches.size()) return SIZE_MAX;
+  size_t cost = 0;
+  for (size_t i = 0; i < launches.size(); ++i) {
+    const Launch &known = segment.launches[i], &now = launches[i];
+    if (!same_shape(known, now)) return SIZE_MAX;
+    if (known.operands != now.operands) cost += kCaptureCost;
+    if (known.args != now.args) ++cost;
+  }
+  return cost;
+}
+
+// REQUIRES: cost_of() is not SIZE_MAX. False where only a new graph will do: operands of another
+// alignment may mean other kernels of a library.
 bool Replay::update(Segment& segment, std::span<Launch> launches) {
-  if (segment.launches.size() != launches.size()) return false;
-  for (size_t i = 0; i < launches.size(); ++i)
-    if (!same_shape(segment.launches[i], launches[i])) return false;
   std::vector<void*> params;
   for (size_t i = 0; i < launches.size(); ++i) {
     Launch& known = segment.launches[i];
-    if (known.library) {
-      if (known.operands == launches[i].operands) continue;
+    if (known.operands != launches[i].operands) {
       known.operands = launches[i].operands;
       Graph part = capture(known);
       Result r = driver().graph_set_child(segment.exec, segment.nodes[i], part);
       driver().graph_destroy(part);
-      // Another alignment may mean other kernels, which only a new graph can have.
       if (r != 0) return false;
       ++counts_.updates;
-      continue;
     }
     if (known.args == launches[i].args) continue;
     known.args.swap(launches[i].args);

@@ -15,14 +15,15 @@
 
 namespace lamina::cuda {
 
-// What the libraries' calls may write to; they run one after the other.
-inline constexpr int64_t kLibraryWorkspace = int64_t{64} << 20;
+// What a library's call may ask for at most. Calls run one after the other and share it.
+inline constexpr int64_t kMostWorkspace = int64_t{1} << 30;
 
 // A prepared call of a library: sends its kernels to a stream and asks the driver for nothing.
 class LibraryCall {
  public:
   virtual ~LibraryCall() = default;
-  using Operands = std::array<void*, 4>;  // two inputs, the output, kLibraryWorkspace bytes
+  using Operands = std::array<void*, 4>;  // two inputs, the output, workspace_bytes()
+  virtual int64_t workspace_bytes() const = 0;
   virtual void send(const Operands& operands, Stream stream) = 0;
   // For a reader.
   virtual std::string text() const = 0;
@@ -64,7 +65,7 @@ class Replay {
   struct Segment;
   struct Kept {
     int64_t runs = 0;
-    std::vector<std::unique_ptr<Segment>> segments;
+    std::vector<std::unique_ptr<Segment>> graphs;  // the one used last comes first
   };
 
   void send(Launch& launch);
@@ -73,6 +74,8 @@ class Replay {
   GraphNode add_node(Segment& segment, const Launch& launch, std::span<const GraphNode> before,
                      bool early);
   Graph capture(const Launch& launch);
+  Segment& graph_for(std::span<Launch> launches);
+  static size_t cost_of(const Segment& segment, std::span<const Launch> launches);
   bool update(Segment& segment, std::span<Launch> launches);
 
   Stream stream_;
@@ -80,7 +83,6 @@ class Replay {
   std::map<uint64_t, Kept> plans_;
   Kept* plan_ = nullptr;  // of the run in progress; null: direct
   bool apart_ = false;    // each launch waits for the one before to end, as times need it
-  size_t segment_ = 0;
   std::vector<Launch> pending_;
   size_t count_ = 0;
   Counts counts_;
