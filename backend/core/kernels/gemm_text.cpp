@@ -119,6 +119,8 @@ class GemmWriter {
     unit_.buffer("b", text_type(g_.b_dtype), g_.b_operand, false, itemsize(g_.b_dtype));
     Dtype out = parts_ > 1 ? sum_ : g_.out_dtype;
     unit_.buffer("out", text_type(out), parts_ > 1 ? -1 : g_.out_operand, true, itemsize(out));
+    for (const GemmText::Operand& o : g_.more)
+      unit_.buffer(o.name, text_type(o.dtype), o.operand, false, itemsize(o.dtype));
     declare_functions();
     const std::string rows = "uint(" + unit_.field("rows", g_.rows) + ")";
     const std::string cols = "uint(" + unit_.field("cols", g_.cols) + ")";
@@ -151,12 +153,21 @@ class GemmWriter {
     const std::string value = text_type(sum_), index = g_.wide ? "long" : "int";
     auto element = [&](const char* of, Dtype d, const char* places, const std::string& text) {
       unit_.declare("inline " + value + " " + of + "_at(device const " + text_type(d) + "* " + of +
-                    ", constant Block& p, uint z, " + places + ") {\n" + text + "}\n");
+                    more(true) + ", constant Block& p, uint z, " + places + ") {\n" + text + "}\n");
     };
     element("a", g_.a_dtype, "uint row, uint k", g_.a_at(unit_));
     element("b", g_.b_dtype, "uint k, uint col", g_.b_at(unit_));
     unit_.declare("inline " + index + " out_at(constant Block& p, uint z, uint row, uint col) {\n" +
                   g_.out_at(unit_) + "}\n");
+  }
+
+  // The further operands as parameters, or as arguments.
+  std::string more(bool parameters) const {
+    std::string out;
+    for (const GemmText::Operand& o : g_.more)
+      out += ", " + (parameters ? "device const " + std::string(text_type(o.dtype)) + "* " : "") +
+             o.name;
+    return out;
   }
 
   // Which tile, and which part of the depth, the threadgroup has.
@@ -167,7 +178,9 @@ class GemmWriter {
     std::string out = "  const uint col0 = group_id.x % " + across + " * 64, rest = group_id.x / " +
                       across + ";\n  const uint row0 = rest % " + down + " * 64, layer = rest / " +
                       down + ";\n";
-    if (parts_ == 1) {
+    if (g_.depth_at) {
+      out += "  const uint z = layer;\n" + g_.depth_at(unit_);
+    } else if (parts_ == 1) {
       out += "  const uint z = layer, begin = 0, end = " + depth + ";\n";
     } else {
       int64_t chunk = (g_.depth + parts_ - 1) / parts_;
@@ -191,7 +204,8 @@ class GemmWriter {
     out += along ? "      const uint kk = at % 16, line = at / 16;\n"
                  : "      const uint kk = at / 64, line = at % 64;\n";
     out += "      const uint " + line + " = " + line + "0 + line, k = k0 + kk;\n";
-    std::string call = of == "a" ? "a_at(a, p, z, row, k)" : "b_at(b, p, z, k, col)";
+    std::string call = of == "a" ? "a_at(a" : "b_at(b";
+    call += more(false) + (of == "a" ? ", p, z, row, k)" : ", p, z, k, col)");
     return out + "      " + of + "_tile[kk * " + text(kPitch) + " + line] = " + line + " < " +
            limit + " && k < end ? " + call + " : " + spell_identity(ReduceOp::sum, sum_) +
            ";\n    }\n";

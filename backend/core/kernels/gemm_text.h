@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "kernels/unit.h"
 
@@ -21,6 +22,16 @@ struct GemmText {
   // Writes bodies of `a_at`, `b_at` (the element, as stored, in a variable's stead) and `out_at`
   // (an index): they see z, row, k, col as uint, p and the buffers a, b.
   std::function<std::string(Unit&)> a_at, b_at, out_at;
+  // Further operands that the bodies see, by name.
+  struct Operand {
+    std::string name;
+    Dtype dtype;
+    int operand;
+  };
+  std::vector<Operand> more{};
+  // Lines that declare `begin` and `end`, the part of the depth that z has; null: all of it. Not
+  // with may_split.
+  std::function<std::string(Unit&)> depth_at{};
   int64_t out_size = 0;
   bool may_split = true;  // the depth may be cut into parts that a second launch adds up
 };

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "ops/fft/fft_cpu.h"
+#include "ops/fft/fft_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -64,6 +65,7 @@ const Primitive& fft_row = define(
            FftParams p(params_of(c));
            cpu::fft(c.in[0], c.out[0], p.axis, p.inverse, p.scale);
          },
+     .text = text::fft,
      .flops = [](const Node& n) { return operations(n, n.shape, false); },
      .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
        FftParams p(n.params);
@@ -90,6 +92,7 @@ const Primitive& rfft_row = define(
            RealParams p(params_of(c));
            cpu::rfft(c.in[0], c.out[0], p.axis, p.scale);
          },
+     .text = text::rfft,
      .flops = [](const Node& n) { return operations(n, n.inputs[0].shape(), true); },
      // The points of the other half are conjugates: irfft counts each point of this one twice.
      .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
@@ -118,6 +121,7 @@ const Primitive& irfft_row = define(
            RealParams p(params_of(c));
            cpu::irfft(c.in[0], c.out[0], p.axis, p.scale);
          },
+     .text = text::irfft,
      .flops = [](const Node& n) { return operations(n, n.shape, true); },
      .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
        RealParams p(n.params);

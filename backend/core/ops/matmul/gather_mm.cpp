@@ -4,6 +4,7 @@
 #include "base/thread_pool.h"
 #include "ops/matmul/gather_rules.h"
 #include "ops/matmul/matmul_cpu.h"
+#include "ops/matmul/matmul_text.h"
 #include "ops/matmul/product_items.h"
 
 namespace lamina {
@@ -49,6 +50,7 @@ const Primitive& gather_mm_row = define(
      .kind = Kind::call,
      .doc = "Products of gathered matrices.",
      .call = [](const CallArgs& c) { run(c.in[0], c.in[1], c.in.subspan(2), c.out[0]); },
+     .text = text::gather_mm,
      .flops = [](const Node& n) { return 2 * element_count(n.shape) * n.inputs[0].shape(-1); },
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {

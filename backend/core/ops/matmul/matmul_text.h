@@ -6,5 +6,7 @@
 namespace lamina::text {
 
 TextProgram matmul(const TextCall& call, const TextTraits& traits);
+TextProgram gather_mm(const TextCall& call, const TextTraits& traits);
+TextProgram segmented_mm(const TextCall& call, const TextTraits& traits);
 
 }  // namespace lamina::text

@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 #include "ops/index/index_common.h"
 #include "ops/matmul/matmul_cpu.h"
+#include "ops/matmul/matmul_text.h"
 #include "ops/matmul/variants.h"
 #include "ops/rules.h"
 
@@ -69,6 +70,7 @@ const Primitive& segmented_mm_row = define(
      .kind = Kind::call,
      .doc = "Matrix product over stretches of the summed axis, each by itself.",
      .call = [](const CallArgs& c) { run(c.in[0], c.in[1], c.in[2], c.out[0]); },
+     .text = text::segmented_mm,
      .flops =
          [](const Node& n) {
            // Segments are values; they are taken to share the axis evenly.

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/quantized/coded_rules.h"
+#include "ops/quantized/coded_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -27,6 +28,7 @@ const Primitive& dequantize_row = define(
            Params::Reader r = static_cast<const Params*>(c.params)->read();
            cpu::decode(coded_matrices(c.in, read_quantization(r)), c.out[0]);
          },
+     .text = text::dequantize,
      .flops = [](const Node& n) { return 2 * element_count(n.shape); },
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) { return derivatives(n, ct, wanted); },

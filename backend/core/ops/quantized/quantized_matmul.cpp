@@ -3,6 +3,7 @@
 #include "ops/matmul/gather_rules.h"
 #include "ops/matmul/variants.h"
 #include "ops/quantized/coded_rules.h"
+#include "ops/quantized/coded_text.h"
 #include "ops/rules.h"
 
 namespace lamina {
@@ -142,6 +143,7 @@ const Primitive& product_row =
             .doc = "Matrix product with a quantized matrix on the right.",
             .fields = fields(),
             .call = [](const CallArgs& c) { run(c, false); },
+            .text = text::quantized_matmul,
             .flops = flops,
             .vjp = product_vjp,
             .jvp = product_jvp,
@@ -152,6 +154,7 @@ const Primitive& gathered_row =
             .doc = "Products of gathered matrices with gathered quantized matrices.",
             .fields = fields(),
             .call = [](const CallArgs& c) { run(c, true); },
+            .text = text::gather_qmm,
             .flops = flops,
             .vjp = gathered_vjp,
             .jvp = product_jvp,
