@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "convert.h"
 #include "module.h"
+#include "ops/attention/attention.h"
 #include "ops/matmul/variants.h"
 
 namespace lamina::python {
@@ -85,6 +86,13 @@ void define_quantized_products(py::module_& m) {
 }
 
 void define_products(py::module_& m) {
+  m.def("_fuses_attention", fuses_attention);
+  m.def("_attention", [](const Array& q, const Array& k, const Array& v, double scale, bool causal,
+                         const py::object& mask, const py::object& sinks) {
+    const char* op = "scaled_dot_product_attention";
+    return attention(q, k, v, scale, causal, optional_array(op, "mask", mask),
+                     optional_array(op, "sinks", sinks));
+  });
   m.def("_gather_mm",
         [](const Array& a, const Array& b, const py::object& lhs, const py::object& rhs) {
           const char* op = "gather_mm";

@@ -100,14 +100,18 @@ def rope(
     return _c.reshape(_c._concatenate([turned, *parts[1:]], -1), shape)
 
 
+def _check_mask_name(mask: str) -> None:
+    if mask != "causal":
+        raise ValueError(
+            f"scaled_dot_product_attention: mask must be 'causal' or an array, got {mask!r}"
+        )
+
+
 def _masked(scores: array, mask: str | array, heads: tuple[int, int]) -> array:
     """Scores (B, N_kv, N_q / N_kv, T_q, T_kv) under a mask for (B, N_q, T_q, T_kv)."""
     queries, keys = scores.shape[-2:]
     if isinstance(mask, str):
-        if mask != "causal":
-            raise ValueError(
-                f"scaled_dot_product_attention: mask must be 'causal' or an array, got {mask!r}"
-            )
+        _check_mask_name(mask)
         # The last query aligns with the last key.
         mask = _c._tri(queries, keys, keys - queries, _c.bool_)
     elif mask.ndim == 4:
@@ -143,10 +147,16 @@ def scaled_dot_product_attention(
         raise ValueError(f"{name}: q, k and v need 4 axes, got {q.shape}, {k.shape}, {v.shape}")
     batch, heads, queries, width = q.shape
     groups = k.shape[1]
-    if k.shape[-1] != width or v.shape[:-1] != k.shape[:-1] or heads % groups:
+    if k.shape[-1] != width or v.shape[:-1] != k.shape[:-1] or not groups or heads % groups:
         raise ValueError(
             f"{name}: shapes do not fit: q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         )
+    if _c._fuses_attention(q, k, v):
+        causal = isinstance(mask, str)
+        if isinstance(mask, str):
+            _check_mask_name(mask)
+            mask = None
+        return _c._attention(q, k, v, scale, causal, mask, sinks)
     dtype = _c._promote(_c._promote(q.dtype, k.dtype), v.dtype)
     grouped = _c.reshape(q * scale, [batch, groups, heads // groups, queries, width])
     keys = _c.expand_dims(_c.swapaxes(k, -1, -2), 2)

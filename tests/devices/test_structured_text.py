@@ -21,9 +21,14 @@ def f32(*shape: int) -> np.ndarray:
 
 
 def check(
-    gpu: str, f: Callable[..., Any], *inputs: Any, tolerance: float | None = None
+    gpu: str,
+    f: Callable[..., Any],
+    *inputs: Any,
+    tolerance: float | None = None,
+    constants: bool = False,
 ) -> None:
-    """f on the device against f on the CPU; what the device lacks a dtype for may go across."""
+    """f on the device against f on the CPU; what the device lacks a dtype for may go across, and
+    `constants` that f has besides its inputs must go there."""
     on_cpu = [x if isinstance(x, mx.array) else mx.array(x) for x in inputs]
     mx.eval(on_cpu)
     with mx.stream(mx.cpu):
@@ -36,10 +41,10 @@ def check(
         got = f(*there)
         mx.eval(got)
     number = int(_core._device_named(gpu))
-    if stays := not {str(x.dtype).split(".")[-1] for x in there} & LACKS[gpu]:
-        assert {p["device"] for p in record.plans()} <= {gpu}
-        assert record.copies() == []
     wants, gots = (list(x) if isinstance(x, list | tuple) else [x] for x in (want, got))
+    if stays := not {str(x.dtype).split(".")[-1] for x in [*there, *wants]} & LACKS[gpu]:
+        assert {p["device"] for p in record.plans()} <= {gpu}
+        assert constants or record.copies() == []
     for w, g in zip(wants, gots, strict=True):
         assert w.dtype == g.dtype
         assert not stays or g.size == 0 or _core._lies_on(g) == number
@@ -233,3 +238,162 @@ def test_transforms_along_other_axes(gpu: str) -> None:
     long = (f32(4100, 2) + 1j * f32(4100, 2)).astype(np.complex64)
     check(gpu, lambda z: mx.fft.fft(z, axis=0), long)
     check(gpu, lambda z: mx.fft.rfft(mx.real(z), axis=0), long)
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+
+def attend(q: mx.array, k: mx.array, v: mx.array, mask: Any = None, **more: Any) -> mx.array:
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=0.2, mask=mask, **more)
+
+
+# B, heads, groups, queries, keys, width of keys, width of values: few rows and many keys (each
+# SIMD-group, or threadgroup, has its own), many rows, odd widths.
+ATTENTIONS = [
+    (1, 2, 2, 1, 3, 32, 32),
+    (2, 4, 1, 1, 70, 64, 64),
+    (1, 8, 2, 1, 1100, 64, 96),
+    (1, 2, 1, 100, 100, 32, 64),
+    (2, 3, 3, 5, 7, 8, 20),
+    (1, 2, 1, 40, 33, 256, 256),
+    (1, 16, 16, 20, 33, 128, 128),
+    (1, 1, 1, 1, 600, 80, 40),
+]
+
+
+def parts_of(case: tuple[int, ...], dtype: mx.Dtype = mx.float32) -> list[mx.array]:
+    b, h, g, t, s, d, e = case
+    return [mx.array(f32(*n), dtype=dtype) for n in ((b, h, t, d), (b, g, s, d), (b, g, s, e))]
+
+
+@pytest.mark.parametrize("case", ATTENTIONS, ids=str)
+def test_attention(case: tuple[int, ...], gpu: str) -> None:
+    b, h, _, t, s, _, _ = case
+    q, k, v = parts_of(case)
+    check(gpu, attend, q, k, v, tolerance=1e-5)
+    check(
+        gpu,
+        lambda q, k, v, i: attend(q, k, v, "causal", sinks=i),
+        *(q, k, v, f32(h)),
+        tolerance=1e-5,
+    )
+    masks = [rng.random((s,)) > 0.3, f32(h, 1, s), f32(b, 1, t, s).astype(np.float16)]
+    check(gpu, attend, q, k, v, masks[ATTENTIONS.index(case) % 3], tolerance=1e-5)
+
+
+@pytest.mark.parametrize("case", ATTENTIONS[1:4], ids=str)
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_attention_of_short_floats(case: tuple[int, ...], dtype: mx.Dtype, gpu: str) -> None:
+    q, k, v = parts_of(case, dtype)
+    check(gpu, lambda q, k, v: attend(q, k, v, "causal"), q, k, v)
+    if gpu == "apart":
+        return
+    # Nothing is rounded on the way but the result.
+    wide = [x.astype(mx.float32) for x in (q, k, v)]
+    with mx.stream(mx.gpu):
+        got, want = attend(q, k, v), attend(*wide).astype(dtype)
+    ulp = 1e-3 if dtype == mx.float16 else 8e-3
+    got, want = (np.array(x.astype(mx.float32)) for x in (got, want))
+    np.testing.assert_allclose(got, want, rtol=ulp, atol=1e-6)
+
+
+def test_attention_of_views(gpu: str) -> None:
+    # As models have them: (B, T, H, D) with the axes swapped, and a part of a cache.
+    x, y = f32(2, 9, 4, 64), f32(2, 2, 50, 128)
+    check(
+        gpu,
+        lambda x, y: attend(mx.swapaxes(x, 1, 2), y[:, :, :40, :64], y[:, ::-1, 10:, ::2]),
+        *(x, y),
+        tolerance=1e-5,
+    )
+
+
+def test_attention_of_one_batch_for_all(gpu: str) -> None:
+    check(gpu, lambda q, k: attend(q, k, k), f32(3, 2, 4, 32), f32(1, 2, 5, 32), tolerance=1e-5)
+
+
+def test_attention_of_nothing_and_of_infinities(gpu: str) -> None:
+    q = mx.array(f32(1, 2, 4, 32))
+    # Queries 0 and 1 see no key: nothing is divided by nothing.
+    check(gpu, lambda q: mx.isnan(attend(q, q[:, :, :2], q[:, :, :2], "causal")), q)
+    masked = np.array([True, False, False, False])
+    check(gpu, lambda q, m: attend(q, q, q, m), q, masked)
+    check(gpu, lambda q: attend(q[:, :, :0], q, q), q)
+    check(gpu, lambda q: attend(q * 1e4, q, q, "causal"), q, tolerance=1e-4)
+    bad = f32(1, 2, 4, 32)
+    bad[:, :, 2] = np.nan
+    check(gpu, lambda q, k: mx.isnan(attend(q, k, q)), q, bad)
+
+
+@pytest.mark.parametrize("kind", ["none", "causal", "boolean", "added"])
+def test_attention_derivatives(kind: str, gpu: str) -> None:
+    q, k, v = f32(2, 4, 5, 8), f32(2, 2, 7, 8), f32(2, 2, 7, 6)
+    mask: Any = {"boolean": mx.array(rng.random((5, 7)) > 0.2), "added": mx.array(f32(4, 5, 7))}
+    mask = mask.get(kind, "causal" if kind == "causal" else None)
+    ct, sinks = mx.array(f32(2, 4, 5, 6)), mx.array(f32(4))
+
+    def loss(q: mx.array, k: mx.array, v: mx.array, i: mx.array) -> mx.array:
+        return mx.sum(attend(q, k, v, mask, sinks=i) * ct)
+
+    check(gpu, mx.grad(loss, argnums=(0, 1, 2, 3)), q, k, v, sinks, tolerance=1e-5, constants=True)
+    if kind == "added":
+        check(
+            gpu,
+            mx.grad(lambda m: mx.sum(attend(*map(mx.array, (q, k, v)), m) * ct)),
+            mask,
+            constants=True,
+        )
+    tangents = [mx.array(f32(*x.shape)) for x in (q, k, v, sinks)]
+    check(
+        gpu,
+        lambda *x: mx.jvp(loss, list(x), tangents)[1],
+        q,
+        k,
+        v,
+        sinks,
+        tolerance=1e-5,
+        constants=True,
+    )
+    # Twice, and under vmap.
+    slope = mx.grad(lambda q, k, v, i: mx.sum(mx.grad(loss)(q, k, v, i) ** 2), argnums=(1, 2))
+    check(gpu, slope, q, k, v, sinks, tolerance=1e-4, constants=True)
+    several = f32(3, 2, 4, 5, 8)
+    check(
+        gpu, mx.vmap(lambda x: attend(x, mx.array(k), mx.array(v), mask)), several, constants=True
+    )
+
+
+WRONG = {
+    "mask": (
+        lambda q: attend(q, q, q, mx.ones((3, 4))),
+        ValueError,
+        r"mask \(3, 4\) does not broadcast to \(1, 2, 4, 4\)",
+    ),
+    "mask's name": (lambda q: attend(q, q, q, "full"), ValueError, "mask must be 'causal' or an"),
+    "no mask": (lambda q: attend(q, q, q, 3), TypeError, "mask must be an array or None, got 3"),
+    "complex": (
+        lambda q: attend(q, q, q, mx.ones((4, 4), dtype=mx.complex64)),
+        TypeError,
+        "mask and sinks must be real, got complex64",
+    ),
+    "sinks": (
+        lambda q: attend(q, q, q, sinks=mx.ones(3)),
+        ValueError,
+        r"sinks \(3,\) does not broadcast to \(1, 2\)",
+    ),
+    "no heads": (lambda q: attend(q, q[:, :0], q[:, :0]), ValueError, "shapes do not fit"),
+    "batch": (
+        lambda q: attend(q, mx.tile(q, (3, 1, 1, 1)), mx.tile(q, (3, 1, 1, 1))),
+        ValueError,
+        r"k \(3, 2, 4, 8\) does not broadcast to \(1, 2, 4, 8\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG))
+def test_wrong_attention_is_explained(case: str, gpu: str) -> None:
+    if gpu == "apart":
+        return
+    call, kind, message = WRONG[case]
+    with mx.stream(mx.gpu), pytest.raises(kind, match=message):
+        call(mx.ones((1, 2, 4, 8)))

@@ -122,6 +122,9 @@ inline float2 lane_xor(float2 v, uint mask) {
   return make_float2(lane_xor(v.x, mask), lane_xor(v.y, mask));
 }
 )"},
+    // The value of lane number `at`.
+    {"lane_from", "inline float lane_from(float v, ushort at) { return simd_shuffle(v, at); }\n",
+     "inline float lane_from(float v, uint at) { return __shfl_sync(0xffffffffu, v, at); }\n"},
     // The value of the lane `delta` before, for lanes that have one.
     {"lane_up", R"(
 inline float lane_up(float v, ushort delta) { return simd_shuffle_up(v, delta); }

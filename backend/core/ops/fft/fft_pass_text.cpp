@@ -80,7 +80,8 @@ inline void dft8(thread float2* v) {
 
 // Points q and r - q are taken together: their sum meets cosines, their difference sines.
 std::string odd_dft(int r) {
-  std::string out = "inline void dft" + text(r) + "(thread float2* v) {\n  const float2 v0 = v[0];\n";
+  std::string out =
+      "inline void dft" + text(r) + "(thread float2* v) {\n  const float2 v0 = v[0];\n";
   const int half = r / 2;
   for (int q = 1; q <= half; ++q) {
     const std::string n = text(q), m = text(r - q);

@@ -25,7 +25,7 @@ struct FftSide {
   std::string name;
   std::vector<Buffer> buffers{};
   std::function<void(Unit&)> declare{};  // the function and those it calls
-  bool across = false;                 // neighbours in memory are neighbouring lines
+  bool across = false;                   // neighbours in memory are neighbouring lines
   bool mirrors = false;
   int64_t points = 0;  // for which a sink is called
 };

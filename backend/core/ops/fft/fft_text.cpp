@@ -153,15 +153,15 @@ void Writer::by_chirp(int64_t n, int64_t lines, const FftSide& source, const Fft
   FftSide chirp{.name = "chirp"};
   chirp.declare = [=](Unit& unit) {
     const std::string lines_of = sizes(unit);
-    unit.declare(head(chirp, wide, false) + lines_of +
-                 "  const uint at = k < n ? k : m - k;\n  if (at >= n) return COMPLEX(0.0f, 0.0f);\n"
-                 "  const float2 c = chirp_of(at, n);\n  return COMPLEX(c.x, -c.y);\n}\n");
+    unit.declare(
+        head(chirp, wide, false) + lines_of +
+        "  const uint at = k < n ? k : m - k;\n  if (at >= n) return COMPLEX(0.0f, 0.0f);\n"
+        "  const float2 c = chirp_of(at, n);\n  return COMPLEX(c.x, -c.y);\n}\n");
   };
   transform(m, 1, chirp, kept("spectrum", spectrum, m, true, wide));
   FftSide padded = around(source, "_padded", false, wide, [=](Unit& unit, const std::string& f) {
-    return sizes(unit) +
-           "  if (k >= n) return COMPLEX(0.0f, 0.0f);\n  return complex_multiply(" + f +
-           "line, k), chirp_of(k, n));\n";
+    return sizes(unit) + "  if (k >= n) return COMPLEX(0.0f, 0.0f);\n  return complex_multiply(" +
+           f + "line, k), chirp_of(k, n));\n";
   });
   FftSide multiplied{.name = "multiplied",
                      .buffers = {{"spectrum", Dtype::complex64, spectrum, false},
@@ -169,16 +169,16 @@ void Writer::by_chirp(int64_t n, int64_t lines, const FftSide& source, const Fft
                      .points = m};
   multiplied.declare = [=](Unit& unit) {
     const std::string lines_of = sizes(unit);
-    unit.declare(head(multiplied, wide, true) + lines_of + "  product[line * m + k] = " +
-                 "complex_multiply(v, spectrum[k]);\n}\n");
+    unit.declare(head(multiplied, wide, true) + lines_of +
+                 "  product[line * m + k] = " + "complex_multiply(v, spectrum[k]);\n}\n");
   };
   transform(m, lines, padded, multiplied);
   // The inverse is a forward transform with real and imaginary parts swapped on both sides.
-  FftSide back = around(kept("product", product, m, false, wide), "_swapped", false, wide,
-                        [](Unit&, const std::string& f) {
-                          return "  const float2 v = " + f +
-                                 "line, k);\n  return COMPLEX(v.y, v.x);\n";
-                        });
+  FftSide back =
+      around(kept("product", product, m, false, wide), "_swapped", false, wide,
+             [](Unit&, const std::string& f) {
+               return "  const float2 v = " + f + "line, k);\n  return COMPLEX(v.y, v.x);\n";
+             });
   FftSide results = around(sink, "_chirp", true, wide, [=](Unit& unit, const std::string& f) {
     return sizes(unit) +
            "  if (k >= n) return;\n  const float2 y = complex_multiply(COMPLEX(v.y, v.x), " +
@@ -203,12 +203,11 @@ void Writer::mirror(int64_t n, int64_t lines, const FftSide& source, const FftSi
   const std::string each = count + "(" + unit.field("points", sink.points, wide_) + ")";
   const std::string size = unit.word("size", static_cast<uint32_t>(n));
   std::string body = item_lines(unit, lines * sink.points, wide_);
-  body += "  const " + count + " line = item / " + each + ";\n  const uint k = uint(item % " + each +
-          ");\n  device const float2* at = pairs_points + line * " + size + ";\n";
+  body += "  const " + count + " line = item / " + each + ";\n  const uint k = uint(item % " +
+          each + ");\n  device const float2* at = pairs_points + line * " + size + ";\n";
   body += "  " + sink.name + "(" + side_arguments(sink) + "p, line, k, at[k % " + size + "], at[(" +
           size + " - k) % " + size + "]);\n";
-  program_.launches.push_back(
-      unit.finish(body, item_groups(lines * sink.points), kItemThreads));
+  program_.launches.push_back(unit.finish(body, item_groups(lines * sink.points), kItemThreads));
 }
 
 // A view as lines along its axis.

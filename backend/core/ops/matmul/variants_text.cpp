@@ -32,8 +32,8 @@ bool along(const TensorView& v, bool last) {
   return last ? this_one == 1 || other != 1 : this_one == 1 && other != 1;
 }
 
-GemmText tiles_of(const char* name, const TensorView& a, const TensorView& b,
-                  const TensorView& out, bool wide) {
+GemmText tiles_of(const char* name, const TensorView& a, const TensorView& b, const TensorView& out,
+                  bool wide) {
   GemmText g;
   g.name = name;
   g.a_dtype = g.b_dtype = g.out_dtype = out.dtype;
@@ -67,10 +67,9 @@ TextProgram gather_mm(const TextCall& call, const TextTraits& traits) {
   if (rows <= kThinRows && compute_dtype(out.dtype) == Dtype::float32) {
     const ThinRight factor = dense_right(b, 1, wide, traits);
     if (factor.along_depth || rows <= 8)
-      return write_thin(
-          {"gather_mm", &a, &out, 4, out.size() / (rows * out.shape.back()), left, right, factor,
-           wide},
-          traits);
+      return write_thin({"gather_mm", &a, &out, 4, out.size() / (rows * out.shape.back()), left,
+                         right, factor, wide},
+                        traits);
   }
   GemmText g = tiles_of("gather_mm", a, b, out, wide);
   g.out_operand = 4;
@@ -80,12 +79,11 @@ TextProgram gather_mm(const TextCall& call, const TextTraits& traits) {
     return [&v, &numbers, name, i, j, wide](Unit& unit) {
       const std::string side = numbers.operand == 2 ? "left" : "right";
       Walk walk(unit, name, leading(v), {leading_strides(v)}, wide);
-      std::string lines = "  bool inside = true;\n" +
-                          number_lines(unit, numbers, side, element_count(leading(v)), "z", wide,
-                                       "  ", false) +
-                          walk.split(side, "  ");
-      const std::string at =
-          joined_sum({walk.index(0), place_in(unit, v, name, i, j, wide)});
+      std::string lines =
+          "  bool inside = true;\n" +
+          number_lines(unit, numbers, side, element_count(leading(v)), "z", wide, "  ", false) +
+          walk.split(side, "  ");
+      const std::string at = joined_sum({walk.index(0), place_in(unit, v, name, i, j, wide)});
       return lines + "  return inside ? " +
              spell_load(std::string(name) + "[" + at + "]", v.dtype) + " : " +
              spell_identity(ReduceOp::sum, compute_dtype(v.dtype)) + ";\n";
@@ -122,8 +120,8 @@ TextProgram segmented_mm(const TextCall& call, const TextTraits& traits) {
     const std::string at = walk.index(0), depth = unit.field("depth_end", g.depth, true);
     auto end = [&](const std::string& name, const std::string& place) {
       // A segment that reaches outside is cut.
-      return "  const uint " + name + " = uint(min(max(long(segments[" + place +
-             "]), long(0)), " + depth + "));\n";
+      return "  const uint " + name + " = uint(min(max(long(segments[" + place + "]), long(0)), " +
+             depth + "));\n";
     };
     return walk.split("z", "  ") + end("begin", at) +
            end("end", joined_sum({at == "0" ? "" : at,

@@ -33,9 +33,9 @@ Product product_of(const TextCall& call, bool gathered) {
   const Quantization q = read_quantization(r);
   const bool transpose = r.integer() != 0;
   const size_t count = q.affine() ? 3 : 2;
-  Product p{q,           transpose,   call.in.subspan(1, count),
-            call.in[0],  call.out[0], static_cast<int>(call.in.size()),
-            Numbers{},   Numbers{}};
+  Product p{q,          transpose,   call.in.subspan(1, count),
+            call.in[0], call.out[0], static_cast<int>(call.in.size()),
+            Numbers{},  Numbers{}};
   if (gathered) {
     const int at = static_cast<int>(count) + 1;
     p.left = {&call.in[count + 1], at};

@@ -84,8 +84,8 @@ void CodedChunks::declare(Unit& unit) const {
     const int64_t s = in_[i].strides.back();
     return s == 1 ? at : "(" + at + ") * " + unit.field(std::string(kNames[i]) + "_step", s, wide_);
   };
-  lines += "  const " + index + " word = " + index + "(number) * " + text(words_) + ", group = " +
-           index + "(number / " + text(q_.group / codes_) + ");\n  Chunk out;\n";
+  lines += "  const " + index + " word = " + index + "(number) * " + text(words_) +
+           ", group = " + index + "(number / " + text(q_.group / codes_) + ");\n  Chunk out;\n";
   if (pack_) {
     const std::string pack = unit.pack("uint", 4, static_cast<int>(words_));
     lines += "  const " + pack + " all = *(device const " + pack + "*)(words + " + row(0) +
@@ -110,10 +110,11 @@ void CodedChunks::declare(Unit& unit) const {
   unit.declare("inline Chunk take(" + parameters + "constant Block& p, uint row, uint number) {\n" +
                lines + "  return out;\n}\n");
   const std::string bits = text(q_.bits);
-  std::string value = "  const uint bit = e * " + bits + ";\n  uint code = c.words[bit / 32] >> " +
-                      "(bit % 32);\n";
+  std::string value =
+      "  const uint bit = e * " + bits + ";\n  uint code = c.words[bit / 32] >> " + "(bit % 32);\n";
   if (32 % q_.bits)
-    value += "  if (bit % 32 + " + bits + " > 32) code |= c.words[bit / 32 + 1] << (32 - bit % 32);\n";
+    value +=
+        "  if (bit % 32 + " + bits + " > 32) code |= c.words[bit / 32 + 1] << (32 - bit % 32);\n";
   if (q_.bits < 32) value += "  code &= " + text((1 << q_.bits) - 1) + "u;\n";
   // 2^23 + code is exact, and cheaper than a conversion.
   value += q_.affine()
@@ -130,8 +131,8 @@ std::string CodedChunks::place(Unit& unit, const std::string& number,
   Walk walk(unit, "w", leading(in_[0]), strides, wide_);
   std::string out = walk.split(number, indent);
   for (size_t i = 0; i < in_.size(); ++i)
-    out += indent + "device const " + text_type(in_[i].dtype) + "* " + kNames[i] + "_at = " +
-           kNames[i] + " + " + walk.index(i) + ";\n";
+    out += indent + "device const " + text_type(in_[i].dtype) + "* " + kNames[i] +
+           "_at = " + kNames[i] + " + " + walk.index(i) + ";\n";
   return out;
 }
 
