@@ -1,9 +1,9 @@
-"""Predicted bytes of twenty kernels against the memory traffic that an NVIDIA GPU's counters see.
+"""Predicted bytes of twenty kernels against the traffic that an NVIDIA GPU's counters see.
 
-`python -m benchmarks.counters --mib 64 1024 --out benchmarks/results` runs `benchmarks.device --list`
-under Nsight Compute (`ncu`), which empties the caches before each kernel. What a kernel wrote last may
-still lie in the cache when it ends: the counters of memory then miss up to the cache's size, which
-is why the bytes that arrive at the cache are counted too.
+`python -m benchmarks.counters --mib 64 1024 --out benchmarks/results` runs `benchmarks.device
+--list` under Nsight Compute (`ncu`), which empties the caches before each kernel. What a kernel
+wrote last may still lie in the cache when it ends: the counters of memory then miss up to the
+cache's size, which is why the bytes that the kernel sends to the cache are counted too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def table(mib: int) -> list[str]:
     lines = [
         f"## {mib} MiB",
         "",
-        "| kernel | predicted | memory read + written | of predicted | read + arrived at the cache "
+        "| kernel | predicted | memory read + written | of predicted | read + sent to the cache "
         "| of predicted |",
         "|---|---|---|---|---|---|",
     ]

@@ -1,7 +1,7 @@
 """lamina beside PyTorch on one NVIDIA GPU: a device copy, matrix products, a training step.
 
-`python -m benchmarks.gpu --out benchmarks/results` writes one page with the date, the device and the
-command. PyTorch's products are cuBLAS called directly; TF32 is off on both sides.
+`python -m benchmarks.gpu --out benchmarks/results` writes one page with the date, the device and
+the command. PyTorch's products are cuBLAS called directly; TF32 is off on both sides.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Call = Callable[[], object]
 def in_turn(
     calls: dict[str, Call], count: int, rounds: int, wait: dict[str, Call]
 ) -> dict[str, float]:
-    """Median seconds of a call, of `count` in a row that are waited for once; contenders in turn."""
+    """Median seconds of a call, of `count` that are waited for once; contenders in turn."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
         for _ in range(3):
@@ -219,8 +219,8 @@ def page(options: argparse.Namespace) -> str:
     command = " ".join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]])
     parts = [
         f"# {info['device_name']} ({info['architecture']}), {datetime.date.today().isoformat()}",
-        f"`{command}`, PyTorch {torch.__version__}. Medians of {options.rounds} rounds, contenders in "
-        "turn.",
+        f"`{command}`, PyTorch {torch.__version__}. Medians of {options.rounds} rounds, "
+        "contenders in turn.",
     ]
     if "launch" in options.cases:
         cost = {n: device.launch_cost(n, 100, options.rounds) for n in device.CHAINS}
