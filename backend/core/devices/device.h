@@ -93,14 +93,15 @@ class Device {
   virtual void download(void* host, const void* src, int64_t bytes) { copy(host, src, bytes); }
   // Returns when all work is done; throws the first error of it.
   virtual void synchronize() = 0;
-  // Around one run of a plan. Runs of one plan launch the same kernels in the same order, so a
-  // device may keep what it prepared for `plan`. `timed`: times of the steps will be asked for.
-  virtual void begin_plan(uint64_t plan, bool timed) {
-    (void)plan;
+  // Around one run of a plan. Plans of one family launch the same kernels in the same order, in
+  // other sizes, so a device may keep what it prepared for `family`. `timed`: times of the steps
+  // will be asked for.
+  virtual void begin_plan(uint64_t family, bool timed) {
+    (void)family;
     (void)timed;
   }
   virtual void end_plan() {}
-  virtual void forget_plan(uint64_t plan) noexcept { (void)plan; }
+  virtual void forget_plan(uint64_t family) noexcept { (void)family; }
   // Around the calls of one step of a plan; for devices that measure.
   virtual void begin_step() {}
   virtual void end_step() {}

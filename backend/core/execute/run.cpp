@@ -49,7 +49,7 @@ class Runner {
 
   void steps(Failure& failure) {
     const bool timed = recording_ && plan_.device != kCpu;
-    device_.begin_plan(plan_.id, timed);
+    device_.begin_plan(plan_.family->id, timed);
     walk(failure);
     end_plan(failure);
     if (timed) emit_device_times();

@@ -1,6 +1,8 @@
 #include "kernels/dialect.h"
 
+#include <array>
 #include <cctype>
+#include <mutex>
 #include <set>
 #include <unordered_map>
 #include <vector>
@@ -151,12 +153,29 @@ const char* text_type(Dtype d) {
   return names[static_cast<int>(d)];
 }
 
-std::string assemble(const std::string& text, Dialect dialect) {
+namespace {
+
+std::string assembled(const std::string& text, Dialect dialect) {
   Collector helpers(dialect);
   helpers.scan(text);
   std::string whole = helpers.text() + "\n" + text;
   if (dialect == Dialect::msl) return kMslOpening + whole;
   return kCudaOpening + to_cuda(whole);
+}
+
+constexpr size_t kMaxKept = 4096;
+
+}  // namespace
+
+// Plans that are put on other sizes write the same texts again.
+std::string assemble(const std::string& text, Dialect dialect) {
+  static std::mutex mutex;
+  static auto* kept = new std::array<std::unordered_map<std::string, std::string>, 2>;
+  std::lock_guard lock(mutex);
+  auto& known = (*kept)[static_cast<size_t>(dialect)];
+  if (auto it = known.find(text); it != known.end()) return it->second;
+  if (known.size() >= kMaxKept) known.clear();
+  return known[text] = assembled(text, dialect);
 }
 
 }  // namespace lamina

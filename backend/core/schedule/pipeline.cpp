@@ -16,7 +16,7 @@ uint64_t next_plan_id() {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-Plan::~Plan() {
+PlanFamily::~PlanFamily() {
   if (device != kCpu) device_of(device).forget_plan(id);
 }
 
@@ -41,6 +41,7 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
   Device& device = device_of(on);
   auto plan = std::make_unique<Plan>();
   plan->id = next_plan_id();
+  plan->family = std::make_shared<PlanFamily>(plan->id, on);
   plan->key = key;
   plan->device = on;
   auto timed = [&](const char* name, auto&& pass) {

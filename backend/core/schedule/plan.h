@@ -102,14 +102,24 @@ struct Source {
   std::shared_ptr<const Recipe> recipe;  // what plans of all sizes share; made with the second
 };
 
+// A plan and those made from it in other sizes: they launch the same kernels in the same order.
+struct PlanFamily {
+  PlanFamily(uint64_t id, DeviceId device) : id(id), device(device) {}
+  PlanFamily(const PlanFamily&) = delete;
+  PlanFamily& operator=(const PlanFamily&) = delete;
+  ~PlanFamily();  // tells the device
+  const uint64_t id;
+  const DeviceId device;
+};
+
 // Immutable while anyone but the plan cache holds it.
 struct Plan {
   Plan() = default;
   Plan(const Plan&) = default;
   Plan& operator=(const Plan&) = delete;
-  ~Plan();  // tells the device
 
   uint64_t id = 0;
+  std::shared_ptr<const PlanFamily> family;
   DeviceId device = kCpu;
   Hash128 key;
   Ir ir;

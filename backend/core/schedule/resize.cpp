@@ -184,7 +184,6 @@ bool resize(Plan& plan, const std::vector<OrderedNode>& order, const Hash128& ke
   if (!plan.source.recipe) plan.source.recipe = make_recipe(order, plan);
   int changed = Resizer(plan, order, device).run();
   if (changed < 0) return false;
-  if (plan.device != kCpu) device.forget_plan(plan.id);
   plan.id = next_plan_id();
   plan.key = key;
   plan.resized = true;

@@ -113,6 +113,7 @@ struct Pipeline {
   Module module = nullptr;
   Function function = nullptr;
   bool waits = false;  // for earlier kernels, in its own text
+  const uint64_t serial = next_serial();
   ~Pipeline() {
     if (module) driver().module_unload(module);
   }
@@ -176,11 +177,11 @@ class CudaDevice : public TextDevice {
     wait();
   }
 
-  void begin_plan(uint64_t plan, bool timed) override {
+  void begin_plan(uint64_t family, bool timed) override {
     enter();
     timed_ = timed;
     level_ = 0;
-    replay_.begin(plan, timed);
+    replay_.begin(family, timed);
     if (!timed) return;
     // The device's clock and the CPU's meet at an idle moment.
     steps_ = 0;
@@ -190,7 +191,7 @@ class CudaDevice : public TextDevice {
     start_ns_ = now_ns();
   }
   void end_plan() override { replay_.end(); }
-  void forget_plan(uint64_t plan) noexcept override { replay_.forget(plan); }
+  void forget_plan(uint64_t family) noexcept override { replay_.forget(family); }
 
   void begin_step() override {
     if (timed_) check(driver().event_record(event(1 + 2 * steps_), stream_), "event");
@@ -244,6 +245,7 @@ class CudaDevice : public TextDevice {
                    const void* block) override {
     Launch& l = replay_.next();
     l.function = static_cast<Pipeline*>(pipeline)->function;
+    l.serial = static_cast<Pipeline*>(pipeline)->serial;
     l.library = nullptr;
     l.operands = {};
     for (size_t d = 0; d < 3; ++d) {
@@ -284,6 +286,7 @@ class CudaDevice : public TextDevice {
     Launch& l = replay_.next();
     l.function = nullptr;
     l.library = static_cast<LibraryCall*>(prepared);
+    l.serial = l.library->serial;
     l.operands = {first, second, out, workspace_};
     l.args.clear();
     l.level = ++level_;  // they share the workspace

@@ -1,9 +1,15 @@
 #include "devices/cuda/replay.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace lamina::cuda {
+
+uint64_t next_serial() {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
 
 namespace {
 
@@ -11,7 +17,7 @@ namespace {
 constexpr size_t kLeastLaunches = 3;
 // A level of many launches after one of many is joined by an empty node instead.
 constexpr size_t kMaxEdges = 32;
-constexpr size_t kMaxPlans = 2048;
+constexpr size_t kMaxFamilies = 2048;
 constexpr size_t kMaxGraphs = 4;     // of one plan
 constexpr size_t kCaptureCost = 16;  // of a library's call, in updates of a kernel's parameters
 
@@ -27,10 +33,16 @@ KernelNode node_of(const Launch& l, std::vector<void*>& params) {
           l.block[2], l.shared_bytes, params.data(), nullptr,   nullptr,    nullptr};
 }
 
-bool same_shape(const Launch& a, const Launch& b) {
-  return a.function == b.function && a.library == b.library &&
-         std::equal(a.grid, a.grid + 3, b.grid) && std::equal(a.block, a.block + 3, b.block) &&
-         a.shared_bytes == b.shared_bytes && a.level == b.level && a.args.size() == b.args.size();
+// Whether a graph with the one becomes a graph with the other by giving the node other parameters.
+bool alike(const Launch& a, const Launch& b) {
+  if (a.level != b.level || !a.library != !b.library) return false;
+  return a.library || (a.serial == b.serial && std::equal(a.block, a.block + 3, b.block) &&
+                       a.shared_bytes == b.shared_bytes && a.args.size() == b.args.size());
+}
+
+bool same(const Launch& a, const Launch& b) {
+  return a.serial == b.serial && a.operands == b.operands && a.args == b.args &&
+         std::equal(a.grid, a.grid + 3, b.grid);
 }
 
 }  // namespace
@@ -50,15 +62,14 @@ struct Replay::Segment {
 Replay::Replay(Stream stream) : stream_(stream) {}
 Replay::~Replay() = default;
 
-void Replay::begin(uint64_t plan, bool timed) {
+void Replay::begin(uint64_t family, bool timed) {
   count_ = 0;
-  plan_ = nullptr;
+  family_ = nullptr;
   apart_ = timed;
   if (timed) return;
-  // Plans that were put on other sizes go on under a new number; the old ones age.
-  if (plans_.size() >= kMaxPlans) plans_.erase(plans_.begin());
-  Kept& kept = plans_[plan];
-  if (++kept.runs > 1) plan_ = &kept;
+  if (families_.size() >= kMaxFamilies) families_.erase(families_.begin());
+  Kept& kept = families_[family];
+  if (++kept.runs > 1) family_ = &kept;
 }
 
 Launch& Replay::next() {
@@ -68,7 +79,7 @@ Launch& Replay::next() {
 
 void Replay::add() {
   ++counts_.launches;
-  if (!plan_)
+  if (!family_)
     send(pending_[count_]);
   else
     ++count_;
@@ -92,7 +103,7 @@ void Replay::send(Launch& l) {
 }
 
 void Replay::flush() {
-  if (!plan_ || count_ == 0) return;
+  if (!family_ || count_ == 0) return;
   std::span<Launch> launches(pending_.data(), count_);
   count_ = 0;
   const bool calls = std::any_of(launches.begin(), launches.end(),
@@ -109,7 +120,7 @@ void Replay::flush() {
 // Programs that swap their arrays come back with the same few sets of operands, and a graph for
 // each spares capturing what the libraries send.
 Replay::Segment& Replay::graph_for(std::span<Launch> launches) {
-  auto& graphs = plan_->graphs;
+  auto& graphs = family_->graphs;
   size_t best = graphs.size(), least = SIZE_MAX;
   for (size_t g = 0; g < graphs.size(); ++g) {
     const size_t cost = cost_of(*graphs[g], launches);
@@ -133,9 +144,8 @@ size_t Replay::cost_of(const Segment& segment, std::span<const Launch> launches)
   size_t cost = 0;
   for (size_t i = 0; i < launches.size(); ++i) {
     const Launch &known = segment.launches[i], &now = launches[i];
-    if (!same_shape(known, now)) return SIZE_MAX;
-    if (known.operands != now.operands) cost += kCaptureCost;
-    if (known.args != now.args) ++cost;
+    if (!alike(known, now)) return SIZE_MAX;
+    if (!same(known, now)) cost += now.library ? kCaptureCost : 1;
   }
   return cost;
 }
@@ -146,19 +156,18 @@ bool Replay::update(Segment& segment, std::span<Launch> launches) {
   std::vector<void*> params;
   for (size_t i = 0; i < launches.size(); ++i) {
     Launch& known = segment.launches[i];
-    if (known.operands != launches[i].operands) {
-      known.operands = launches[i].operands;
+    if (same(known, launches[i])) continue;
+    std::swap(known, launches[i]);
+    ++counts_.updates;
+    if (known.library) {
       Graph part = capture(known);
       Result r = driver().graph_set_child(segment.exec, segment.nodes[i], part);
       driver().graph_destroy(part);
       if (r != 0) return false;
-      ++counts_.updates;
+      continue;
     }
-    if (known.args == launches[i].args) continue;
-    known.args.swap(launches[i].args);
     KernelNode node = node_of(known, params);
     check(driver().graph_set_kernel(segment.exec, segment.nodes[i], &node), "graph update");
-    ++counts_.updates;
   }
   return true;
 }
@@ -232,9 +241,9 @@ std::unique_ptr<Replay::Segment> Replay::build(std::span<Launch> launches) {
 
 void Replay::end() {
   flush();
-  plan_ = nullptr;
+  family_ = nullptr;
 }
 
-void Replay::forget(uint64_t plan) noexcept { plans_.erase(plan); }
+void Replay::forget(uint64_t family) noexcept { families_.erase(family); }
 
 }  // namespace lamina::cuda

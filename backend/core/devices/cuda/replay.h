@@ -1,10 +1,11 @@
-// Launches of one run of a plan, sent one by one or as a CUDA graph. The first run of a plan sends
-// its launches directly; from the second on they are kept as a graph, and a run changes only the
-// parameters that differ from the run before. A call of a library is a graph within it, captured
+// Launches of one run of a plan, sent one by one or as a CUDA graph. The first run of a family of
+// plans sends its launches directly; from the second on they are kept as a graph, and a run changes
+// only the parameters and grids that differ from the run before. A call of a library is a graph within it, captured
 // from what the library sends.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
@@ -18,6 +19,9 @@ namespace lamina::cuda {
 // What a library's call may ask for at most. Calls run one after the other and share it.
 inline constexpr int64_t kMostWorkspace = int64_t{1} << 30;
 
+// Tells kernels and prepared calls apart, also from those that are gone.
+uint64_t next_serial();
+
 // A prepared call of a library: sends its kernels to a stream and asks the driver for nothing.
 class LibraryCall {
  public:
@@ -27,11 +31,13 @@ class LibraryCall {
   virtual void send(const Operands& operands, Stream stream) = 0;
   // For a reader.
   virtual std::string text() const = 0;
+  const uint64_t serial = next_serial();
 };
 
 struct Launch {
+  uint64_t serial = 0;  // of the kernel or the call
   Function function = nullptr;
-  LibraryCall* library = nullptr;  // in place of the function; outlives the plan
+  LibraryCall* library = nullptr;  // in place of the function; valid during the run
   LibraryCall::Operands operands{};
   unsigned grid[3] = {1, 1, 1}, block[3] = {1, 1, 1};
   unsigned shared_bytes = 0;
@@ -47,14 +53,14 @@ class Replay {
   ~Replay();
 
   // `timed`: every launch is sent at once, and starts when the one before has ended.
-  void begin(uint64_t plan, bool timed);
+  void begin(uint64_t family, bool timed);
   // A slot for the next launch, to be filled and then added.
   Launch& next();
   void add();
   // Sends what is collected; before anything else goes to the stream.
   void flush();
   void end();
-  void forget(uint64_t plan) noexcept;
+  void forget(uint64_t family) noexcept;
 
   struct Counts {
     int64_t launches = 0, graphs = 0, graph_launches = 0, updates = 0;
@@ -80,8 +86,8 @@ class Replay {
 
   Stream stream_;
   Stream capture_ = nullptr;  // made when a graph first has a library call
-  std::map<uint64_t, Kept> plans_;
-  Kept* plan_ = nullptr;  // of the run in progress; null: direct
+  std::map<uint64_t, Kept> families_;
+  Kept* family_ = nullptr;  // of the run in progress; null: direct
   bool apart_ = false;    // each launch waits for the one before to end, as times need it
   std::vector<Launch> pending_;
   size_t count_ = 0;
