@@ -130,6 +130,40 @@ def test_gathered_quantized_product(rows: int, transpose: bool, gpu: str) -> Non
     )
 
 
+def test_experts_of_many_tokens(gpu: str) -> None:
+    """Neighbours with the same matrix read it once; one that is not there gives zero."""
+    codes, dense = mx.quantize(mx.array(f32(5, 24, 64))), mx.array(f32(5, 24, 64))
+    for chosen in (np.sort(rng.integers(0, 5, 37)), rng.integers(0, 5, 37)):
+        i = chosen.astype(np.uint32)
+        tokens = f32(37, 1, 64)
+        check(
+            gpu,
+            lambda x, i, *c: mx.gather_qmm(x, *c, rhs_indices=i, sorted_indices=True),
+            *(tokens, i, *codes),
+            tolerance=1e-5,
+        )
+        check(
+            gpu,
+            lambda x, i, w: mx.gather_mm(x[:, :, ::-1], mx.swapaxes(w, -1, -2), None, i),
+            *(tokens, i, dense),
+            tolerance=1e-5,
+        )
+        few = f32(3, 1, 64)
+        check(
+            gpu,
+            lambda x, j, i, *c: mx.gather_qmm(x, *c, lhs_indices=j, rhs_indices=i),
+            *(few, np.arange(37) % 3 - 3, i, *codes),
+            tolerance=1e-5,
+        )
+    if gpu == "apart":
+        return
+    with mx.stream(mx.gpu):
+        i = mx.array(np.arange(20) - 7)
+        y = np.array(mx.gather_mm(mx.array(f32(20, 1, 64)), mx.swapaxes(dense, -1, -2), None, i))
+    there = np.abs(y).max((1, 2)) > 0
+    assert there.tolist() == [-5 <= k < 5 for k in np.arange(20) - 7]
+
+
 def test_products_of_rounded_factors(gpu: str) -> None:
     w = mx.array(f32(24, 64))
     for mode in ("nvfp4", "mxfp8"):
@@ -211,6 +245,7 @@ def test_masked_product(gpu: str) -> None:
 
 # Passes of every radix, chirps, lines cut into columns, and chirps of such lines.
 SIZES = [1, 2, 3, 8, 60, 121, 169, 343, 17, 58, 127, 2048, 4096, 2100 * 3, 4099]
+TWICE_CUT = 13**5  # 169 columns, rows of 2197, which are 13 columns of 169
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -225,6 +260,16 @@ def test_transforms(n: int, gpu: str) -> None:
         assert np.abs(got - want).max() < 1e-6 * np.abs(want).max()
     check(gpu, mx.fft.rfft, f32(3, n))
     check(gpu, lambda z: mx.fft.irfft(z, n=n), z[:, : n // 2 + 1])
+
+
+def test_rows_are_cut_again(gpu: str) -> None:
+    if "complex64" in LACKS[gpu]:
+        return
+    z = (f32(TWICE_CUT) + 1j * f32(TWICE_CUT)).astype(np.complex64)
+    with mx.stream(mx.gpu):
+        got = np.array(mx.fft.ifft(mx.array(z)))
+    want = np.fft.ifft(z.astype(np.complex128))
+    assert np.abs(got - want).max() < 1e-6 * np.abs(want).max()
 
 
 def test_transforms_along_other_axes(gpu: str) -> None:

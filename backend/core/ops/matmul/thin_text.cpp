@@ -9,7 +9,8 @@ namespace lamina::text {
 namespace {
 
 constexpr int64_t kThreads = 128, kSimds = kThreads / 32;
-constexpr int64_t kAcross = 8;  // threads side by side along the columns
+constexpr int64_t kRunItems = 16;  // products from which runs of them are looked for
+constexpr int64_t kAcross = 8;     // threads side by side along the columns
 
 std::string text(int64_t n) { return std::to_string(n); }
 
@@ -31,7 +32,8 @@ constexpr const char* kDots = R"(
   for (uint i = 0; i < $R; ++i)
     UNROLL
     for (uint j = 0; j < $C; ++j) sum[i][j] = 0.0f;
-  for (uint c = lane; inside && c < $chunks; c += 32) {
+  $open
+  for (uint c = lane; $condition c < $chunks; c += 32) {
     Chunk w[$C];
     UNROLL
     for (uint j = 0; j < $C; ++j) w[j] = take($arguments, p, min(col0 + j, $cols - 1), c);
@@ -39,7 +41,7 @@ constexpr const char* kDots = R"(
     for (uint e = 0; e < $E; e += $P) {
       float x[$R][$P];
       UNROLL
-      for (uint i = 0; i < $R; ++i) {
+      for (uint i = 0; i < $R; ++i) $if {
         $load
       }
       UNROLL
@@ -48,10 +50,11 @@ constexpr const char* kDots = R"(
         for (uint j = 0; j < $C; ++j) {
           const float v = value_of(w[j], e + q);
           UNROLL
-          for (uint i = 0; i < $R; ++i) sum[i][j] = fma(x[i][q], v, sum[i][j]);
+          for (uint i = 0; i < $R; ++i) $if sum[i][j] = fma(x[i][q], v, sum[i][j]);
         }
     }
   }
+  $close
   UNROLL
   for (uint i = 0; i < $R; ++i)
     UNROLL
@@ -60,6 +63,15 @@ constexpr const char* kDots = R"(
       const uint row = row0 + i, col = col0 + j;
       if (lane == 0 && row < $rows && col < $cols) $store(sum[i][j]);
     }
+)";
+
+// Where products have one row each, a tile is several products; those that follow each other with
+// the same right factor read it once.
+constexpr const char* kRuns = R"(
+  for (uint first = 0, next = 0; first < $R; first = next) {
+    const uint right = right_of[first];
+    for (next = first + 1; next < $R && right_of[next] == right;) ++next;
+    if (right == ~0u) continue;
 )";
 
 // Each thread has a chunk of columns and every sixteenth k; the threads' sums meet in threadgroup
@@ -112,7 +124,10 @@ class ThinWriter {
         index_(p.wide ? "long" : "int"),
         rows_(out_.shape[out_.shape.size() - 2]),
         cols_(out_.shape.back()),
-        depth_(x_.shape.back()) {}
+        depth_(x_.shape.back()),
+        runs_(p.factor.along_depth && rows_ == 1 && p.right.view && p.items >= kRunItems) {
+    if (runs_) rows_ = p.items;
+  }
 
   TextKernel write() {
     const bool dots = p_.factor.along_depth;
@@ -123,8 +138,9 @@ class ThinWriter {
     const int64_t across = (cols_ + columns - 1) / columns, down = (rows_ + tile - 1) / tile;
     unit_.buffer("x", text_type(x_.dtype), 0, false, itemsize(x_.dtype) * pack(tile));
     p_.factor.declare(unit_);
-    std::string body = place(across, down, tile) + (dots ? kDots : kSums);
-    if (dots) fill_loads(body, tile);
+    std::string body =
+        (runs_ ? place_runs(across, tile) : place(across, down, tile)) + (dots ? kDots : kSums);
+    if (dots) fill_dots(body, tile);
     finish_sums(body);
     replace(body, "$element", spell_load("x_at[" + x_row() + " + " + x_step("k") + "]", x_.dtype));
     replace(body, "$across", unit_.word("across", static_cast<uint32_t>(across)));
@@ -140,7 +156,7 @@ class ThinWriter {
     replace(body, "$R", text(tile));
     replace(body, "$C", text(kColumns));
     replace(body, "$E", text(p_.factor.chunk));
-    return unit_.finish(body, {across * down * p_.items, 1, 1}, kThreads);
+    return unit_.finish(body, {across * down * (runs_ ? 1 : p_.items), 1, 1}, kThreads);
   }
 
  private:
@@ -179,6 +195,33 @@ class ThinWriter {
            unit_.field("x_stride", x_.strides[x_.strides.size() - 2], p_.wide) + ";\n";
   }
 
+  // The same for products of one row each, of which the rows of the tile are several.
+  std::string place_runs(int64_t across, int64_t tile) {
+    const std::string r = text(tile), row = unit_.word("across", static_cast<uint32_t>(across));
+    std::string out = "  const uint row0 = group_id.x / " + row + " * " + r + ", z = 0;\n";
+    const std::string left =
+        number_lines(unit_, p_.left, "left", element_count(leading(x_)), "item", p_.wide, "    ");
+    const std::string right =
+        number_lines(unit_, p_.right, "right", p_.factor.matrices, "item", p_.wide, "    ");
+    const std::string item = "    const uint item = min(row0 + i, $rows - 1);\n";
+    const std::string open = "    bool inside = true;\n";
+    out += "  SHARED(uint, right_of, " + r + ");\n  if (thread_id < " + r +
+           ") {\n    const uint i = thread_id;\n" + item + open + left + right +
+           "    right_of[i] = inside ? right : ~0u;\n  }\n  BARRIER();\n";
+    Walk walk(unit_, "x", leading(x_), {leading_strides(x_)}, p_.wide);
+    return out + "  device const " + text_type(x_.dtype) + "* x_at = x;\n  " + index_ + " x_row[" +
+           r + "];\n  UNROLL\n  for (uint i = 0; i < " + r + "; ++i) {\n" + item + open + left +
+           walk.split("left", "    ") + "    x_row[i] = " + walk.index(0) + ";\n  }\n";
+  }
+
+  void fill_dots(std::string& body, int64_t tile) {
+    replace(body, "$open", runs_ ? kRuns + p_.factor.place(unit_, "right", "    ") : "");
+    replace(body, "$close", runs_ ? "}" : "");
+    replace(body, "$condition", runs_ ? "" : "inside && ");
+    replace(body, "$if ", runs_ ? "if (i >= first && i < next) " : "");
+    fill_loads(body, tile);
+  }
+
   void fill_loads(std::string& body, int64_t tile) {
     const int64_t n = pack(tile);
     const std::string type = text_type(x_.dtype);
@@ -211,6 +254,7 @@ class ThinWriter {
   Unit unit_;
   std::string index_;
   int64_t rows_, cols_, depth_;
+  bool runs_;  // rows_ counts products of one row each
 };
 
 }  // namespace
