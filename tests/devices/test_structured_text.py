@@ -241,6 +241,11 @@ def test_masked_product(gpu: str) -> None:
     )
 
 
+@pytest.mark.parametrize("n", [1, 8, 64, 2048])
+def test_hadamard(n: int, gpu: str) -> None:
+    check(gpu, mx.hadamard_transform, f32(3, n), tolerance=1e-5)
+
+
 # --- Fourier transforms ---------------------------------------------------------------------------
 
 # Passes of every radix, chirps, lines cut into columns, and chirps of such lines.
@@ -340,6 +345,21 @@ def test_attention_of_short_floats(case: tuple[int, ...], dtype: mx.Dtype, gpu: 
     ulp = 1e-3 if dtype == mx.float16 else 8e-3
     got, want = (np.array(x.astype(mx.float32)) for x in (got, want))
     np.testing.assert_allclose(got, want, rtol=ulp, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
+def test_attention_as_one_operation_on_the_cpu(dtype: mx.Dtype) -> None:
+    """What runs where a device has text but not the dtype."""
+    for case in ATTENTIONS[1:5]:
+        q, k, v = parts_of(case, dtype)
+        b, h, _, t, s, _, _ = case
+        sinks = mx.array(f32(h))
+        for mask in (None, "causal", mx.array(f32(b, h, t, s)), mx.array(rng.random(s) > 0.3)):
+            causal = isinstance(mask, str)
+            got = _core._attention(q, k, v, 0.2, causal, None if causal else mask, sinks)
+            want = attend(q, k, v, mask, sinks=sinks)
+            one, two = (np.array(x.astype(mx.float32)) for x in (got, want))
+            np.testing.assert_allclose(one, two, rtol=LOOSE[dtype] * 3, atol=LOOSE[dtype] * 3)
 
 
 def test_attention_of_views(gpu: str) -> None:

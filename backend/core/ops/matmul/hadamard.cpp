@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "kernels/formulas.h"
 #include "ops/matmul/variants.h"
 #include "ops/ops.h"
 
@@ -53,10 +54,16 @@ Array odd_factor(int64_t m, Dtype dtype) {
   });
 }
 
+// -1 where i & j has an odd number of bits. Computed where it is needed: no memory goes to a
+// device.
 Array power_of_two(int64_t n, Dtype dtype) {
-  return square_of(n, dtype, [](int64_t i, int64_t j) {
-    return std::popcount(static_cast<uint64_t>(i & j)) % 2 ? -1 : 1;
-  });
+  auto word = [](uint64_t v) { return make_scalar_uint(v, Dtype::uint32); };
+  Array at = iota(n, Dtype::uint32), bits = bitwise_and(expand_dims(at, {1}), at);
+  for (uint64_t by : {4, 2, 1}) {
+    Array shifted = elementwise(formula_id("right_shift"), {bits, word(by)});
+    bits = elementwise(formula_id("bitwise_xor"), {bits, shifted});
+  }
+  return 1.0 - astype(bitwise_and(bits, word(1)), dtype) * 2.0;
 }
 
 // x (..., n) with the matrix applied along an axis of n seen as (before, size, after).

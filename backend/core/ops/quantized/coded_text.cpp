@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kE4M3 = R"(
 inline float e4m3_value(uint code) {
   const uint size = code & 0x7fu;
-  const float large = bits_as_float((size << 20) + (120u << 23)), small = float(size) * 0x1p-9f;
+  const float large = bits_as_float((size << 20) + (120u << 23)), small = float(size) * 0.001953125f;
   const float magnitude = size == 0x7fu ? NAN : (size < 8u ? small : large);
   return code < 0x80u ? magnitude : -magnitude;
 }
