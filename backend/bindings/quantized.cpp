@@ -86,7 +86,10 @@ void define_quantized_products(py::module_& m) {
 }
 
 void define_products(py::module_& m) {
-  m.def("_fuses_attention", fuses_attention);
+  m.def("_fuses_attention",
+        [](const Array& q, const Array& k, const Array& v, bool wherever_it_can) {
+          return wherever_it_can ? can_fuse_attention(q, k, v) : fuses_attention(q, k, v);
+        });
   m.def("_attention", [](const Array& q, const Array& k, const Array& v, double scale, bool causal,
                          const py::object& mask, const py::object& sinks) {
     const char* op = "scaled_dot_product_attention";

@@ -140,7 +140,8 @@ def scaled_dot_product_attention(
     """``softmax(scale * q @ k.T + mask) @ v`` over (B, heads, T, D), the softmax in float32.
 
     `k` and `v` may have fewer heads, a divisor of q's. `mask` is "causal", boolean (true stays) or
-    added; `sinks` (heads,) are scores that take weight and give nothing.
+    added; `sinks` (heads,) are scores that take weight and give nothing. A GPU computes few queries
+    in one pass over the keys; `force_fused` asks for that pass whatever their number.
     """
     name = "scaled_dot_product_attention"
     if q.ndim != 4 or k.ndim != 4 or v.ndim != 4:
@@ -151,7 +152,7 @@ def scaled_dot_product_attention(
         raise ValueError(
             f"{name}: shapes do not fit: q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         )
-    if _c._fuses_attention(q, k, v):
+    if _c._fuses_attention(q, k, v, force_fused):
         causal = isinstance(mask, str)
         if isinstance(mask, str):
             _check_mask_name(mask)

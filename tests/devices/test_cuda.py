@@ -147,6 +147,24 @@ def test_products_by_the_library(cuda: str, dtype: str, layout: str) -> None:
         np.testing.assert_allclose(np.array(z), want, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("transpose", [True, False])
+def test_decoded_matrices_go_to_the_library(cuda: str, transpose: bool) -> None:
+    """A kernel of lamina's decodes into temporary memory, of which the library reads."""
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        w = mx.array(rng.standard_normal((64, 128)).astype(np.float32))
+        x = mx.array(rng.standard_normal((2, 40, 128 if transpose else 64)).astype(np.float32))
+        codes = mx.quantize(w)
+        mx.eval(x, codes)
+        y = mx.quantized_matmul(x, *codes, transpose=transpose) + 1
+        mx.eval(y)
+        text = texts()
+        assert "value_of" in text and "cublasLtMatmul" in text
+        full = np.array(mx.dequantize(*codes))
+        want = np.array(x) @ (full.T if transpose else full) + 1
+        np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-4)
+
+
 def test_products_stand_in_the_graph_of_their_plan(cuda: str) -> None:
     x = mx.array(np.full((40, 40), 1e-2, np.float32))
     y = x

@@ -294,7 +294,9 @@ def test_transforms_along_other_axes(gpu: str) -> None:
 
 
 def attend(q: mx.array, k: mx.array, v: mx.array, mask: Any = None, **more: Any) -> mx.array:
-    return mx.fast.scaled_dot_product_attention(q, k, v, scale=0.2, mask=mask, **more)
+    return mx.fast.scaled_dot_product_attention(
+        q, k, v, scale=0.2, mask=mask, force_fused=True, **more
+    )
 
 
 # B, heads, groups, queries, keys, width of keys, width of values: few rows and many keys (each
@@ -345,6 +347,21 @@ def test_attention_of_short_floats(case: tuple[int, ...], dtype: mx.Dtype, gpu: 
     ulp = 1e-3 if dtype == mx.float16 else 8e-3
     got, want = (np.array(x.astype(mx.float32)) for x in (got, want))
     np.testing.assert_allclose(got, want, rtol=ulp, atol=1e-6)
+
+
+def test_attention_is_one_operation_for_few_queries(gpu: str) -> None:
+    if gpu == "apart":
+        return
+    x = mx.array(f32(1, 2, 70, 32))
+
+    def names(queries: int, **more: Any) -> set[str]:
+        with recorded() as record, mx.stream(mx.gpu):
+            mx.eval(mx.fast.scaled_dot_product_attention(x[:, :, :queries], x, x, scale=1, **more))
+        return {n["op"] for p in record.plans() for n in p["nodes"]}
+
+    assert "attention" in names(1) and "attention" in names(32)
+    assert "attention" not in names(33)
+    assert "attention" in names(33, force_fused=True)
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16])

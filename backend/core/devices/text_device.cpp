@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "kernels/library.h"
 
 namespace lamina {
 
@@ -50,7 +51,7 @@ std::vector<Reach> reaches_of(const CallArgs& args) {
 // One program and its pipelines.
 struct TextDevice::Stage {
   TextProgram program;
-  std::shared_ptr<void> library;  // in place of the launches
+  std::shared_ptr<void> library;  // in place of what the program's work says
   std::string library_text;
   std::vector<std::shared_ptr<void>> pipelines;
   int64_t compile_ns = 0;
@@ -69,13 +70,13 @@ class TextDevice::Compiled : public CompiledKernel {
   }
 
   std::string text() const override {
-    if (wide_->library) return wide_->library_text;
     std::string out;
     for (const TextKernel& k : wide_->program.launches) {
       if (!out.empty()) out += "\n";
       out += k.source;
     }
-    return out;
+    if (!wide_->library) return out;
+    return out.empty() ? wide_->library_text : out + "\n" + wide_->library_text;
   }
   int64_t compile_ns() const override { return wide_->compile_ns; }
 
@@ -97,9 +98,12 @@ class TextDevice::Compiled : public CompiledKernel {
   std::unique_ptr<Stage> make(const TextTraits& traits) const {
     auto stage = std::make_unique<Stage>();
     stage->program = write_(traits);
-    if (stage->program.library) {
-      stage->library = device_.prepare_library(*stage->program.library, stage->library_text);
-      if (stage->library) return stage;
+    if (const LibraryWork* work = stage->program.library.get()) {
+      stage->library = device_.prepare_library(*work, stage->library_text);
+      if (stage->library) {
+        stage->program.launches.resize(work->first_launch);
+        stage->program.temporaries.resize(work->temporaries);
+      }
     }
     int64_t before = device_.counts_.compile_ns;
     for (const TextKernel& k : stage->program.launches)
@@ -109,7 +113,6 @@ class TextDevice::Compiled : public CompiledKernel {
   }
 
   static bool aligned(const Stage& stage, void* const* buffers) {
-    if (stage.library) return true;
     for (const TextKernel& k : stage.program.launches)
       for (const TextKernel::Bind& b : k.buffers)
         if (b.operand >= 0 &&
@@ -189,7 +192,6 @@ std::string TextDevice::artifact_path(const TextKernel& kernel,
 
 void TextDevice::run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars) {
   const Stage& stage = compiled.stage_for(buffers);
-  if (stage.library) return launch_library(stage.library.get(), buffers[0], buffers[1], buffers[2]);
   const std::vector<int64_t>& sizes = stage.program.temporaries;
   // Memory goes back when the launches are in the queue: what takes it next stands behind them.
   struct Temporaries {
@@ -202,15 +204,17 @@ void TextDevice::run(const Compiled& compiled, void* const* buffers, const Scala
     }
   } held{*this, sizes, temporaries_};
   for (int64_t bytes : sizes) temporaries_.push_back(allocate(bytes));
+  auto address = [&](int operand) {
+    return operand >= 0 ? buffers[operand] : temporaries_[static_cast<size_t>(-1 - operand)];
+  };
   for (size_t i = 0; i < stage.program.launches.size(); ++i) {
     const TextKernel& k = stage.program.launches[i];
     bound_.clear();
     bound_reach_.clear();
     for (const TextKernel::Bind& b : k.buffers) {
-      auto temporary = static_cast<size_t>(-1 - b.operand);
-      bound_.push_back(b.operand >= 0 ? buffers[b.operand] : temporaries_[temporary]);
+      bound_.push_back(address(b.operand));
       bound_reach_.push_back(b.operand >= 0 ? compiled.reaches[static_cast<size_t>(b.operand)]
-                                            : Reach{0, sizes[temporary]});
+                                            : Reach{0, sizes[static_cast<size_t>(-1 - b.operand)]});
     }
     block_ = k.block;
     for (size_t s = 0; s < k.scalar_at.size(); ++s)
@@ -219,6 +223,9 @@ void TextDevice::run(const Compiled& compiled, void* const* buffers, const Scala
                     static_cast<size_t>(itemsize(compiled.scalars[s])));
     launch_text(stage.pipelines[i].get(), k, bound_.data(), block_.data());
   }
+  if (!stage.library) return;
+  const auto& [first, second, out] = stage.program.library->operands;
+  launch_library(stage.library.get(), address(first), address(second), address(out));
 }
 
 void TextDevice::launch(const CompiledKernel& kernel, void* const* buffers,

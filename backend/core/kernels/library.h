@@ -42,6 +42,11 @@ struct LibraryConvolution {
 
 struct LibraryWork {
   std::variant<LibraryProduct, LibraryConvolution> what;
+  // What it takes the place of: a program's launches from this one on, and the temporaries that
+  // they alone need.
+  size_t first_launch = 0, temporaries = 0;
+  // Two inputs and the output, as a bind names operands.
+  std::array<int, 3> operands{0, 1, 2};
 };
 
 }  // namespace lamina

@@ -9,6 +9,9 @@ namespace lamina {
 
 namespace {
 
+constexpr int64_t kFewQueries = 32;
+constexpr int64_t kManyScores = int64_t{1} << 28;
+
 struct Known {
   double scale;
   bool causal, mask, sinks;
@@ -189,11 +192,17 @@ AttentionCall::AttentionCall(const void* params, std::span<const TensorView> in,
   }
 }
 
-bool fuses_attention(const Array& q, const Array& k, const Array& v) {
+bool can_fuse_attention(const Array& q, const Array& k, const Array& v) {
   const Dtype d = promote(promote(q.dtype(), k.dtype()), v.dtype());
   const bool has_text = device_of(current_device()).text_traits() != nullptr;
   return has_text && is_floating(d) && d != Dtype::float64 && q.shape(-1) <= kWidestHead &&
          v.shape(-1) <= kWidestHead && q.size() > 0 && v.size() > 0;
+}
+
+bool fuses_attention(const Array& q, const Array& k, const Array& v) {
+  if (!can_fuse_attention(q, k, v)) return false;
+  const int64_t scores = q.shape(0) * q.shape(1) * q.shape(2) * k.shape(2);
+  return q.shape(2) <= kFewQueries || scores >= kManyScores;
 }
 
 Array attention(const Array& q, const Array& k, const Array& v, double scale, bool causal,

@@ -5,8 +5,12 @@
 
 namespace lamina {
 
-// Whether the device that nodes are built for computes it at once: it compiles text, the dtype is
-// float16, bfloat16 or float32, and heads have at most 256 numbers.
+// Whether the device that nodes are built for can compute it at once: it compiles text, the dtype
+// is float16, bfloat16 or float32, and heads have at most 256 numbers.
+bool can_fuse_attention(const Array& q, const Array& k, const Array& v);
+// Whether that is quicker than the composition, too: there are few queries, for which the keys are
+// what costs, or the scores would fill memory. Many queries are matrix products, which devices have
+// units and libraries for.
 bool fuses_attention(const Array& q, const Array& k, const Array& v);
 
 // softmax(scale q k^T + mask) v for q (B, H, T, D), k (B, G, S, D) and v (B, G, S, E), G a divisor

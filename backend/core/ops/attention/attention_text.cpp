@@ -123,20 +123,24 @@ constexpr const char* kMeet = R"(
                          : totals[s * $N + lane / $K] * precise::exp(high - top);
   }
   const float share = own == top ? 1.0f : precise::exp(own - top);
-  for (uint s = 0; s < 8; ++s) {
-    if (simd == s) {
-      UNROLL
-      for (uint i = 0; i < $N; ++i) {
-        const float by = lane_from(share, i * $K);
-        UNROLL
-        for (uint c = 0; c < $V; ++c) {
-          const uint at = (i * $V + c) * 32 + lane;
-          sums[at] = s == 0 ? o_row[i][c] * by : sums[at] + o_row[i][c] * by;
-        }
-      }
+  UNROLL
+  for (uint i = 0; i < $N; ++i) {
+    const float by = lane_from(share, i * $K);
+    UNROLL
+    for (uint c = 0; c < $V; ++c) {
+      o_row[i][c] *= by;
+      if (simd == 0) sums[(i * $V + c) * 32 + lane] = o_row[i][c];
     }
-    BARRIER();
   }
+  for (uint s = 1; s < 8; ++s) {
+    BARRIER();
+    if (simd != s) continue;
+    UNROLL
+    for (uint i = 0; i < $N; ++i)
+      UNROLL
+      for (uint c = 0; c < $V; ++c) sums[(i * $V + c) * 32 + lane] += o_row[i][c];
+  }
+  BARRIER();
   if (simd > 0) return;
   UNROLL
   for (uint i = 0; i < $N; ++i)
