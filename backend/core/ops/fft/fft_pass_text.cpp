@@ -123,7 +123,8 @@ class LinesWriter {
     int64_t most = std::max<int64_t>(1, 1024 / n_);
     if (l.source.across || l.sink.across)
       most = std::max(most, std::min<int64_t>(16, longest_line(traits) / n_));
-    tile_ = std::min(most, l.lines);
+    // Other numbers of lines share a text.
+    tile_ = l.lines == 1 ? 1 : most;
     while (threads_ < 256 && threads_ * 4 < tile_ * n_) threads_ *= 2;
   }
 
