@@ -8,6 +8,7 @@
 #include "execute/evaluate.h"
 #include "kernels/formulas.h"
 #include "ops/ops.h"
+#include "watch.h"
 
 namespace lamina::python {
 
@@ -21,6 +22,7 @@ PyObject* new_array(PyTypeObject*, PyObject* args, PyObject* kwargs) {
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:array", const_cast<char**>(names), &value,
                                    &dtype))
     return nullptr;
+  if (PyObject* to = watcher(); to && concerns(value)) return tell(to, "array", {value, dtype});
   return guarded([&] { return wrap(to_array(value, optional_dtype(dtype))); });
 }
 
@@ -37,14 +39,18 @@ void destroy(PyObject* self) {
 
 enum Op { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kAnd, kOr, kXor, kShl, kShr, kPow, kOps };
 uint16_t op_ids[kOps];
+constexpr const char* kOperators[kOps] = {"add",  "sub", "mul", "truediv", "floordiv", "mod",
+                                          "and_", "or_", "xor", "lshift",  "rshift",   "pow"};
 enum Compare { kLt, kLe, kEq, kNe, kGt, kGe };
 uint16_t compare_ids[6];
 uint16_t negative_id, invert_id, abs_id, logical_not_id, square_id;
 
 PyObject* not_implemented() { Py_RETURN_NOTIMPLEMENTED; }
 
+// `name` is the operator's in Python's module `operator`.
 template <class F>
-PyObject* on_operands(PyObject* a, PyObject* b, F&& f) {
+PyObject* on_operands(const char* name, PyObject* a, PyObject* b, F&& f) {
+  if (PyObject* to = watcher(); to && (concerns(a) || concerns(b))) return tell(to, name, {a, b});
   return guarded([&]() -> PyObject* {
     if (is_array(a) && is_array(b)) return wrap(f(array_of(a), array_of(b)));
     auto both = operands(a, b);
@@ -54,7 +60,7 @@ PyObject* on_operands(PyObject* a, PyObject* b, F&& f) {
 
 template <int K>
 PyObject* binary(PyObject* a, PyObject* b) {
-  return on_operands(a, b, [](const Array& x, const Array& y) {
+  return on_operands(kOperators[K], a, b, [](const Array& x, const Array& y) {
     return elementwise(op_ids[K], {x, y});
   });
 }
@@ -80,7 +86,8 @@ Array power_of(PyObject* exponent, const Array& x, const Array& y) {
 
 PyObject* power_slot(PyObject* a, PyObject* b, PyObject* mod) {
   if (mod != Py_None) return not_implemented();
-  return on_operands(a, b, [&](const Array& x, const Array& y) { return power_of(b, x, y); });
+  return on_operands(kOperators[kPow], a, b,
+                     [&](const Array& x, const Array& y) { return power_of(b, x, y); });
 }
 PyObject* power_in_place(PyObject* a, PyObject* b, PyObject* mod) {
   PyObject* out = power_slot(a, b, mod);
@@ -93,6 +100,8 @@ PyObject* power_in_place(PyObject* a, PyObject* b, PyObject* mod) {
 
 PyObject* matmul_slot(PyObject* a, PyObject* b) {
   if (!is_array(a) || !is_array(b)) return not_implemented();
+  if (PyObject* to = watcher(); to && (concerns(a) || concerns(b)))
+    return tell(to, "matmul", {a, b});
   return guarded([&] { return wrap(matmul(array_of(a), array_of(b))); });
 }
 PyObject* matmul_in_place(PyObject* a, PyObject* b) {
@@ -105,13 +114,16 @@ PyObject* matmul_in_place(PyObject* a, PyObject* b) {
 }
 
 PyObject* negate(PyObject* a) {
+  if (PyObject* to = watcher(); to && concerns(a)) return tell(to, "neg", {a});
   return guarded([&] { return wrap(elementwise(negative_id, {array_of(a)})); });
 }
 PyObject* positive(PyObject* a) { return wrap(array_of(a)); }
 PyObject* absolute(PyObject* a) {
+  if (PyObject* to = watcher(); to && concerns(a)) return tell(to, "abs", {a});
   return guarded([&] { return wrap(elementwise(abs_id, {array_of(a)})); });
 }
 PyObject* invert(PyObject* a) {
+  if (PyObject* to = watcher(); to && concerns(a)) return tell(to, "invert", {a});
   return guarded([&] {
     bool logical = array_of(a).dtype() == Dtype::bool_;
     return wrap(elementwise(logical ? logical_not_id : invert_id, {array_of(a)}));
@@ -125,7 +137,8 @@ PyObject* compare(PyObject* a, PyObject* b, int how) {
     return not_implemented();
   }
   static const Compare of[] = {kLt, kLe, kEq, kNe, kGt, kGe};
-  return on_operands(a, b, [&](const Array& x, const Array& y) {
+  static const char* names[] = {"lt", "le", "eq", "ne", "gt", "ge"};
+  return on_operands(names[how], a, b, [&](const Array& x, const Array& y) {
     return elementwise(compare_ids[of[how]], {x, y});
   });
 }
@@ -170,25 +183,36 @@ Py_ssize_t length(PyObject* a) {
     PyErr_SetString(PyExc_TypeError, "len: an array with no axes has no length");
     return -1;
   }
+  if (PyObject* to = watcher(); to && concerns(a)) {
+    PyObject* told = tell(to, "length", {a});
+    Py_ssize_t size = told ? PyNumber_AsSsize_t(told, PyExc_OverflowError) : -1;
+    Py_XDECREF(told);
+    return size;
+  }
   return static_cast<Py_ssize_t>(x.shape(0));
 }
 PyObject* item_at(PyObject* a, PyObject* index) {
+  if (PyObject* to = watcher(); to && (concerns(a) || concerns(index)))
+    return tell(to, "getitem", {a, index});
   return guarded([&] { return wrap(get_item(array_of(a), index)); });
+}
+Array with_item(const Array& x, py::handle index, py::handle value) {
+  Array v = is_array(value.ptr()) ? array_of(value.ptr()) : weak_scalar(value.ptr(), &x);
+  return set_item(x, index, v ? v : to_array(value));
 }
 int assign_item(PyObject* a, PyObject* index, PyObject* value) {
   if (!value) {
     PyErr_SetString(PyExc_TypeError, "array: elements cannot be deleted");
     return -1;
   }
-  PyObject* done = guarded([&] {
-    Array& x = array_of(a);
-    Array v = is_array(value) ? array_of(value) : weak_scalar(value, &x);
-    if (!v) v = to_array(value);
-    x = set_item(x, index, v);
-    Py_RETURN_NONE;
-  });
-  Py_XDECREF(done);
-  return done ? 0 : -1;
+  PyObject* to = watcher();
+  PyObject* done = to && (concerns(a) || concerns(index) || concerns(value))
+                       ? tell(to, "with_item", {a, index, value})
+                       : guarded([&] { return wrap(with_item(array_of(a), index, value)); });
+  if (!done) return -1;
+  array_of(a) = array_of(done);
+  Py_DECREF(done);
+  return 0;
 }
 PyObject* repr(PyObject* a) {
   return guarded([&] { return PyUnicode_FromString(to_repr(array_of(a)).c_str()); });
@@ -295,6 +319,7 @@ void init_array_type(py::module_& m) {
   PyType_Spec spec{"lamina.core.array", sizeof(PyArray), 0, Py_TPFLAGS_DEFAULT, all.data()};
   type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!type) throw py::error_already_set();
+  m.def("_with_item", with_item, "A copy of an array with the elements at an index replaced.");
   m.attr("array") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(type));
 }
 

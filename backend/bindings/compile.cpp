@@ -1,4 +1,6 @@
 // mx.compile: what a Python function builds for arguments of one form, kept and built again.
+#include <pybind11/stl.h>
+
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -10,6 +12,7 @@
 #include "module.h"
 #include "transforms/traced.h"
 #include "trees.h"
+#include "watch.h"
 
 namespace lamina::python {
 
@@ -20,6 +23,8 @@ namespace {
 // Everything of a tree but its arrays' values: a trace holds for one form.
 class Form {
  public:
+  // Without `sizes`, arrays of one rank and dtype are of one form.
+  explicit Form(bool sizes) : sizes_(sizes) {}
   enum Tag : int64_t { kArray, kList, kTuple, kDict, kNone, kBool, kInt, kFloat, kText, kOther };
 
   // `what`: names the tree in the error for a leaf that is no constant; nullptr: such are ignored.
@@ -58,7 +63,8 @@ class Form {
   void add_array(const Array& x) {
     word(kArray);
     word(static_cast<int64_t>(x.dtype()) | x.ndim() << 8);
-    for (int64_t d : x.shape()) word(d);
+    if (sizes_)
+      for (int64_t d : x.shape()) word(d);
     arrays_.push_back(x);
   }
 
@@ -102,6 +108,7 @@ class Form {
     }
   }
 
+  bool sizes_;
   std::vector<int64_t> words_;
   Arrays arrays_;
 };
@@ -188,38 +195,83 @@ class Swap {
 
 // What one trace of a Python function gave.
 struct Entry {
-  std::unique_ptr<Traced> graph;
-  py::object returned;  // its structure, without its arrays
-  size_t results = 0;   // arrays of what is returned; those of the captured outputs follow
+  std::unique_ptr<Traced> graph;  // of a trace with sizes
+  py::object calls;               // of one without: gives the results for inputs of any sizes
+  py::object returned;            // its structure, without its arrays
+  size_t results = 0;  // arrays of what is returned; those of the captured outputs follow
   size_t captured = 0;
   uint64_t used = 0;
   bool origins = false;  // whether its nodes know the lines that built them
+  bool closed = true;    // whether it uses nothing that belongs to a transform around it
 };
 
-// The traces of one function. It holds no Python object of the program's but types of named tuples,
-// so it is in no cycle that the collector would have to see.
-class Traces {
+// What is passed to one call.
+struct Call {
+  py::handle fun, inputs, outputs;
+  const py::tuple& args;
+  const py::dict& kwargs;
+
+  // `own`: how many of the arrays are arguments; the captured inputs follow.
+  Form form(bool sizes, size_t& own) const {
+    Form out(sizes);
+    out.word(current_device());
+    out.add(args, "arguments");
+    out.add(kwargs, "arguments");
+    own = out.arrays().size();
+    out.add(inputs, nullptr);
+    return out;
+  }
+};
+
+// The traces of one function by form; one called with ever new forms keeps those used last.
+class Kept {
  public:
-  py::object call(py::handle fun, py::handle inputs, py::handle outputs, const py::tuple& args,
-                  const py::dict& kwargs) {
-    Form form;
-    form.word(current_device());
-    form.add(args, "arguments");
-    form.add(kwargs, "arguments");
-    const size_t own = form.arrays().size();
-    form.add(inputs, nullptr);
-    std::shared_ptr<Entry> entry;
+  std::shared_ptr<Entry> find(const Form& form, size_t captured) const {
     auto found = entries_.find(form.words());
     const bool recording = origin_hook.load(std::memory_order_relaxed) != nullptr;
     // A recording is to show the function's own lines, which a trace made before it does not know.
-    if (found != entries_.end() && found->second->captured == leaves_of(outputs).size() &&
-        (found->second->origins || !recording)) {
-      entry = found->second;
-    } else {
-      entry = trace(fun, inputs, outputs, args, kwargs, form, own);
-      entry->origins = recording;
-      ++traced_;
-      if (entry->graph->closed()) keep(form.words(), entry);
+    if (found == entries_.end() || found->second->captured != captured ||
+        (recording && !found->second->origins))
+      return nullptr;
+    return found->second;
+  }
+
+  void keep(const Form& form, const std::shared_ptr<Entry>& entry) {
+    if (!entry->closed) return;
+    constexpr size_t kMost = 64;
+    if (entries_.size() >= kMost && !entries_.count(form.words())) {
+      auto oldest = entries_.begin();
+      for (auto it = entries_.begin(); it != entries_.end(); ++it)
+        if (it->second->used < oldest->second->used) oldest = it;
+      entries_.erase(oldest);
+    }
+    entries_[form.words()] = entry;
+  }
+
+ private:
+  std::unordered_map<std::vector<int64_t>, std::shared_ptr<Entry>, HashWords> entries_;
+};
+
+// The traces of one function. It holds no Python object of the program's but types of named tuples,
+// so it is in no cycle that the collector would have to see. (A trace without sizes also holds the
+// constants of its calls.)
+class Traces {
+ public:
+  // `make_calls` makes what keeps the calls of a trace without sizes; None: traces have sizes.
+  explicit Traces(py::object make_calls) : make_calls_(std::move(make_calls)) {}
+
+  py::object call(py::handle fun, py::handle inputs, py::handle outputs, const py::tuple& args,
+                  const py::dict& kwargs) {
+    // Inside of a trace without sizes the function's calls are part of that.
+    if (watcher()) return py::reinterpret_borrow<py::object>(fun)(*args, **kwargs);
+    const Call now{fun, inputs, outputs, args, kwargs};
+    size_t own = 0;
+    const Form form = now.form(true, own);
+    const size_t captured = leaves_of(outputs).size();
+    std::shared_ptr<Entry> entry = exact_.find(form, captured);
+    if (!entry) {
+      entry = make_calls_.is_none() ? trace(now, form, own) : sized(now, form, captured);
+      exact_.keep(form, entry);
     }
     entry->used = ++clock_;
     Arrays results = (*entry->graph)(form.arrays());
@@ -232,44 +284,81 @@ class Traces {
   size_t traced() const { return traced_; }
 
  private:
-  std::shared_ptr<Entry> trace(py::handle fun, py::handle inputs, py::handle outputs,
-                               const py::tuple& args, const py::dict& kwargs, const Form& form,
-                               size_t own) {
-    Arrays stand_ins, results;
-    for (const Array& x : form.arrays()) stand_ins.push_back(open_input(x));
+  // Runs the function on stand-ins: what it gave, and then the captured outputs.
+  Arrays run(const Call& now, const Arrays& stand_ins, size_t own, Entry& entry) {
+    TraceScope scope;
+    py::object inside =
+        rebuild(py::make_tuple(now.args, now.kwargs),
+                Arrays(stand_ins.begin(), stand_ins.begin() + static_cast<int64_t>(own)));
+    Swap swapped(now.inputs, stand_ins, own);
+    py::object returned = py::reinterpret_borrow<py::object>(now.fun)(
+        *inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
+    Arrays results = leaves_of(returned);
+    entry.results = results.size();
+    Arrays state = leaves_of(now.outputs);
+    entry.captured = state.size();
+    results.insert(results.end(), state.begin(), state.end());
+    entry.returned = rebuild(returned, Arrays(entry.results, make_scalar(0, Dtype::bool_)));
+    entry.origins = origin_hook.load(std::memory_order_relaxed) != nullptr;
+    ++traced_;
+    return results;
+  }
+
+  std::shared_ptr<Entry> trace(const Call& now, const Form& form, size_t own) {
     auto entry = std::make_shared<Entry>();
-    {
-      TraceScope scope;
-      py::object inside =
-          rebuild(py::make_tuple(args, kwargs),
-                  Arrays(stand_ins.begin(), stand_ins.begin() + static_cast<int64_t>(own)));
-      Swap captured(inputs, stand_ins, own);
-      py::object returned = py::reinterpret_borrow<py::object>(fun)(
-          *inside[py::int_(0)].cast<py::tuple>(), **inside[py::int_(1)].cast<py::dict>());
-      results = leaves_of(returned);
-      entry->results = results.size();
-      Arrays state = leaves_of(outputs);
-      entry->captured = state.size();
-      results.insert(results.end(), state.begin(), state.end());
-      entry->returned = rebuild(returned, Arrays(entry->results, make_scalar(0, Dtype::bool_)));
-    }
+    Arrays stand_ins;
+    for (const Array& x : form.arrays()) stand_ins.push_back(open_input(x));
+    Arrays results = run(now, stand_ins, own, *entry);
     entry->graph = std::make_unique<Traced>(stand_ins, results);
+    entry->closed = entry->graph->closed();
     return entry;
   }
 
-  // A function called with ever new constants or shapes keeps the traces used last.
-  void keep(const std::vector<int64_t>& words, const std::shared_ptr<Entry>& entry) {
-    constexpr size_t kMost = 64;
-    if (entries_.size() >= kMost && !entries_.count(words)) {
-      auto oldest = entries_.begin();
-      for (auto it = entries_.begin(); it != entries_.end(); ++it)
-        if (it->second->used < oldest->second->used) oldest = it;
-      entries_.erase(oldest);
+  std::shared_ptr<Entry> trace_calls(const Call& now, const Form& form, size_t own) {
+    auto entry = std::make_shared<Entry>();
+    entry->calls = make_calls_();
+    Arrays stand_ins = entry->calls.attr("open")(form.arrays()).cast<Arrays>();
+    py::object done = entry->calls.attr("close");
+    try {
+      done(run(now, stand_ins, own, *entry));
+    } catch (...) {
+      entry->calls.attr("stop")();
+      throw;
     }
-    entries_[words] = entry;
+    entry->closed = entry->calls.attr("closed").cast<bool>();
+    return entry;
   }
 
-  std::unordered_map<std::vector<int64_t>, std::shared_ptr<Entry>, HashWords> entries_;
+  // The trace with the sizes of this call, from the calls of the one without: the function itself
+  // runs only if there is none yet.
+  std::shared_ptr<Entry> sized(const Call& now, const Form& exact, size_t captured) {
+    size_t own = 0;
+    const Form form = now.form(false, own);
+    std::shared_ptr<Entry> whole = open_.find(form, captured);
+    if (!whole) {
+      whole = trace_calls(now, form, own);
+      open_.keep(form, whole);
+    }
+    whole->used = ++clock_;
+    auto entry = std::make_shared<Entry>();
+    entry->results = whole->results;
+    entry->captured = whole->captured;
+    entry->origins = whole->origins;
+    Arrays inputs, results;
+    for (const Array& x : exact.arrays()) inputs.push_back(open_input(x));
+    {
+      TraceScope scope;
+      py::tuple made = whole->calls(inputs, whole->returned);
+      results = made[0].cast<Arrays>();
+      entry->returned = made[1];
+    }
+    entry->graph = std::make_unique<Traced>(inputs, results);
+    entry->closed = whole->closed && entry->graph->closed();
+    return entry;
+  }
+
+  py::object make_calls_;
+  Kept exact_, open_;
   uint64_t clock_ = 0;
   size_t traced_ = 0;
 };
@@ -278,7 +367,7 @@ class Traces {
 
 void init_compile(py::module_& m) {
   py::class_<Traces>(m, "_Traces", "The traces of one compiled function.")
-      .def(py::init<>())
+      .def(py::init<py::object>(), py::arg("make_calls") = py::none())
       .def("__call__", &Traces::call, py::arg("fun"), py::arg("inputs"), py::arg("outputs"),
            py::arg("args"), py::arg("kwargs"),
            "Calls the function, or builds again what it built for arguments of this form.")

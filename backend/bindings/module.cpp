@@ -1,5 +1,7 @@
 #include "module.h"
 
+#include "watch.h"
+
 PYBIND11_MODULE(_core, m) {
   using namespace lamina::python;
   m.doc() = "lamina's compiled core: arrays, operations, transforms, evaluation, recording.";
@@ -11,9 +13,13 @@ PYBIND11_MODULE(_core, m) {
   init_linear_algebra(m);
   init_fft(m);
   init_methods(m);
+  init_quantized(m);
+  init_export(m);
+  init_primitives(m);
+  init_text_kernels(m);
+  watch_functions(m);  // those so far compute arrays from arrays
   init_transforms(m);
   init_compile(m);
-  init_export(m);
   init_runtime(m);
   init_devices(m);
   init_metal(m);
@@ -23,7 +29,4 @@ PYBIND11_MODULE(_core, m) {
 #ifdef __linux__
   init_soft_metal(m);
 #endif
-  init_primitives(m);
-  init_text_kernels(m);
-  init_quantized(m);
 }

@@ -12,6 +12,7 @@
 #include "module.h"
 #include "ops/ops.h"
 #include "trees.h"
+#include "watch.h"
 
 namespace lamina::python {
 
@@ -52,19 +53,60 @@ Arrays arrays_from(const char* op, const char* what, const py::sequence& in) {
   return out;
 }
 
+// --- under a trace without sizes
+// -------------------------------------------------------------------
+// A derivative rule's nodes hold sizes, so the watcher keeps the function and the transform.
+
+py::object callable(const std::function<Arrays(const Arrays&)>& f) {
+  return py::cpp_function([f](const Arrays& in) { return f(in); });
+}
+
+std::pair<Arrays, Arrays> vjp_here(const Function& f, const Arrays& primals,
+                                   const std::function<Arrays(const Arrays&)>& cotangents) {
+  PyObject* to = watcher();
+  if (!to) return vjp(f, primals, cotangents);
+  return py::handle(to)
+      .attr("vjp")(callable(f), primals, callable(cotangents))
+      .cast<std::pair<Arrays, Arrays>>();
+}
+
+std::pair<Arrays, Arrays> jvp_here(const Function& f, const Arrays& primals,
+                                   const Arrays& tangents) {
+  PyObject* to = watcher();
+  if (!to) return jvp(f, primals, tangents);
+  return py::handle(to)
+      .attr("jvp")(callable(f), primals, tangents)
+      .cast<std::pair<Arrays, Arrays>>();
+}
+
+Arrays vmap_here(const Function& f, const Arrays& inputs, const OptionalAxes& in_axes,
+                 const std::function<OptionalAxes(size_t)>& out_axes) {
+  PyObject* to = watcher();
+  if (!to) return vmap(f, inputs, in_axes, out_axes);
+  return py::handle(to)
+      .attr("vmap")(callable(f), inputs, in_axes, py::cpp_function(out_axes))
+      .cast<Arrays>();
+}
+
+Arrays checkpoint_here(const Function& f, const Arrays& inputs) {
+  PyObject* to = watcher();
+  if (!to) return checkpoint(f, inputs);
+  return py::handle(to).attr("checkpoint")(callable(f), inputs).cast<Arrays>();
+}
+
 py::tuple py_vjp(const py::function& f, const py::sequence& primals,
                  const py::sequence& cotangents) {
   Arrays cts = arrays_from("vjp", "cotangents", cotangents);
   auto [outputs, back] =
-      vjp([&](const Arrays& in) { return results_of("vjp", call_with(f, in)); },
-          arrays_from("vjp", "primals", primals), [&](const Arrays&) { return cts; });
+      vjp_here([&](const Arrays& in) { return results_of("vjp", call_with(f, in)); },
+               arrays_from("vjp", "primals", primals), [&](const Arrays&) { return cts; });
   return py::make_tuple(py::cast(outputs), py::cast(back));
 }
 
 py::tuple py_jvp(const py::function& f, const py::sequence& primals, const py::sequence& tangents) {
   auto [outputs, out] =
-      jvp([&](const Arrays& in) { return results_of("jvp", call_with(f, in)); },
-          arrays_from("jvp", "primals", primals), arrays_from("jvp", "tangents", tangents));
+      jvp_here([&](const Arrays& in) { return results_of("jvp", call_with(f, in)); },
+               arrays_from("jvp", "primals", primals), arrays_from("jvp", "tangents", tangents));
   return py::make_tuple(py::cast(outputs), py::cast(out));
 }
 
@@ -144,7 +186,7 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
     return {x};
   };
   auto [outputs, grads] =
-      vjp(run, primals, [](const Arrays& out) -> Arrays { return {ones_like(out[0])}; });
+      vjp_here(run, primals, [](const Arrays& out) -> Arrays { return {ones_like(out[0])}; });
   py::list back(rebuild(trees, grads));
   py::object gradient;
   py::object positional = py::none();
@@ -215,7 +257,7 @@ py::object run_vmap(const py::function& f, const py::object& in_axes, const py::
     returned = f(*py::tuple(rebuild(args, leaves)));
     return leaves_of(returned);
   };
-  Arrays out = vmap(run, inputs, in, [&](size_t) {
+  Arrays out = vmap_here(run, inputs, in, [&](size_t) {
     OptionalAxes axes;
     spread_axes(out_axes, returned, axes);
     return axes;
@@ -242,7 +284,7 @@ py::object run_checkpoint(const py::function& f, py::args args, py::kwargs kwarg
   auto returned = hold(py::object());
   auto held = hold(py::object(trees));
   auto fun = hold(f);
-  Arrays out = checkpoint(
+  Arrays out = checkpoint_here(
       [fun, held, returned](const Arrays& leaves) -> Arrays {
         py::gil_scoped_acquire gil;
         py::object inside = rebuild(*held, leaves);
@@ -264,6 +306,19 @@ class CustomFunction {
   py::function set_vjp(py::function f) { return vjp_ = f, f; }
   py::function set_jvp(py::function f) { return jvp_ = f, f; }
   py::function set_vmap(py::function f) { return vmap_ = f, f; }
+
+  const py::function& function() const { return f_; }
+  // The same rules for another function.
+  CustomFunction with(py::function f) const {
+    CustomFunction out = *this;
+    out.f_ = std::move(f);
+    return out;
+  }
+
+  static py::object call(const py::object& self, const py::args& args, const py::kwargs& kwargs) {
+    if (PyObject* to = watcher()) return py::handle(to).attr("custom")(self, args, kwargs);
+    return self.cast<CustomFunction&>()(args, kwargs);
+  }
 
   py::object operator()(py::args args, py::kwargs kwargs) {
     auto held = hold(py::tuple(args));
@@ -374,7 +429,9 @@ void init_transforms(py::module_& m) {
       "fun, whose backward pass computes its values again instead of keeping them.");
   py::class_<CustomFunction>(m, "custom_function", "A function with derivative rules of its own.")
       .def(py::init<py::function>(), py::arg("f"))
-      .def("__call__", &CustomFunction::operator())
+      .def("__call__", &CustomFunction::call)
+      .def_property_readonly("_function", &CustomFunction::function)
+      .def("_with", &CustomFunction::with)
       .def("vjp", &CustomFunction::set_vjp, py::arg("f"))
       .def("jvp", &CustomFunction::set_jvp, py::arg("f"))
       .def("vmap", &CustomFunction::set_vmap, py::arg("f"));

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from lamina import _core
 from lamina._core import Dtype, LaminaError, array
 
 _NAMES = {
@@ -91,12 +92,47 @@ def _complaint(function: Callable[..., Any], args: Any, kwargs: Any) -> str | No
     return None
 
 
-def explained(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, answering values of the wrong kind with a TypeError that names them."""
-    name = function.__name__
+# Traces without sizes that are being made, on any thread (see _shapeless).
+traces: list[Any] = []
+# Functions whose calls such a trace keeps whole, by the name it keeps.
+wholes: dict[str, Callable[..., Any]] = {}
+
+
+def _told(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """What a trace on this thread gives for a call that concerns it, else Ellipsis."""
+    to = _core._listener()
+    if to is None or not (_core._concerns(args) or _core._concerns(kwargs)):
+        return ...
+    return to.call(name, function, args, kwargs)
+
+
+def whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which computes from sizes and depends on its arguments alone."""
+    name = f"{function.__module__}.{function.__name__}"
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        told = _told(name, call, args, kwargs) if traces else ...
+        return function(*args, **kwargs) if told is ... else told
+
+    wholes[name] = call
+    return call
+
+
+def explained(function: Callable[..., Any], state: bool = False) -> Callable[..., Any]:
+    """`function`, answering values of the wrong kind with a TypeError that names them.
+
+    It is `whole` too, unless it reads or writes a `state`.
+    """
+    name = function.__name__
+    kept = f"{function.__module__}.{name}"
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if traces and not state:
+            told = _told(kept, call, args, kwargs)
+            if told is not ...:
+                return told
         try:
             return function(*args, **kwargs)
         except (TypeError, AttributeError, OverflowError, ValueError, IndexError) as error:
@@ -106,11 +142,13 @@ def explained(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise
         raise TypeError(complaint)
 
+    if not state:
+        wholes[kept] = call
     return call
 
 
-def explain(namespace: dict[str, Any], names: Sequence[str]) -> None:
+def explain(namespace: dict[str, Any], names: Sequence[str], state: bool = False) -> None:
     """Wrap those of `names` that are Python functions in place."""
     for name in names:
         if isinstance(namespace[name], types.FunctionType):
-            namespace[name] = explained(namespace[name])
+            namespace[name] = explained(namespace[name], state)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lamina import _core as _c
 from lamina._arguments import shown
+from lamina._shapeless import Calls
 
 __all__ = ["compile", "disable_compile", "enable_compile"]
 
@@ -34,17 +35,21 @@ def compile(fun: _F, inputs: Any = None, outputs: Any = None, shapeless: bool = 
     there and written back at every call. An array that `fun` reads from elsewhere keeps the value
     it had.
 
-    With `shapeless`, as without it, arguments of new shapes are traced again, so that what `fun`
-    computes from a shape stays right.
+    With `shapeless` one trace serves arguments of all sizes that have its ranks and dtypes: the
+    calls that `fun` made are made again for new sizes, without its Python. Sizes that it passes on
+    (``x.reshape(x.shape[0], -1)``, ``x / x.shape[1]``) follow the arguments. Where it took a size's
+    value or decided by it, in a ``range`` or an ``if``, sizes that would have led elsewhere are
+    refused.
 
     Raises:
         TypeError: an argument or result is no array, constant or tree of them.
-        TraceError: `fun` evaluates an array that depends on its arguments.
+        TraceError: `fun` evaluates an array that depends on its arguments; or, with `shapeless`,
+            the trace does not hold for these sizes.
 
     """
     if not callable(fun):
         raise TypeError(f"compile: fun must be callable, got {shown(fun)}")
-    traces = _c._Traces()
+    traces = _c._Traces(Calls if shapeless else None)
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
         if not _Mode.on:

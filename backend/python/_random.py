@@ -364,4 +364,4 @@ def categorical(
     return _c.argmax(logits + gumbel(full, key=key), at)
 
 
-explain(globals(), __all__)
+explain(globals(), __all__, state=True)

@@ -371,12 +371,6 @@ def test_arguments_are_trees_of_arrays_and_constants() -> None:
         mx.compile(3)
 
 
-def test_shapeless_stays_right() -> None:
-    f = mx.compile(lambda x: x.reshape(-1, x.shape[0]).sum(axis=0) / x.shape[0], shapeless=True)
-    for n in (1, 4, 2):
-        assert f(mx.ones((n, 3))).tolist() == [3 / n] * n
-
-
 def test_wraps_the_function() -> None:
     def named(x: mx.array) -> mx.array:
         """Doc."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lamina.core as mx
+from lamina._arguments import whole
 from lamina.nn.module import Module
 
 
@@ -69,6 +70,7 @@ class _Pool(Module):
         return type(self)._reduce(windows, axis=axes)
 
 
+@whole
 def _blocks(x: mx.array, kernel: tuple[int, ...]) -> tuple[mx.array, tuple[int, ...]]:
     """Windows that do not overlap, as a reshape: a view, which the engine fuses."""
     counts = [size // k for size, k in zip(x.shape[1:-1], kernel, strict=True)]
@@ -80,6 +82,7 @@ def _blocks(x: mx.array, kernel: tuple[int, ...]) -> tuple[mx.array, tuple[int, 
     return x.reshape(x.shape[0], *split, x.shape[-1]), axes
 
 
+@whole
 def _windows(
     x: mx.array, kernel: tuple[int, ...], stride: tuple[int, ...]
 ) -> tuple[mx.array, tuple[int, ...]]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import lamina.core as mx
 import numpy as np
+from lamina._arguments import whole
 from lamina.nn.module import Module
 
 Taps = tuple[np.ndarray, np.ndarray]
@@ -78,8 +79,17 @@ def _repeat(x: mx.array, scales: tuple[int, ...]) -> mx.array:
     return mx.broadcast_to(x.reshape(spaced), wide).reshape(x.shape[0], *sizes, x.shape[-1])
 
 
-def _resize(x: mx.array, axis: int, taps: Taps) -> mx.array:
-    indices, weights = taps
+@whole
+def _pick(x: mx.array, axis: int, scale: float) -> mx.array:
+    indices = _nearest(x.shape[axis], scale).astype(np.int32)
+    return mx.take(x, mx.array(indices), axis=axis)
+
+
+@whole
+def _resize(
+    x: mx.array, axis: int, scale: float, mode: str, align_corners: bool, antialias: bool
+) -> mx.array:
+    indices, weights = _taps(x.shape[axis], scale, mode, align_corners, antialias)
     dtype = x.dtype if mx.issubdtype(x.dtype, mx.inexact) else mx.float32
     shape = [1] * x.ndim
     shape[axis] = -1
@@ -148,11 +158,9 @@ class Upsample(Module):
             if all(scale == int(scale) and scale >= 1 for scale in scales):
                 return _repeat(x, tuple(int(scale) for scale in scales))
             for i, scale in enumerate(scales, 1):
-                indices = _nearest(x.shape[i], scale).astype(np.int32)
-                x = mx.take(x, mx.array(indices), axis=i)
+                x = _pick(x, i, scale)
             return x
         for i, scale in enumerate(scales, 1):
             if scale != 1:
-                taps = _taps(x.shape[i], scale, self.mode, self.align_corners, self.antialias)
-                x = _resize(x, i, taps)
+                x = _resize(x, i, scale, self.mode, self.align_corners, self.antialias)
         return x
