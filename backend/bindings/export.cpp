@@ -30,6 +30,18 @@ StoredGraph trace_to_store(const py::function& fun, const Arrays& examples) {
   return stored(traced, inputs);
 }
 
+// The same for a trace without sizes, which `calls` keeps.
+void trace_calls(const py::object& calls, const py::function& fun, const Arrays& examples) {
+  Arrays inputs = calls.attr("open")(examples).cast<Arrays>();
+  TraceScope scope;
+  try {
+    calls.attr("close")(fun(inputs));
+  } catch (...) {
+    calls.attr("stop")();
+    throw;
+  }
+}
+
 StoredGraph graph_from(const py::list& inputs, const Arrays& constants, const py::list& steps,
                        const std::vector<int32_t>& outputs) {
   StoredGraph out;
@@ -82,6 +94,7 @@ void init_export(py::module_& m) {
       .def_property_readonly("steps", steps_of, "(operation, parameters, shape, dtype, inputs).")
       .def_property_readonly("outputs", [](const StoredGraph& g) { return g.outputs; })
       .def("__call__", call, py::arg("inputs"));
+  m.def("_trace_calls", trace_calls, py::arg("calls"), py::arg("fun"), py::arg("examples"));
   m.def("_trace_to_store", trace_to_store, py::arg("fun"), py::arg("examples"));
 }
 

@@ -16,11 +16,14 @@ from lamina import _core as _c
 from lamina._arguments import shown
 from lamina._core import array
 from lamina._io import _written
+from lamina._shapeless import Calls, kind_of
+from lamina._stored_calls import described, restored
 
 __all__ = ["FunctionExporter", "export_function", "exporter", "import_function"]
 
 MAGIC = b"LAMINAFN"
-VERSION = 1
+# The newest version, which only files with traces without sizes have; those before it are read too.
+VERSION = 2
 # Magic, version, bytes of the header, digest of all that follows.
 _HEAD = struct.Struct("<8sIQ32s")
 _ALIGN = 64
@@ -59,40 +62,67 @@ def _results(out: Any) -> _Arrays:
 
 
 class _Trace:
-    """One graph: of so many positional arguments and these names, in this order."""
+    """One graph, or calls: of so many positional arguments and these names, in this order."""
 
-    def __init__(self, positional: int, names: list[str], graph: Any) -> None:
-        self.positional, self.names, self.graph = positional, names, graph
+    def __init__(self, positional: int, names: list[str], graph: Any, sizes: bool) -> None:
+        self.positional, self.names, self.graph, self.sizes = positional, names, graph, sizes
 
     @classmethod
-    def of(cls, fun: Callable[..., Any], args: _Arrays, kwargs: dict[str, array]) -> _Trace:
+    def of(
+        cls,
+        fun: Callable[..., Any],
+        args: _Arrays,
+        kwargs: dict[str, array],
+        shapeless: bool = False,
+    ) -> _Trace:
         count, names = len(args), list(kwargs)
 
         def flat(leaves: _Arrays) -> _Arrays:
             named = dict(zip(names, leaves[count:], strict=True))
             return _results(fun(*leaves[:count], **named))
 
-        return cls(count, names, _c._trace_to_store(flat, [*args, *kwargs.values()]))
+        examples = [*args, *kwargs.values()]
+        if not shapeless:
+            return cls(count, names, _c._trace_to_store(flat, examples), True)
+        calls = Calls()
+        _c._trace_calls(calls, flat, examples)
+        if not calls.closed:
+            raise _c.TraceError(
+                "export_function: the function reads an array of a transform around it"
+            )
+        return cls(count, names, calls, False)
+
+    def __call__(self, arrays: _Arrays) -> _Arrays:
+        out: _Arrays = self.graph(arrays) if self.sizes else self.graph(arrays)[0]
+        return out
 
     def fits(self, args: _Arrays, kwargs: dict[str, array]) -> bool:
-        return self.form() == _form(args, kwargs)
+        return self.form() == _form(args, kwargs, self.sizes)
 
     def form(self) -> tuple[Any, ...]:
-        kinds = [(tuple(shape), _c._dtype_name(dtype)) for shape, dtype in self.graph.inputs]
+        if self.sizes:
+            kinds = [(_c._dtype_name(dtype), tuple(shape)) for shape, dtype in self.graph.inputs]
+        else:
+            kinds = list(self.graph.kinds)
         rest = zip(self.names, kinds[self.positional :], strict=True)
         return tuple(kinds[: self.positional]), tuple(rest)
 
 
-def _form(args: _Arrays, kwargs: dict[str, array]) -> tuple[Any, ...]:
+def _form(args: _Arrays, kwargs: dict[str, array], sizes: bool = True) -> tuple[Any, ...]:
     def kind(x: array) -> tuple[Any, ...]:
-        return tuple(x.shape), _c._dtype_name(x.dtype)
+        return (_c._dtype_name(x.dtype), tuple(x.shape)) if sizes else kind_of(x)
 
     return tuple(kind(x) for x in args), tuple((name, kind(x)) for name, x in kwargs.items())
 
 
 def _spelled(form: tuple[Any, ...]) -> str:
-    positional = [f"{dtype} {shape}" for shape, dtype in form[0]]
-    named = [f"{name}={dtype} {shape}" for name, (shape, dtype) in form[1]]
+    def shape(of: tuple[int, ...] | int) -> str:
+        if isinstance(of, tuple):
+            return str(of)
+        return "(" + ", ".join("?" * of) + ("," if of == 1 else "") + ")"
+
+    positional = [f"{dtype} {shape(of)}" for dtype, of in form[0]]
+    named = [f"{name}={dtype} {shape(of)}" for name, (dtype, of) in form[1]]
     return "(" + ", ".join(positional + named) + ")"
 
 
@@ -129,9 +159,18 @@ class _Constants:
 
 def _described(trace: _Trace, constants: _Constants) -> dict[str, Any]:
     graph = trace.graph
+    out: dict[str, Any] = {"positional": trace.positional, "names": trace.names}
+    if not trace.sizes:
+        read: list[int] = []
+
+        def constant(x: array) -> int:
+            read.append(constants.add(x))
+            return len(read) - 1
+
+        calls = described(graph, constant)
+        return {**out, "inputs": graph.kinds, "constants": read, **calls}
     return {
-        "positional": trace.positional,
-        "names": trace.names,
+        **out,
         "inputs": [[_c._dtype_name(dtype), list(shape)] for shape, dtype in graph.inputs],
         "constants": [constants.add(x) for x in graph.constants],
         "steps": [
@@ -164,26 +203,21 @@ def _write(file: str, traces: list[_Trace], metadata: str) -> None:
     for piece in constants.pieces:
         digest.update(piece)
     with _written(os.fsdecode(file), "") as out:
-        out.write(_HEAD.pack(MAGIC, VERSION, len(text), digest.digest()))
+        version = 1 if all(trace.sizes for trace in traces) else VERSION
+        out.write(_HEAD.pack(MAGIC, version, len(text), digest.digest()))
         out.write(text)
         for piece in constants.pieces:
             out.write(piece)
 
 
-def _refuse_shapeless(op: str, shapeless: bool) -> None:
-    if shapeless:
-        raise _c.TraceError(
-            f"{op}: shapeless=True is refused: a graph holds the sizes it was traced with, so "
-            "other shapes could give wrong numbers\n"
-            "Export one trace for each shape, with mx.exporter"
-        )
-
-
 class FunctionExporter:
     """Collects traces of one function; `close`, or the end of a `with` block, writes the file."""
 
-    def __init__(self, file: str, fun: Callable[..., Any], metadata: str | None) -> None:
+    def __init__(
+        self, file: str, fun: Callable[..., Any], shapeless: bool, metadata: str | None
+    ) -> None:
         self._file, self._fun, self._metadata = file, fun, metadata
+        self._shapeless = shapeless
         self._traces: list[_Trace] = []
         self._open = True
 
@@ -200,7 +234,7 @@ class FunctionExporter:
             raise ValueError(f"exporter: {self._file} is closed and takes no more traces")
         given, named = _arguments("exporter", args, kwargs)
         if not any(trace.fits(given, named) for trace in self._traces):
-            self._traces.append(_Trace.of(self._fun, given, named))
+            self._traces.append(_Trace.of(self._fun, given, named, self._shapeless))
 
     def close(self) -> None:
         """Write the file. ValueError without a trace; the second time it does nothing."""
@@ -217,12 +251,9 @@ def exporter(
 ) -> FunctionExporter:
     """An object to be called with example arrays: each call adds a trace of `fun` to the file.
 
-    Raises:
-        TraceError: `shapeless`, which is refused.
-
+    With `shapeless` a trace serves all sizes of its ranks and dtypes, as with `compile`.
     """
-    _refuse_shapeless("exporter", shapeless)
-    return FunctionExporter(os.fspath(file), fun, metadata)
+    return FunctionExporter(os.fspath(file), fun, shapeless, metadata)
 
 
 def export_function(
@@ -240,19 +271,27 @@ def export_function(
     is called with one dict after the other: inputs, keyword inputs, outputs, constants, and each
     operation, with a name for every array.
 
+    With `shapeless` the function takes arrays of all sizes that have the examples' ranks and
+    dtypes, as with `compile`: sizes it passes on follow, and others than it could go on with are
+    refused when it is called.
+
     Raises:
         ValueError: something is no array; or metadata are given with a callback.
-        TraceError: `shapeless`; or an operation that the program registered.
+        TraceError: an operation that the program registered; or `shapeless` with a callback.
 
     """
-    _refuse_shapeless("export_function", shapeless)
     given, named = _arguments("export_function", args, kwargs)
     if not callable(file_or_callback):
-        with exporter(file_or_callback, fun, metadata=metadata) as out:
+        with exporter(file_or_callback, fun, shapeless=shapeless, metadata=metadata) as out:
             out(given, named)
         return
     if metadata is not None:
         raise ValueError("export_function: metadata go into a file, not to a callback")
+    if shapeless:
+        raise _c.TraceError(
+            "export_function: a callback is told of operations on arrays of given sizes, so "
+            "shapeless=True is refused\nExport to a file, or leave shapeless out"
+        )
     _tell(file_or_callback, _Trace.of(fun, given, named))
 
 
@@ -304,8 +343,8 @@ def _contents(file: str) -> tuple[dict[str, Any], memoryview]:
     if len(raw) < _HEAD.size or bytes(raw[:8]) != MAGIC:
         raise _damaged(file, "is no function that lamina exported")
     _, version, length, digest = _HEAD.unpack(raw[: _HEAD.size])
-    if version != VERSION:
-        raise _damaged(file, f"has format version {version}, this lamina reads {VERSION}")
+    if not 1 <= version <= VERSION:
+        raise _damaged(file, f"has format version {version}, this lamina reads up to {VERSION}")
     rest = raw[_HEAD.size :]
     if hashlib.sha256(rest).digest() != digest or length > len(rest):
         raise _damaged(file, "is damaged: its digest does not fit")
@@ -323,6 +362,10 @@ def _constant(entry: dict[str, Any], data: memoryview) -> array:
 
 def _trace_from(entry: dict[str, Any], constants: _Arrays) -> _Trace:
     named = _c._dtype_named
+    if "calls" in entry:
+        kinds = [(str(dtype), int(rank)) for dtype, rank in entry["inputs"]]
+        calls = restored(entry, kinds, [constants[i] for i in entry["constants"]])
+        return _Trace(entry["positional"], entry["names"], calls, False)
     graph = _c._StoredGraph(
         [(tuple(shape), named(dtype)) for dtype, shape in entry["inputs"]],
         [constants[i] for i in entry["constants"]],
@@ -332,7 +375,7 @@ def _trace_from(entry: dict[str, Any], constants: _Arrays) -> _Trace:
         ],
         entry["outputs"],
     )
-    return _Trace(entry["positional"], entry["names"], graph)
+    return _Trace(entry["positional"], entry["names"], graph, True)
 
 
 def import_function(file: str, return_metadata: bool = False) -> Any:
@@ -359,7 +402,7 @@ def import_function(file: str, return_metadata: bool = False) -> Any:
         given, named = _arguments("import_function", args, kwargs)
         for trace in traces:
             if trace.fits(given, named):
-                return tuple(trace.graph([*given, *named.values()]))
+                return tuple(trace([*given, *named.values()]))
         known = "\n".join(_spelled(trace.form()) for trace in traces)
         raise ValueError(
             f"import_function: {path} has no trace for {_spelled(_form(given, named))}\n"

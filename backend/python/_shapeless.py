@@ -62,9 +62,13 @@ def slots_of(spec: _Spec) -> Iterator[int]:
             yield from slots_of(inner)
 
 
+def is_leaf(value: Any) -> bool:
+    return isinstance(value, (array, int, float)) and not isinstance(value, bool)
+
+
 def leaves_of(tree: Any) -> list[Any]:
     """Arrays and numbers of what a call gave."""
-    if isinstance(tree, (array, float)) or type(tree) is int:
+    if is_leaf(tree):
         return [tree]
     if isinstance(tree, dict):
         tree = tree.values()
@@ -75,7 +79,7 @@ def leaves_of(tree: Any) -> list[Any]:
 
 def mapped(tree: Any, leaf: Callable[[Any], Any]) -> Any:
     """The tree with other leaves."""
-    if isinstance(tree, (array, float)) or type(tree) is int:
+    if is_leaf(tree):
         return leaf(tree)
     if isinstance(tree, dict):
         return {k: mapped(v, leaf) for k, v in tree.items()}
@@ -261,6 +265,9 @@ class Transform:
         out: _Arrays = _c.checkpoint(body)(*given, *(_c.stop_gradient(env[i]) for i in lifted))
         return out
 
+    def _inline(self, env: _Env, given: _Arrays) -> _Arrays:
+        return self.function(env)(*given)
+
     def _custom(self, env: _Env, given: _Arrays) -> _Arrays:
         def body(*args: Any) -> Any:
             return self.function(env)(*(x for x in leaves_of(args) if isinstance(x, array)))
@@ -281,6 +288,14 @@ def run(steps: list[Any], env: _Env) -> None:
 def short(name: str) -> str:
     """A call as the program spells it."""
     return name.rpartition(".")[2].lstrip("_")
+
+
+# Operators of arrays, as the compiled module tells of them.
+OPERATORS = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor"),
+    *("lshift", "rshift", "neg", "abs", "invert", "lt", "le", "eq", "ne", "gt", "ge", "getitem"),
+    *("with_item", "array"),
+)
 
 
 def operator_named(name: str) -> Callable[..., Any]:

@@ -129,11 +129,6 @@ def test_a_callback_is_told(file: Path) -> None:
 
 def test_refusals(file: Path) -> None:
     x = mx.array([1.0])
-    shapeless = r"export_function: shapeless=True is refused: .*\nExport one trace for each shape"
-    with pytest.raises(mx.TraceError, match=shapeless):
-        mx.export_function(str(file), scaled, x, shapeless=True)
-    with pytest.raises(mx.TraceError, match="exporter: shapeless=True is refused"):
-        mx.exporter(str(file), scaled, shapeless=True)
     with pytest.raises(
         ValueError, match=r"export_function: the arguments must be arrays, got 3 \(int\)"
     ):
@@ -193,7 +188,7 @@ def test_files_that_are_none(file: Path) -> None:
     raw = bytearray(file.read_bytes())
     raw[8] = 9
     file.write_bytes(raw)
-    with pytest.raises(ValueError, match="has format version 9, this lamina reads 1"):
+    with pytest.raises(ValueError, match="has format version 9, this lamina reads up to 2"):
         mx.import_function(str(file))
 
 
