@@ -87,11 +87,11 @@ class Form {
     } else if (!what) {
       word(kOther);
     } else {
-      throw py::type_error(std::string("compile: ") + what +
-                           " must be arrays, int, float, bool, str, None, or lists, tuples and "
-                           "dicts of them, got " +
-                           Py_TYPE(o)->tp_name +
-                           "\nMake it an mx.array, or let the function capture it");
+      throw ValueError(std::string("compile: ") + what +
+                       " must be arrays, int, float, bool, str, None, or lists, tuples and "
+                       "dicts of them, got " +
+                       Py_TYPE(o)->tp_name +
+                       "\nMake it an mx.array, or let the function capture it");
     }
   }
 

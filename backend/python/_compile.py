@@ -42,7 +42,8 @@ def compile(fun: _F, inputs: Any = None, outputs: Any = None, shapeless: bool = 
     refused.
 
     Raises:
-        TypeError: an argument or result is no array, constant or tree of them.
+        TypeError: `fun` cannot be called.
+        ValueError: an argument is no array, constant or tree of them.
         TraceError: `fun` evaluates an array that depends on its arguments; or, with `shapeless`,
             the trace does not hold for these sizes.
 

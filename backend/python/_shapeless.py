@@ -119,10 +119,6 @@ class Call:
         self.positional, self.keywords = arguments
         self.device, self.origin = here
 
-    def reads(self) -> Iterator[int]:
-        for spec in (self.positional, *self.keywords.values()):
-            yield from slots_of(spec)
-
     def writes(self) -> Iterator[int]:
         yield from range(self.first, self.first + len(self.kinds))
 
@@ -159,10 +155,6 @@ class Condition:
 
     def __init__(self, name: str, sides: list[_Spec], result: Any, text: str) -> None:
         self.name, self.sides, self.result, self.text = name, sides, result, text
-
-    def reads(self) -> Iterator[int]:
-        for spec in self.sides:
-            yield from slots_of(spec)
 
     def writes(self) -> Iterator[int]:
         return iter(())
@@ -203,23 +195,11 @@ class Transform:
         self.kind, self.body, self.inputs, self.outputs = kind, body, inputs, outputs
         self.given, self.first, self.kinds, self.rest = given, first, kinds, rest
 
-    def reads(self) -> Iterator[int]:
-        for spec in (*self.given, *self.rest.get("others", ())):
-            yield from slots_of(spec)
-        yield from self.captured()
-
     def writes(self) -> Iterator[int]:
         yield from self.inputs
         for step in self.body:
             yield from step.writes()
         yield from range(self.first, self.first + len(self.kinds))
-
-    def captured(self) -> list[int]:
-        """Slots that the function reads from around it."""
-        own = set(self.inputs).union(*(step.writes() for step in self.body))
-        read = [i for step in self.body for i in step.reads()]
-        read += [i for spec in self.outputs for i in slots_of(spec)]
-        return [i for i in dict.fromkeys(read) if i not in own]
 
     def function(self, env: _Env) -> Callable[..., _Arrays]:
         def body(*leaves: array) -> _Arrays:
@@ -250,19 +230,13 @@ class Transform:
         return out
 
     def _checkpoint(self, env: _Env, given: _Arrays) -> _Arrays:
-        # Its backward pass runs the function again, when the arrays around it may be others.
-        around = self.captured()
-        fixed = {i: env[i] for i in around if not isinstance(env[i], array)}
-        lifted = [i for i in around if i not in fixed]
         first = [env]
 
         def body(*leaves: array) -> _Arrays:
-            inner = first.pop() if first else dict(fixed)
-            inner.update(zip(lifted, leaves[len(given) :], strict=True))
-            return self.function(inner)(*leaves[: len(given)])
+            # Its backward pass may run it again, for slots of its own.
+            return self.function(first.pop() if first else dict(env))(*leaves)
 
-        # What the function captures has no gradient, as outside of a trace.
-        out: _Arrays = _c.checkpoint(body)(*given, *(_c.stop_gradient(env[i]) for i in lifted))
+        out: _Arrays = _c.checkpoint(body)(*given)
         return out
 
     def _inline(self, env: _Env, given: _Arrays) -> _Arrays:

@@ -33,7 +33,8 @@ class Survey {
   bool rebuilt(Node* n) const {
     const Known& k = known_.at(n);
     if (k.depends) return true;
-    if (n->leaf() || n->ready()) return false;
+    // An input of a trace around this one, or of a batch, is a constant here.
+    if (n->leaf() || n->ready() || n->primitive == &placeholder_primitive()) return false;
     return asked_.count(n) > 0 || n->refs.load(std::memory_order_relaxed) <= k.uses;
   }
 
@@ -95,8 +96,6 @@ Traced::Traced(const Arrays& inputs, const Arrays& outputs) : inputs_(inputs.siz
   }
   for (Node* n : order) {
     if (!needed.count(n) || !survey.rebuilt(n)) continue;
-    // An input of a trace around this one, or of a batch.
-    closed_ &= n->primitive != &placeholder_primitive();
     Step step{Array(n), {}};
     for (const Array& in : n->inputs) step.inputs.push_back(slot.at(in.node()));
     slot.emplace(n, static_cast<int32_t>(inputs_ + constants_.size() + steps_.size()));
@@ -105,24 +104,19 @@ Traced::Traced(const Arrays& inputs, const Arrays& outputs) : inputs_(inputs.siz
   for (const Array& x : outputs) outputs_.push_back(slot.at(x.node()));
 }
 
-Arrays Traced::operator()(const Arrays& inputs) const {
-  if (inputs.size() != inputs_)
+Arrays Traced::operator()(const Arrays& inputs, const Arrays& constants) const {
+  if (inputs.size() != inputs_ || constants.size() != constants_.size())
     throw InternalError("traced: " + std::to_string(inputs.size()) + " inputs for " +
                         std::to_string(inputs_));
   Arrays values;
-  values.reserve(inputs_ + constants_.size() + steps_.size());
+  values.reserve(inputs_ + constants.size() + steps_.size());
   values.insert(values.end(), inputs.begin(), inputs.end());
-  values.insert(values.end(), constants_.begin(), constants_.end());
+  values.insert(values.end(), constants.begin(), constants.end());
   for (const Step& step : steps_) {
-    const Node& n = *step.node.node();
-    if (n.primitive == &placeholder_primitive()) {
-      values.push_back(step.node);
-      continue;
-    }
     Arrays in;
     in.reserve(step.inputs.size());
     for (int32_t i : step.inputs) in.push_back(values[static_cast<size_t>(i)]);
-    values.push_back(clone_on(n, std::move(in)));
+    values.push_back(clone_on(*step.node.node(), std::move(in)));
   }
   Arrays out;
   out.reserve(outputs_.size());

@@ -20,7 +20,9 @@ class Traced {
 
   // The outputs of the function for other inputs. REQUIRES: of the shapes and dtypes it was traced
   // for. What it builds is an ordinary graph, also under a transform.
-  Arrays operator()(const Arrays& inputs) const;
+  Arrays operator()(const Arrays& inputs) const { return (*this)(inputs, constants_); }
+  // The same with other arrays in the place of the constants, of their shapes and dtypes.
+  Arrays operator()(const Arrays& inputs, const Arrays& constants) const;
 
   // Whether it uses nothing that belongs to a transform around it. If not, it is worth one call.
   bool closed() const { return closed_; }
