@@ -63,6 +63,9 @@ py::dict primitive_row(const Primitive& p) {
   d["doc"] = p.doc;
   if (p.kind == Kind::call) d["text"] = p.text != nullptr;
   d["differentiable"] = p.vjp != nullptr || !p.partials.empty();
+  d["jvp"] = p.jvp != nullptr || !p.partials.empty();
+  // Elementwise rows need no rule: what is batched has one axis more.
+  d["vmap"] = p.vmap != nullptr || p.kind == Kind::elementwise;
   d["nondifferentiable"] =
       p.nondifferentiable ? py::object(py::str(p.nondifferentiable)) : py::none();
   if (p.formula < 0) return d;

@@ -1,6 +1,7 @@
 """Writes the pages of docs/ that are read off the program; a test keeps them fresh.
 
-operations.md comes from the registry of the compiled core, names.md from a comparison with MLX.
+operations.md and transforms.md come from the registry of the compiled core, names.md from a
+comparison with MLX.
 `tables.py --write` rewrites the pages; without it they are printed.
 """
 
@@ -95,6 +96,53 @@ def page() -> str:
     return "\n".join(parts)
 
 
+TRANSFORMS = """# Transforms
+
+Which transform takes which operation, read off the registry: `tests/tools/tables.py --write` writes
+this page. `tests/core/test_matrix.py` tries every cell: derivatives against differences, the modes
+and the ways to the second order against each other, in every floating dtype; `vmap` against a loop,
+and both orders of it and a derivative; `compile`, `compile(shapeless=True)` and `export_function`,
+with and without shapes, against the function itself and its derivatives to second order.
+
+Functions of `lamina.core` that are not listed are compositions of these. An operation without a
+derivative is a constant to `grad`, `vjp` and `jvp`. Results of custom functions, and of operations
+that a program registers, have the rules that came with them.
+"""
+COLUMNS = ("vjp", "jvp", "second order", "vmap", "compile", "shapeless", "export")
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row's cells in the order of COLUMNS. ValueError: it is neither supported nor explained."""
+    reason = row["nondifferentiable"]
+    if (not row["differentiable"] and not reason) or row["differentiable"] != row["jvp"]:
+        raise ValueError(f"{row['name']}: has no derivative and does not say why")
+    if not row["vmap"] and row["kind"] != "iota":  # which has no inputs that could be batched
+        raise ValueError(f"{row['name']}: cannot be batched")
+    first = (
+        ["yes"] * 3 if row["differentiable"] else [f"no derivative because {reason}", "no", "no"]
+    )
+    # What is built again, from nodes or from calls, asks nothing of the row.
+    return [*first, "yes", "yes", "yes", "yes"]
+
+
+def transforms() -> str:
+    """The matrix of operations and transforms."""
+    from lamina import _core
+
+    results = ("custom_output", "call_result")
+    head = ["name", *COLUMNS]
+    parts = [TRANSFORMS]
+    for kind, (heading, _) in FAMILIES.items():
+        lines = [head, ["---"] * len(head)]
+        for row in _core._registry():
+            if row["kind"] == kind and row["name"] not in results:
+                lines.append([f"`{row['name']}`", *cells(row)])
+        if len(lines) > 2:
+            rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            parts.append(f"## {heading}\n\n{rows}\n")
+    return "\n".join(parts)
+
+
 NAMES = """# Names of MLX
 
 What `lamina` has of MLX's public names, and what it lacks. `tests/tools/tables.py --write` writes
@@ -134,7 +182,11 @@ def names() -> str:
     return "\n".join(parts)
 
 
-GENERATED: dict[Path, Callable[[], str]] = {PAGE: page, DOCS / "names.md": names}
+GENERATED: dict[Path, Callable[[], str]] = {
+    PAGE: page,
+    DOCS / "transforms.md": transforms,
+    DOCS / "names.md": names,
+}
 
 
 def main() -> None:

@@ -34,8 +34,8 @@ const Primitive& softmax_row = define(
            return astype(is_complex(n.dtype) ? e / total : e * reciprocal(total), n.dtype);
          },
      .vjp = [](const Node& n, const Array& y, const Array& ct, const std::vector<bool>&) -> Arrays {
-       Array weighted = ct * y;
-       return {weighted - y * sum(weighted, axes_of(n), true)};
+       Array factor = adjoint_factor(y), weighted = ct * factor;
+       return {weighted - factor * sum(weighted, axes_of(n), true)};
      },
      .jvp =
          [](const Node& n, const Array& y, const Arrays& t) {
@@ -61,7 +61,7 @@ const Primitive& logsumexp_row = define(
            return astype(log(sum(exp(x - shift), axes, true)) + shift, n.dtype);
          },
      .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
-       return {ct * softmax(n.inputs[0], axes_of(n), false)};
+       return {ct * adjoint_factor(softmax(n.inputs[0], axes_of(n), false))};
      },
      .jvp =
          [](const Node& n, const Array&, const Arrays& t) {

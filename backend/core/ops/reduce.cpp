@@ -70,8 +70,8 @@ const Primitive* const rows[8] = {
          .doc = "Product over axes.",
          .fields = kAxes,
          .reduce_op = ReduceOp::prod,
-         .vjp = [](const Node& n, const Array&, const Array& ct,
-                   const std::vector<bool>&) -> Arrays { return {ct * product_of_others(n)}; },
+         .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&)
+             -> Arrays { return {ct * adjoint_factor(product_of_others(n))}; },
          .jvp = [](const Node& n, const Array&,
                    const Arrays& t) { return jvp_by_vjp_weights(n, product_of_others(n), t[0]); },
          .vmap = reduce_vmap}),

@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kPieceWork = 1'000'000;
 
 Array transposed(const Array& x) { return swapaxes(x, -1, -2); }
-Array conj(const Array& x) { return is_complex(x.dtype()) ? conjugate(x) : x; }
 
 void run(const TensorView& a, const TensorView& b, std::span<const TensorView> numbers,
          const TensorView& out) {
@@ -59,9 +58,11 @@ const Primitive& gather_mm_row = define(
        Array cts = as_matrices(ct), lhs = reshape(n.inputs[2], {-1}),
              rhs = reshape(n.inputs[3], {-1});
        if (wanted[0])
-         out[0] = add_matrices(a.shape(), gather_mm(cts, transposed(conj(b)), Array(), rhs), lhs);
+         out[0] = add_matrices(a.shape(),
+                               gather_mm(cts, transposed(adjoint_factor(b)), Array(), rhs), lhs);
        if (wanted[1])
-         out[1] = add_matrices(b.shape(), gather_mm(transposed(conj(a)), cts, lhs, Array()), rhs);
+         out[1] = add_matrices(b.shape(),
+                               gather_mm(transposed(adjoint_factor(a)), cts, lhs, Array()), rhs);
        return out;
      },
      .jvp =

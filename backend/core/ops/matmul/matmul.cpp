@@ -21,9 +21,8 @@ const Primitive& matmul_row = define(
                const std::vector<bool>& wanted) -> Arrays {
        Arrays out(2);
        const Array &a = n.inputs[0], &b = n.inputs[1];
-       auto conj = [](const Array& x) { return is_complex(x.dtype()) ? conjugate(x) : x; };
-       if (wanted[0]) out[0] = unbroadcast(matmul(ct, transposed(conj(b))), a.shape());
-       if (wanted[1]) out[1] = unbroadcast(matmul(transposed(conj(a)), ct), b.shape());
+       if (wanted[0]) out[0] = unbroadcast(matmul(ct, transposed(adjoint_factor(b))), a.shape());
+       if (wanted[1]) out[1] = unbroadcast(matmul(transposed(adjoint_factor(a)), ct), b.shape());
        return out;
      },
      .jvp =

@@ -82,9 +82,11 @@ const Primitive& segmented_mm_row = define(
        const Array &a = n.inputs[0], &b = n.inputs[1], &segments = n.inputs[2];
        Array keep = inside(segments, a.shape(1));
        const int64_t leading = segments.ndim() - 1;
-       if (wanted[0]) out[0] = summed(cleared(matmul(ct, transpose(b)), keep), leading);
+       if (wanted[0])
+         out[0] = summed(cleared(matmul(ct, transpose(adjoint_factor(b))), keep), leading);
        if (wanted[1])
-         out[1] = summed(cleared(matmul(transpose(a), ct), swapaxes(keep, -1, -2)), leading);
+         out[1] = summed(cleared(matmul(transpose(adjoint_factor(a)), ct), swapaxes(keep, -1, -2)),
+                         leading);
        return out;
      },
      .jvp =

@@ -86,8 +86,7 @@ Array reached(const ScanParams& p, const Array& i, const Array& j) {
 // The cotangents and tangents that a matrix of weights [..., input, output] gives.
 Array weighted_back(const Array& weights, const Array& ct, int64_t axis) {
   Array row = expand_dims(moveaxis(ct, axis, -1), {ct.ndim() - 1});
-  Array adjoint = is_complex(weights.dtype()) ? conjugate(weights) : weights;
-  return moveaxis(sum(adjoint * row, {weights.ndim() - 1}, false), -1, axis);
+  return moveaxis(sum(adjoint_factor(weights) * row, {weights.ndim() - 1}, false), -1, axis);
 }
 Array weighted_forth(const Array& weights, const Array& t, int64_t axis) {
   Array column = expand_dims(moveaxis(t, axis, -1), {t.ndim()});

@@ -114,10 +114,17 @@ const Primitive& search_row = define(
      .text = text::searchsorted,
      .flops = [](const Node& n) { return element_count(n.shape) * log2_above(n.inputs[0].size()); },
      .vmap =
-         [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t) {
-           if (batched[0])
-             throw TraceError("vmap: searchsorted takes one sorted sequence for the whole batch");
-           return searchsorted(in[0], in[1], n.params.read().integer() != 0);
+         [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
+           const bool right = n.params.read().integer() != 0;
+           if (!batched[0]) return searchsorted(in[0], in[1], right);
+           // One search a sequence.
+           Arrays found;
+           for (int64_t i = 0; i < batch; ++i) {
+             Array at = make_scalar_int(i, Dtype::int32);
+             found.push_back(
+                 searchsorted(take(in[0], at, 0), batched[1] ? take(in[1], at, 0) : in[1], right));
+           }
+           return found.empty() ? zeros(with_batch(0, n.shape), n.dtype) : stack(found, 0);
          },
      .nondifferentiable = "its result is an index"});
 
