@@ -269,21 +269,35 @@ class Traces {
     const Form form = now.form(true, own);
     const size_t captured = leaves_of(outputs).size();
     std::shared_ptr<Entry> entry = exact_.find(form, captured);
-    if (!entry) {
-      entry = make_calls_.is_none() ? trace(now, form, own) : sized(now, form, captured);
+    if (!entry && make_calls_.is_none()) {
+      entry = trace(now, form, own);
+      exact_.keep(form, entry);
+    } else if (!entry) {
+      // Sizes that come once are worth no graph of their own.
+      const std::shared_ptr<Entry> whole = open(now, captured);
+      exact_.keep(form, awaited(*whole));
+      py::tuple made = whole->calls(form.arrays(), whole->returned);
+      return finished(now, *whole, made[0].cast<Arrays>(), made[1]);
+    } else if (!entry->graph) {
+      entry = sized(*open(now, captured), form);
       exact_.keep(form, entry);
     }
     entry->used = ++clock_;
-    Arrays results = (*entry->graph)(form.arrays());
-    std::vector<Place> places = places_in(outputs);
-    for (size_t i = 0; i < places.size(); ++i) put(places[i], results.at(entry->results + i));
-    results.resize(entry->results);
-    return rebuild(entry->returned, results);
+    return finished(now, *entry, (*entry->graph)(form.arrays()), entry->returned);
   }
 
   size_t traced() const { return traced_; }
 
  private:
+  // Writes the captured outputs back and gives what the function returned.
+  static py::object finished(const Call& now, const Entry& entry, Arrays results,
+                             py::handle returned) {
+    std::vector<Place> places = places_in(now.outputs);
+    for (size_t i = 0; i < places.size(); ++i) put(places[i], results.at(entry.results + i));
+    results.resize(entry.results);
+    return rebuild(returned, results);
+  }
+
   // Runs the function on stand-ins: what it gave, and then the captured outputs.
   Arrays run(const Call& now, const Arrays& stand_ins, size_t own, Entry& entry) {
     TraceScope scope;
@@ -329,31 +343,40 @@ class Traces {
     return entry;
   }
 
-  // The trace with the sizes of this call, from the calls of the one without: the function itself
-  // runs only if there is none yet.
-  std::shared_ptr<Entry> sized(const Call& now, const Form& exact, size_t captured) {
+  // The trace without sizes for this call; the function itself runs only if there is none yet.
+  std::shared_ptr<Entry> open(const Call& now, size_t captured) {
     size_t own = 0;
     const Form form = now.form(false, own);
-    std::shared_ptr<Entry> whole = open_.find(form, captured);
-    if (!whole) {
-      whole = trace_calls(now, form, own);
-      open_.keep(form, whole);
+    std::shared_ptr<Entry> entry = open_.find(form, captured);
+    if (!entry) {
+      entry = trace_calls(now, form, own);
+      open_.keep(form, entry);
     }
-    whole->used = ++clock_;
+    entry->used = ++clock_;
+    return entry;
+  }
+
+  // What is known of a trace with sizes without making it.
+  std::shared_ptr<Entry> awaited(const Entry& whole) {
     auto entry = std::make_shared<Entry>();
-    entry->results = whole->results;
-    entry->captured = whole->captured;
-    entry->origins = whole->origins;
-    Arrays inputs, results;
+    entry->results = whole.results;
+    entry->captured = whole.captured;
+    entry->origins = whole.origins;
+    entry->closed = whole.closed;
+    entry->used = ++clock_;
+    return entry;
+  }
+
+  // The trace with the sizes of a call, from one without.
+  std::shared_ptr<Entry> sized(const Entry& whole, const Form& exact) {
+    std::shared_ptr<Entry> entry = awaited(whole);
+    Arrays inputs;
     for (const Array& x : exact.arrays()) inputs.push_back(open_input(x));
-    {
-      TraceScope scope;
-      py::tuple made = whole->calls(inputs, whole->returned);
-      results = made[0].cast<Arrays>();
-      entry->returned = made[1];
-    }
-    entry->graph = std::make_unique<Traced>(inputs, results);
-    entry->closed = whole->closed && entry->graph->closed();
+    TraceScope scope;
+    py::tuple made = whole.calls(inputs, whole.returned);
+    entry->returned = made[1];
+    entry->graph = std::make_unique<Traced>(inputs, made[0].cast<Arrays>());
+    entry->closed &= entry->graph->closed();
     return entry;
   }
 

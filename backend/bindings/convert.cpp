@@ -10,6 +10,7 @@
 #include "ops/copy/copy_cpu.h"
 #include "ops/ops.h"
 #include "printing.h"
+#include "watch.h"
 
 namespace lamina::python {
 
@@ -23,7 +24,15 @@ Weak weak_kind(PyObject* o) {
   if (PyFloat_Check(o)) return Weak::real;
   if (PyLong_Check(o)) return Weak::integer;
   if (PyComplex_Check(o)) return Weak::complex;
-  return Weak::none;
+  // One that a program kept from a trace; conversions ask it for its value.
+  switch (number_kind(o)) {
+    case FollowsSizes::whole:
+      return Weak::integer;
+    case FollowsSizes::real:
+      return Weak::real;
+    default:
+      return Weak::none;
+  }
 }
 
 Array integer_scalar(PyObject* o, Dtype d) {

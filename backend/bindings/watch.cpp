@@ -132,10 +132,15 @@ py::object call_again(const py::object& function, const py::tuple& args, const p
 
 PyObject* watcher_here() { return listening; }
 
+FollowsSizes number_kind(PyObject* o) {
+  PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(o));
+  if (type == number_types[0]) return FollowsSizes::whole;
+  return type == number_types[1] ? FollowsSizes::real : FollowsSizes::no;
+}
+
 bool concerns(PyObject* o) {
   if (is_array(o)) return is_stand_in(*array_of(o).node());
-  PyObject* kind = reinterpret_cast<PyObject*>(Py_TYPE(o));
-  if (kind == number_types[0] || kind == number_types[1]) return true;
+  if (number_kind(o) != FollowsSizes::no) return true;
   if (PyList_Check(o) || PyTuple_Check(o)) {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i)
       if (concerns(PySequence_Fast_GET_ITEM(o, i))) return true;
@@ -193,6 +198,9 @@ void watch_functions(py::module_& m) {
     return py::make_tuple(trace, read.integer());
   });
   m.def("_reads_stand_in", reads_stand_in);
+  m.def(
+      "_array_kind", [](const Array& x) { return static_cast<int64_t>(x.dtype()) | x.ndim() << 8; },
+      "Dtype and number of axes as one number.");
   m.def("_is_tracer", [](const Array& x) { return x.node()->tracer; });
   m.def("_here", [] {
     OriginHook hook = origin_hook.load(std::memory_order_relaxed);

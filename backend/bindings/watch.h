@@ -22,6 +22,8 @@ inline PyObject* watcher() {
 }
 // Whether an argument is, or holds, a stand-in or a number that follows sizes.
 bool concerns(PyObject* o);
+enum class FollowsSizes : uint8_t { no, whole, real };
+FollowsSizes number_kind(PyObject* o);
 // A new reference to what the watcher gives for a call; nullptr with the error set.
 PyObject* tell(PyObject* watcher, const char* name, std::initializer_list<PyObject*> arguments);
 

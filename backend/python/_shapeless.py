@@ -31,23 +31,35 @@ _ids = itertools.count()
 # --- values --------------------------------------------------------------------------------------
 
 
-def made(spec: _Spec, env: _Env) -> Any:
-    """What a specification stands for, given the slots' values."""
+_Maker = Callable[[_Env], Any]
+
+
+def maker(spec: _Spec) -> _Maker:
+    """A function from the slots' values to what a specification stands for."""
     kind = spec[0]
     if kind == "slot":
-        return env[spec[1]]
+        return operator.itemgetter(spec[1])
     if kind in ("value", "array"):
-        return spec[1]
-    if kind == "op":
-        return OPERATIONS[spec[1]](*(made(s, env) for s in spec[2]))
-    if kind == "list":
-        return [made(s, env) for s in spec[1]]
-    if kind == "tuple":
-        items = [made(s, env) for s in spec[1]]
-        return tuple(items) if spec[2] is tuple else spec[2](*items)
+        value = spec[1]
+        return lambda env: value
     if kind == "dict":
-        return {k: made(s, env) for k, s in spec[1].items()}
-    return slice(*(made(s, env) for s in spec[1]))
+        named = [(k, maker(s)) for k, s in spec[1].items()]
+        return lambda env: {k: make(env) for k, make in named}
+    makers = [maker(s) for s in (spec[2] if kind == "op" else spec[1])]
+    if kind == "op":
+        function = OPERATIONS[spec[1]]
+        return lambda env: function(*[make(env) for make in makers])
+    if kind == "list":
+        return lambda env: [make(env) for make in makers]
+    if kind == "slice":
+        return lambda env: slice(*[make(env) for make in makers])
+    if spec[2] is tuple:
+        return lambda env: tuple([make(env) for make in makers])
+    return lambda env: spec[2](*[make(env) for make in makers])
+
+
+def made(spec: _Spec, env: _Env) -> Any:
+    return maker(spec)(env)
 
 
 def slots_of(spec: _Spec) -> Iterator[int]:
@@ -118,17 +130,27 @@ class Call:
         self.name, self.function, self.first, self.kinds = name, function, first, kinds
         self.positional, self.keywords = arguments
         self.device, self.origin = here
+        self._arguments = maker(self.positional)
+        self._keywords = maker(("dict", self.keywords)) if self.keywords else None
+        # Most calls give one array: its kind as the core has it, once there was one.
+        self._one: int | None = None
 
     def writes(self) -> Iterator[int]:
         yield from range(self.first, self.first + len(self.kinds))
 
     def result(self, env: _Env) -> Any:
-        keywords = {k: made(s, env) for k, s in self.keywords.items()}
-        arguments = made(self.positional, env)
+        arguments = self._arguments(env)
+        keywords = self._keywords(env) if self._keywords else {}
+        if self.device < 0 and not self.origin:
+            return self.function(*arguments, **keywords)
         return _c._call_again(self.function, arguments, keywords, self.device, self.origin)
 
     def run(self, env: _Env) -> None:
-        leaves = leaves_of(self.result(env))
+        out = self.result(env)
+        if self._one is not None and type(out) is array and _c._array_kind(out) == self._one:
+            env[self.first] = out
+            return
+        leaves = leaves_of(out)
         kinds = [kind_of(leaf) for leaf in leaves]
         if kinds != self.kinds:
             traced, now = (", ".join(map(_spelled, k)) for k in (self.kinds, kinds))
@@ -137,6 +159,7 @@ class Call:
                 "for these sizes\nTrace it for them: without shapeless=True, or as another function"
             )
         env.update(enumerate(leaves, self.first))
+        self._one = _c._array_kind(out) if type(out) is array else None
 
 
 class Answer(Call):
@@ -155,12 +178,13 @@ class Condition:
 
     def __init__(self, name: str, sides: list[_Spec], result: Any, text: str) -> None:
         self.name, self.sides, self.result, self.text = name, sides, result, text
+        self._makers = [maker(s) for s in sides]
 
     def writes(self) -> Iterator[int]:
         return iter(())
 
     def run(self, env: _Env) -> None:
-        values = [made(s, env) for s in self.sides]
+        values = [make(env) for make in self._makers]
         if self.name == "value":
             if values[0] != self.result:
                 raise refusal(f"took the value of {self.text}, {self.result}", f"it is {values[0]}")

@@ -146,8 +146,12 @@ def plain(value: Any) -> Any:
 
 def _applied(name: str, of: Number, *arguments: Any) -> Any:
     """The number that an operation on numbers gives."""
-    if any(type(a) not in (Whole, Real, int, float, bool) for a in arguments):
-        return NotImplemented
+    for other in arguments:
+        # An array, or what is repeated so many times, answers itself.
+        if isinstance(other, (_c.array, str, bytes, list, tuple)):
+            return NotImplemented
+        if not isinstance(other, (int, float)):
+            return OPERATIONS[name](*(a.settled() if _is_number(a) else a for a in arguments))
     value = OPERATIONS[name](*(plain(a) for a in arguments))
     if not of.trace.listening or not isinstance(value, (int, float)):
         return value
@@ -165,9 +169,10 @@ def _reflected(name: str) -> Callable[[Number, Any], Any]:
 
 def _comparison(name: str) -> Callable[[Number, Any], Any]:
     def compared(self: Number, other: Any) -> Any:
-        if type(other) not in (Whole, Real, int, float, bool):
-            # Of another kind: the value decides, as far as the other side knows numbers at all.
+        if other is None or isinstance(other, (_c.array, str, bytes, list, tuple, dict)):
             return NotImplemented
+        if not isinstance(other, (int, float)):
+            return COMPARISONS[name](self.settled(), other)
         return self.trace.decide(name, self, other)
 
     return compared

@@ -6,6 +6,8 @@ import gc
 import math
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -332,6 +334,41 @@ def test_numbers_behave_as_ints_and_floats() -> None:
         (True, False, True, True, False, True, True, False, True),
         ([7] * 4, "ab" * 4, "004", hash(4), 3, 4 + 0j, True),
     ]
+
+
+def test_numbers_beside_numbers_of_other_kinds() -> None:
+    seen: list[Any] = []
+
+    def f(x: mx.array) -> mx.array:
+        n = x.shape[0]
+        seen.append((n == Decimal(4), n * Fraction(1, 2), n * np.float32(2), n + np.int64(1)))
+        seen.append(((np.ones(2) * n).tolist(), (n * np.ones(2)).tolist(), n * 1j, n == 1j))
+        seen.append((n * (1,), [1] * n, n + True, np.zeros(n).shape, max(n, 2), sum([n, n])))
+        return x
+
+    mx.compile(f, shapeless=True)(mx.ones((4,)))
+    assert seen == [
+        (True, Fraction(2), 8, 5),
+        ([4, 4], [4, 4], 4j, False),
+        ((1,) * 4, [1] * 4, 5, (4,), 4, 8),
+    ]
+
+
+def test_numbers_kept_from_a_trace_go_on_as_numbers() -> None:
+    kept: list[Any] = []
+
+    def f(x: mx.array) -> mx.array:
+        kept.extend([x.shape[0], x.shape[0] / 8])
+        return x
+
+    mx.compile(f, shapeless=True)(mx.ones((4,)))
+    n, half = kept[:2]
+    x = mx.ones((2,))
+    assert mx.zeros((n, 2)).shape == (4, 2) and mx.arange(6)[:n].shape == (4,)
+    assert (x * n).tolist() == (n * x).tolist() == [4, 4] and (x * half).dtype == mx.float32
+    assert mx.array([n, 1]).dtype == mx.int32 and mx.array(half).item() == 0.5
+    assert mx.repeat(x, n).size == 8 and mx.full((2,), n).tolist() == [4, 4]
+    assert type(n + 1) is int and type(half * 2) is float
 
 
 # --- what it keeps -------------------------------------------------------------------------------
