@@ -47,14 +47,24 @@ uint16_t negative_id, invert_id, abs_id, logical_not_id, square_id;
 
 PyObject* not_implemented() { Py_RETURN_NOTIMPLEMENTED; }
 
-// `name` is the operator's in Python's module `operator`.
+// Types that know nothing of arrays: leaving the answer to them would be a TypeError of Python's.
+bool never_operand(PyObject* o) {
+  return o == Py_None || PyUnicode_Check(o) || PyBytes_Check(o) || PyDict_Check(o) ||
+         PyAnySet_Check(o);
+}
+
+>>>>>>> 84eb492 (errors are caught as the class that MLX raises; a table of programs is held against MLX)
 template <class F>
 PyObject* on_operands(const char* name, PyObject* a, PyObject* b, F&& f) {
   if (PyObject* to = watcher(); to && (concerns(a) || concerns(b))) return tell(to, name, {a, b});
   return guarded([&]() -> PyObject* {
     if (is_array(a) && is_array(b)) return wrap(f(array_of(a), array_of(b)));
-    auto both = operands(a, b);
-    return both ? wrap(f(both->first, both->second)) : not_implemented();
+    if (auto both = operands(a, b)) return wrap(f(both->first, both->second));
+    PyObject* other = is_array(a) ? b : a;
+    if (never_operand(other))
+      throw DtypeError(std::string("array: no operator takes an array and ") +
+                       Py_TYPE(other)->tp_name);
+    return not_implemented();
   });
 }
 
@@ -68,6 +78,11 @@ PyObject* binary(PyObject* a, PyObject* b) {
 // In place: the Python object takes on a new value; nobody else's array changes.
 template <int K>
 PyObject* in_place(PyObject* a, PyObject* b) {
+  if (K == kDiv && !is_inexact(array_of(a).dtype()))
+    return guarded([&]() -> PyObject* {
+      throw DtypeError(std::string("divide: an array of ") + name_of(array_of(a).dtype()) +
+                       " cannot hold quotients in place\nUse //=, or x = x / y");
+    });
   PyObject* out = binary<K>(a, b);
   if (!out || out == Py_NotImplemented) return out;
   array_of(a) = array_of(out);
@@ -78,7 +93,8 @@ PyObject* in_place(PyObject* a, PyObject* b) {
 
 // A literal 2 is a square: the exponent is part of the program, not a varying scalar.
 Array power_of(PyObject* exponent, const Array& x, const Array& y) {
-  if (PyLong_Check(exponent) && !PyBool_Check(exponent) && PyLong_AsLong(exponent) == 2)
+  if (PyLong_Check(exponent) && !PyBool_Check(exponent) && PyLong_AsLong(exponent) == 2 &&
+      x.dtype() != Dtype::bool_)
     return elementwise(square_id, {x});
   PyErr_Clear();
   return elementwise(op_ids[kPow], {x, y});
@@ -99,10 +115,8 @@ PyObject* power_in_place(PyObject* a, PyObject* b, PyObject* mod) {
 }
 
 PyObject* matmul_slot(PyObject* a, PyObject* b) {
-  if (!is_array(a) || !is_array(b)) return not_implemented();
-  if (PyObject* to = watcher(); to && (concerns(a) || concerns(b)))
-    return tell(to, "matmul", {a, b});
-  return guarded([&] { return wrap(matmul(array_of(a), array_of(b))); });
+  return on_operands("matmul", a, b,
+                     [](const Array& x, const Array& y) { return matmul(x, y); });
 }
 PyObject* matmul_in_place(PyObject* a, PyObject* b) {
   PyObject* out = matmul_slot(a, b);
@@ -134,7 +148,6 @@ PyObject* compare(PyObject* a, PyObject* b, int how) {
   if (!is_array(b) && (b == Py_None || PyUnicode_Check(b))) {
     if (how == Py_EQ) Py_RETURN_FALSE;
     if (how == Py_NE) Py_RETURN_TRUE;
-    return not_implemented();
   }
   static const Compare of[] = {kLt, kLe, kEq, kNe, kGt, kGe};
   static const char* names[] = {"lt", "le", "eq", "ne", "gt", "ge"};
@@ -165,6 +178,10 @@ PyObject* as_index(PyObject* a) {
     if (!is_integer(array_of(a).dtype()))
       throw DtypeError(std::string("index: only integer arrays can be indices, this one is ") +
                        name_of(array_of(a).dtype()));
+    if (array_of(a).ndim() > 0)
+      throw DtypeError(
+          "index: only an integer array with no axes is an index, this one has shape " +
+          to_string(array_of(a).shape()));
     return PyNumber_Index(scalar_of(a, "index").ptr());
   });
 }

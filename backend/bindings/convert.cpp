@@ -35,7 +35,10 @@ Weak weak_kind(PyObject* o) {
   }
 }
 
-Array integer_scalar(PyObject* o, Dtype d) {
+// `weak`: the number stands beside an array whose dtype it takes, so it must be one of that
+// dtype's. Where the program names the dtype itself, negative numbers wrap into unsigned ones, as
+// in C.
+Array integer_scalar(PyObject* o, Dtype d, bool weak) {
   int overflow = 0;
   int64_t v = PyLong_AsLongLongAndOverflow(o, &overflow);
   bool wraps = false;
@@ -49,8 +52,7 @@ Array integer_scalar(PyObject* o, Dtype d) {
     int64_t bits = itemsize(d) * 8;
     int64_t low = is_unsigned(d) ? 0 : -(int64_t{1} << (bits - 1));
     int64_t high = is_unsigned(d) ? (int64_t{1} << bits) - 1 : (int64_t{1} << (bits - 1)) - 1;
-    // Negative numbers wrap into unsigned dtypes, as in C; numbers that are too large are mistakes.
-    wraps = v > high || (v < low && !is_unsigned(d));
+    wraps = v > high || (v < low && (weak || !is_unsigned(d)));
   }
   if (wraps)
     throw ValueError("array: " + std::string(py::str(py::handle(o))) + " does not fit " +
@@ -59,12 +61,12 @@ Array integer_scalar(PyObject* o, Dtype d) {
   return make_scalar_int(v, d);
 }
 
-Array typed(PyObject* o, Weak kind, Dtype d) {
+Array typed(PyObject* o, Weak kind, Dtype d, bool weak = false) {
   switch (kind) {
     case Weak::boolean:
       return make_scalar_int(o == Py_True, d);
     case Weak::integer:
-      return integer_scalar(o, d);
+      return integer_scalar(o, d, weak);
     case Weak::real: {
       double v = PyFloat_AsDouble(o);
       if (is_integer(d)) return make_scalar_int(static_cast<int64_t>(v), d);
@@ -132,8 +134,7 @@ void walk(PyObject* o, size_t depth, Nested& out) {
     if (k == Weak::none) {
       if (!is_array(o) && !numpy_scalar(o) && !PyObject_HasAttrString(o, "__array__") &&
           !PyObject_HasAttrString(o, "__dlpack__"))
-        throw py::type_error(std::string("array: cannot make an array from ") +
-                             Py_TYPE(o)->tp_name);
+        throw DtypeError(std::string("array: cannot make an array from ") + Py_TYPE(o)->tp_name);
       out.arrays = true;
     }
     out.kind = std::max(out.kind, k);
@@ -226,8 +227,7 @@ Array from_numpy(py::array a, std::optional<Dtype> dtype) {
   if (!own) {
     // ml_dtypes' bfloat16 has no kind of its own.
     std::string name = py::str(a.dtype().attr("name"));
-    if (name != "bfloat16")
-      throw py::type_error("array: NumPy dtype " + name + " is not supported");
+    if (name != "bfloat16") throw DtypeError("array: NumPy dtype " + name + " is not supported");
     a = a.attr("view")("uint16");
     return bitcast(from_numpy(a, std::nullopt), Dtype::bfloat16);
   }
@@ -259,7 +259,8 @@ Array from_numpy(py::array a, std::optional<Dtype> dtype) {
 Array weak_scalar(PyObject* o, const Array* like) {
   Weak kind = weak_kind(o);
   if (kind == Weak::none) return Array();
-  return typed(o, kind, like ? beside(o, kind, like->dtype()) : own_dtype(o, kind));
+  return typed(o, kind, like ? beside(o, kind, like->dtype()) : own_dtype(o, kind),
+               like != nullptr);
 }
 
 Array to_array(py::handle h, std::optional<Dtype> dtype) {
@@ -275,20 +276,44 @@ Array to_array(py::handle h, std::optional<Dtype> dtype) {
     return dtype ? astype(x, *dtype) : x;
   }
   if (numpy_scalar(o) || PyObject_CheckBuffer(o) || PyObject_HasAttrString(o, "__array__")) {
-    py::array a = py::array::ensure(h);
+    // NumPy takes bytes for text.
+    py::object source = PyBytes_Check(o) || PyByteArray_Check(o)
+                            ? py::reinterpret_steal<py::object>(PyMemoryView_FromObject(o))
+                            : py::reinterpret_borrow<py::object>(h);
+    py::array a = py::array::ensure(source);
     if (a) return from_numpy(a, dtype);
     PyErr_Clear();
   }
-  throw py::type_error(std::string("array: cannot make an array from ") + Py_TYPE(o)->tp_name);
+  throw DtypeError(std::string("array: cannot make an array from ") + Py_TYPE(o)->tp_name);
+}
+
+namespace {
+
+// NumPy's arrays and scalars beside an array take its dtype, as in MLX, unless they are of a higher
+// kind: floats stay floats beside integers.
+Array beside_array(PyObject* o, const Array& like) {
+  Array x = to_array(o);
+  auto kind = [](Dtype d) {
+    return d == Dtype::bool_ ? 0 : is_integer(d) ? 1 : d == Dtype::complex64 ? 3 : 2;
+  };
+  return kind(x.dtype()) <= kind(like.dtype()) ? astype(x, like.dtype()) : x;
+}
+
+}  // namespace
+
+Array operand(PyObject* o, const Array* like) {
+  if (is_array(o)) return array_of(o);
+  if (Array s = weak_scalar(o, like)) return s;
+  if (like && (numpy_scalar(o) || py::isinstance<py::array>(o))) return beside_array(o, *like);
+  return to_array(o);
 }
 
 std::optional<std::pair<Array, Array>> operands(PyObject* a, PyObject* b) {
   auto convert = [](PyObject* o, const Array* like) -> Array {
-    if (is_array(o)) return array_of(o);
-    if (Array s = weak_scalar(o, like)) return s;
-    if (numpy_scalar(o) || py::isinstance<py::array>(o) || PyList_Check(o) || PyTuple_Check(o) ||
+    if (is_array(o) || weak_kind(o) != Weak::none || numpy_scalar(o) ||
+        py::isinstance<py::array>(o) || PyList_Check(o) || PyTuple_Check(o) ||
         PyObject_HasAttrString(o, "__dlpack__") || PyObject_HasAttrString(o, "__mlx_array__"))
-      return to_array(o);
+      return operand(o, like);
     return Array();
   };
   Array x = convert(a, is_array(b) ? &array_of(b) : nullptr);
@@ -416,10 +441,7 @@ void print_axis(const TensorView& v, size_t axis, const char* at, std::string& o
 std::string to_repr(const Array& x) {
   TensorView v = view_unlocked(x);
   std::string out = "array(";
-  if (element_count(v.shape) == 0)
-    out += "[]";
-  else
-    print_axis(v, 0, static_cast<const char*>(v.data), out);
+  print_axis(v, 0, static_cast<const char*>(v.data), out);
   return out + ", dtype=" + name_of(v.dtype) + ")";
 }
 

@@ -10,6 +10,8 @@ namespace lamina::python {
 // A Python or NumPy scalar as an array that adapts to `like` by MLX's weak promotion; empty if it
 // is no scalar. Throws ValueError if it does not fit the dtype.
 Array weak_scalar(PyObject* o, const Array* like);
+// One operand beside the array `like`, if there is one: numbers and NumPy's arrays adapt to it.
+Array operand(PyObject* o, const Array* like);
 // Anything array-like: array, scalar, nested sequence, buffer, DLPack. Throws TypeError otherwise.
 Array to_array(py::handle o, std::optional<Dtype> dtype = std::nullopt);
 // Two operands of a binary operation; nullopt where one is not array-like.

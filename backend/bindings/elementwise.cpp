@@ -69,18 +69,13 @@ PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
     // Scalars adapt to the first array among the inputs; of select, the condition does not count.
     int first = f.arity == 3 ? 1 : 0;
     const Array* like = nullptr;
-    for (int i = first; i < f.arity && !like; ++i)
-      if (is_array(in[i])) like = &array_of(in[i]);
+    // What only counts as true or false takes no dtype on.
+    if (formulas()[f.formula].info.accepts != Accepts::boolean)
+      for (int i = first; i < f.arity && !like; ++i)
+        if (is_array(in[i])) like = &array_of(in[i]);
     Arrays x;
     x.reserve(static_cast<size_t>(f.arity));
-    for (int i = 0; i < f.arity; ++i) {
-      if (is_array(in[i])) {
-        x.push_back(array_of(in[i]));
-        continue;
-      }
-      Array s = weak_scalar(in[i], i < first ? nullptr : like);
-      x.push_back(s ? s : to_array(in[i]));
-    }
+    for (int i = 0; i < f.arity; ++i) x.push_back(operand(in[i], i < first ? nullptr : like));
     return wrap(elementwise(f.formula, std::move(x)));
   });
 }

@@ -1,5 +1,6 @@
 // C++ errors become Python exceptions of the same meaning, each also a built-in kind.
-#include "base/error.h"
+#include "base/axis_error.h"
+#include "base/file_error.h"
 #include "devices/soft_metal/runtime.h"
 
 #include "custom/custom.h"
@@ -11,13 +12,19 @@ namespace lamina::python {
 namespace {
 
 struct Classes {
-  PyObject *value, *shape, *dtype, *index, *device, *trace, *internal, *memory, *primitive, *linear,
-      *base;
+  PyObject *value, *axis, *file, *shape, *dtype, *index, *device, *trace, *internal, *memory,
+      *primitive, *linear, *base;
 };
 Classes classes;
 
-PyObject* make(py::module_& m, const char* name, PyObject* builtin, const char* doc) {
-  py::object bases = py::make_tuple(py::handle(classes.base), py::handle(builtin));
+// Programs written for MLX catch the built-in kind that MLX raises, which is not always the one
+// that says best what happened: such a class is of all these kinds.
+PyObject* make(py::module_& m, const char* name, std::initializer_list<PyObject*> builtins,
+               const char* doc) {
+  py::list all;
+  all.append(py::handle(classes.base));
+  for (PyObject* builtin : builtins) all.append(py::handle(builtin));
+  py::tuple bases(all);
   std::string full = std::string("lamina.core.") + name;
   PyObject* c = PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr);
   if (!c) throw py::error_already_set();
@@ -51,6 +58,10 @@ void raise(std::exception_ptr p) {
     say(PyExc_KeyboardInterrupt, e);
   } catch (const ShapeError& e) {
     say(classes.shape, e);
+  } catch (const AxisError& e) {
+    say(classes.axis, e);
+  } catch (const FileError& e) {
+    say(classes.file, e);
   } catch (const LinAlgError& e) {
     say(classes.linear, e);
   } catch (const ValueError& e) {
@@ -91,19 +102,23 @@ void init_errors(py::module_& m) {
   classes.base = PyErr_NewExceptionWithDoc("lamina.core.LaminaError",
                                            "Base of lamina's own errors.", nullptr, nullptr);
   m.attr("LaminaError") = py::reinterpret_borrow<py::object>(classes.base);
-  classes.value = make(m, "ArgumentError", PyExc_ValueError, "An argument's value cannot be used.");
-  classes.shape = make(m, "ShapeError", PyExc_ValueError, "Shapes do not fit together.");
-  classes.linear = make(m, "LinAlgError", PyExc_ValueError,
+  PyObject *type = PyExc_TypeError, *value = PyExc_ValueError, *runtime = PyExc_RuntimeError,
+           *index = PyExc_IndexError;
+  classes.value = make(m, "ArgumentError", {value}, "An argument's value cannot be used.");
+  classes.axis = make(m, "AxisError", {value, index}, "An array does not have this axis.");
+  classes.file = make(m, "FileError", {value, runtime}, "A file cannot be used.");
+  classes.shape = make(m, "ShapeError", {value}, "Shapes do not fit together.");
+  classes.linear = make(m, "LinAlgError", {value},
                         "A matrix's numbers do not allow it: singular, not positive definite.");
-  classes.dtype =
-      make(m, "DtypeError", PyExc_TypeError, "An operation does not support this dtype.");
-  classes.index = make(m, "BoundsError", PyExc_IndexError, "An index is out of bounds.");
-  classes.device = make(m, "DeviceError", PyExc_RuntimeError, "A device or library failed.");
-  classes.trace = make(m, "TraceError", PyExc_ValueError, "A transform cannot do this.");
-  classes.internal = make(m, "InternalError", PyExc_RuntimeError, "A fault of lamina itself.");
-  classes.primitive = make(m, "PrimitiveError", PyExc_RuntimeError,
+  classes.dtype = make(m, "DtypeError", {type, value, runtime},
+                       "An operation does not support this dtype or type.");
+  classes.index = make(m, "BoundsError", {index, value}, "An index is out of bounds.");
+  classes.device = make(m, "DeviceError", {runtime}, "A device or library failed.");
+  classes.trace = make(m, "TraceError", {value}, "A transform cannot do this.");
+  classes.internal = make(m, "InternalError", {runtime}, "A fault of lamina itself.");
+  classes.primitive = make(m, "PrimitiveError", {runtime},
                            "The code of a primitive that a program registered failed.");
-  classes.memory = make(m, "OutOfMemoryError", PyExc_MemoryError,
+  classes.memory = make(m, "OutOfMemoryError", {PyExc_MemoryError},
                         "Memory ran out; bytes_asked and bytes_free tell how much.");
   py::register_exception_translator([](std::exception_ptr p) {
     if (!p) return;

@@ -116,7 +116,6 @@ py::tuple py_jvp(const py::function& f, const py::sequence& primals, const py::s
 struct Wanted {
   std::vector<int64_t> positions;
   std::vector<std::string> names;
-  bool one_position = false;  // argnums was an int: the gradient is not wrapped in a tuple
 };
 
 Wanted wanted_from(const char* op, py::object argnums, py::object argnames) {
@@ -127,10 +126,8 @@ Wanted wanted_from(const char* op, py::object argnums, py::object argnames) {
     w.names = argnames.cast<std::vector<std::string>>();
   if (argnums.is_none()) {
     if (w.names.empty()) w.positions = {0};
-    w.one_position = true;
   } else if (py::isinstance<py::int_>(argnums)) {
     w.positions = {argnums.cast<int64_t>()};
-    w.one_position = true;
   } else {
     w.positions = argnums.cast<std::vector<int64_t>>();
   }
@@ -141,11 +138,14 @@ Wanted wanted_from(const char* op, py::object argnums, py::object argnames) {
   std::set<int64_t> unique(w.positions.begin(), w.positions.end());
   if (unique.size() < w.positions.size())
     throw ValueError(std::string(op) + ": argnums name an argument twice");
+  if (w.positions.empty() && w.names.empty())
+    throw ValueError(std::string(op) + ": argnums and argnames name no argument");
   return w;
 }
 
 py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op, py::args args,
                          py::kwargs kwargs) {
+  const bool with_value = op == std::string_view("value_and_grad");
   py::list trees;
   for (int64_t p : w.positions) {
     if (p >= static_cast<int64_t>(args.size()))
@@ -173,12 +173,12 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
     for (const std::string& name : w.names) keywords[name.c_str()] = inside[py::int_(k++)];
     returned = f(*py::tuple(positional), **keywords);
     py::object loss = returned;
-    if (PyTuple_Check(loss.ptr()) && py::len(loss) > 0) loss = loss[py::int_(0)];
+    if (with_value && PyTuple_Check(loss.ptr()) && py::len(loss) > 0) loss = loss[py::int_(0)];
     if (!is_array(loss.ptr()))
-      throw py::type_error(
-          std::string(op) +
-          ": the function must return an array, or a tuple whose first element is one, got " +
-          Py_TYPE(loss.ptr())->tp_name);
+      throw DtypeError(std::string(op) + ": the function must return an array" +
+                       (with_value ? ", or a tuple whose first element is one, got " : ", got ") +
+                       Py_TYPE(loss.ptr())->tp_name +
+                       (with_value ? "" : "\nvalue_and_grad takes functions of several results"));
     const Array& x = array_of(loss.ptr());
     if (x.size() != 1 || x.ndim() > 0)
       throw ShapeError(std::string(op) + ": the function must return a scalar, got shape " +
@@ -190,7 +190,7 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
   py::list back(rebuild(trees, grads));
   py::object gradient;
   py::object positional = py::none();
-  if (w.one_position && w.positions.size() == 1)
+  if (w.positions.size() == 1)  // as in MLX also where argnums was a list of one
     positional = back[0];
   else if (!w.positions.empty()) {
     py::list all;

@@ -43,6 +43,7 @@ def clip(a: array, /, a_min: Any, a_max: Any, *, stream: Any = None) -> array:
 
 def round(a: array, /, decimals: int = 0, stream: Any = None) -> array:
     """Rounded to `decimals` places, ties to even; negative ones round tens, hundreds, ..."""
+    a = _to_array(a)
     if abs(decimals) > 308:
         raise ValueError(f"round: decimals must lie between -308 and 308, got {decimals}")
     if not issubdtype(a.dtype, inexact):
@@ -71,6 +72,8 @@ def nan_to_num(
 ) -> array:
     """NaN and the infinities replaced; the latter by the dtype's largest numbers if not given."""
     x = _to_array(a)
+    if x.dtype == _c.complex64:
+        raise _c.DtypeError("nan_to_num: complex64 is not supported\nUse it on x.real and x.imag")
     if not issubdtype(x.dtype, floating):
         return x
     limits = finfo(x.dtype)
@@ -147,7 +150,7 @@ def _cut(a: array, axis: int, start: int, stop: int) -> array:
 
 def _normal_axis(op: str, axis: int, ndim: int) -> int:
     if not -ndim <= axis < ndim:
-        raise ValueError(f"{op}: axis {axis} is out of bounds for an array with {ndim} axes")
+        raise _c.AxisError(f"{op}: axis {axis} is out of bounds for an array with {ndim} axes")
     return axis % ndim
 
 

@@ -11,7 +11,9 @@ Operand: typing.TypeAlias = 'array | bool | int | float | complex | numpy.ndarra
 
 class ArgumentError(LaminaError, ValueError):
     """An argument's value cannot be used."""
-class BoundsError(LaminaError, IndexError):
+class AxisError(LaminaError, ValueError, IndexError):
+    """An array does not have this axis."""
+class BoundsError(LaminaError, IndexError, ValueError):
     """An index is out of bounds."""
 class DeviceError(LaminaError, RuntimeError):
     """A device or library failed."""
@@ -22,8 +24,10 @@ class Dtype:
         """Initialize self.  See help(type(self)) for accurate signature."""
     @property
     def size(self) -> int: ...
-class DtypeError(LaminaError, TypeError):
-    """An operation does not support this dtype."""
+class DtypeError(LaminaError, TypeError, ValueError, RuntimeError):
+    """An operation does not support this dtype or type."""
+class FileError(LaminaError, ValueError, RuntimeError):
+    """A file cannot be used."""
 class InternalError(LaminaError, RuntimeError):
     """A fault of lamina itself."""
 class LaminaError(Exception):
@@ -346,7 +350,7 @@ class array:
     __array_priority__: int
     def __bool__(self, /) -> bool:
         """True if self else False"""
-    def __bytes__(self) -> bytes: ...
+    def __bytes__(self: array) -> bytes: ...
     def __complex__(self) -> complex: ...
     def __copy__(self: array) -> array:
         """The same value; nodes never change."""

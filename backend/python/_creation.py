@@ -34,8 +34,6 @@ _MISSING: Any = object()
 
 
 def _arange_dtype(numbers: list[Any]) -> Dtype:
-    if any(isinstance(n, bool) for n in numbers):
-        raise ValueError("arange: bool is not supported")
     if any(not hasattr(n, "__index__") for n in numbers):
         return _c.float32
     return _c.int32 if all(int(n) in _INT32 for n in numbers) else _c.int64
@@ -66,6 +64,9 @@ def arange(
         first, last = start, stop
     by = 1 if step is None else step
     if dtype is None:
+        # One boolean is a mistake; beside others it is a number.
+        if isinstance(last, bool) and (start is _MISSING or stop is None):
+            raise ValueError("arange: bool is not supported")
         dtype = _arange_dtype([first, last, by])
     if dtype == _c.bool_:
         raise ValueError("arange: bool is not supported")
@@ -118,7 +119,8 @@ def tri(
     n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: Any = None
 ) -> array:
     """An (n, m) matrix of ones at and below the k-th diagonal, zeros above; m is n if not given."""
-    return _c._tri(n, n if m is None else m, k, _c.float32 if dtype is None else dtype)
+    rows, columns = max(n, 0), max(n if m is None else m, 0)
+    return _c._tri(rows, columns, k, _c.float32 if dtype is None else dtype)
 
 
 def _lower(op: str, x: array, k: int) -> array:

@@ -156,6 +156,8 @@ def load(
     kind = format if format is not None else name.rsplit(".", 1)[-1]
     value: Any
     metadata: dict[str, Any] = {}
+    if return_metadata and kind in ("npy", "npz"):
+        raise ValueError(f"load: {name}: {kind} files have no metadata")
     if kind == "npz":
         value = _load_archive(file, name)
     elif kind in ("npy", "safetensors", "gguf"):

@@ -164,7 +164,17 @@ def namespace(self: array, api_version: str | None = None) -> types.ModuleType:
 
 
 def format_(self: array, spec: str) -> str:
-    return format(self.item(), spec) if spec else repr(self)
+    if self.ndim == 0:
+        return format(self.item(), spec)
+    if spec:
+        raise TypeError(
+            f"format: {spec!r} needs an array with no axes, this one has shape {tuple(self.shape)}"
+        )
+    return repr(self)
+
+
+def to_bytes(self: array) -> bytes:
+    return to_numpy(self.view(uint16) if self.dtype == bfloat16 else self).tobytes()
 
 
 # What the standard calls its editions, as far as the names here go.
@@ -206,7 +216,7 @@ def bind(face: dict[str, Any]) -> None:
         "__reduce__": reduce,
         "__format__": format_,
         "__complex__": lambda self: complex(self.item()),
-        "__bytes__": lambda self: to_numpy(self).tobytes(),
+        "__bytes__": to_bytes,
         "_repr_mimebundle_": mimebundle,
         "__array_priority__": 100,
         "__module__": "lamina.core",

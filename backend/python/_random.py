@@ -337,7 +337,7 @@ def categorical(
         raise ValueError("categorical: give shape or num_samples, not both")
     rank = logits.ndim
     if not -rank <= axis < rank:
-        raise IndexError(f"categorical: axis {axis} is out of bounds for shape {logits.shape}")
+        raise _c.AxisError(f"categorical: axis {axis} is out of bounds for shape {logits.shape}")
     at = axis % rank - rank
     # One distribution is drawn from by its cumulative sum, as in mlx; several by Gumbel's trick.
     alone = logits.size == logits.shape[axis] > 0

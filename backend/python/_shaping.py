@@ -83,7 +83,7 @@ def split(
 
 def _axis_size(op: str, a: array, axis: int) -> int:
     if not -a.ndim <= axis < a.ndim:
-        raise ValueError(f"{op}: axis {axis} is out of bounds for an array with {a.ndim} axes")
+        raise _c.AxisError(f"{op}: axis {axis} is out of bounds for an array with {a.ndim} axes")
     return int(a.shape[axis])
 
 

@@ -100,7 +100,7 @@ class SlogdetResult(NamedTuple):
 
 def _axis(op: str, axis: int, a: array) -> int:
     if not -a.ndim <= axis < a.ndim:
-        raise IndexError(f"{op}: axis {axis} is out of bounds for shape {tuple(a.shape)}")
+        raise _c.AxisError(f"{op}: axis {axis} is out of bounds for shape {tuple(a.shape)}")
     return axis % a.ndim
 
 

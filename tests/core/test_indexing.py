@@ -71,6 +71,17 @@ def cases(draw: Any, distinct: bool = False) -> tuple[np.ndarray, Any]:
     return x, index
 
 
+@pytest.mark.parametrize("index", [np.s_[::-1], np.s_[:, ::-1], np.s_[::-1, ::-1], np.s_[:], ...])
+def test_joining_all_of_what_is_not_computed_yet(index: Any) -> None:
+    """The copy that the joined elements go into is made of the array that they are read from."""
+    a = np.exp(np.arange(12, dtype=np.float32).reshape(3, 4) / 12)
+    for scale in (1.0, 2.0):
+        x = mx.exp(mx.arange(12.0).reshape(3, 4) / 12) * scale
+        want = a * scale
+        want[index] += np.flip(want, 0)[index]
+        np.testing.assert_allclose(np.array(x.at[index].add(x[::-1][index])), want, rtol=1e-6)
+
+
 def valid(x: np.ndarray, index: Any) -> bool:
     try:
         x[index]

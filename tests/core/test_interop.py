@@ -283,8 +283,11 @@ def test_scalars_out(dtype: str) -> None:
         assert float(x) == 3.0
     assert bool(x) is True
     if kind is int:
-        assert [10, 20, 30, 40][x] == 40
-        assert list(range(x)) == [0, 1, 2]
+        at = x.reshape(())
+        assert [10, 20, 30, 40][at] == 40
+        assert list(range(at)) == [0, 1, 2]
+        with pytest.raises(TypeError, match="an integer array with no axes is an index"):
+            range(x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -44,9 +44,9 @@ BufferRef buffer_of(const FileBytes& file, const Stored& s) {
 
 Array array_of(const FileBytes& file, const Stored& s) {
   if (s.shape.size() > kMaxAxes)
-    throw ValueError("load: '" + file.name + "': " + s.name + "has " +
-                     std::to_string(s.shape.size()) + " axes, more than " +
-                     std::to_string(kMaxAxes));
+    throw FileError("load: '" + file.name + "': " + s.name + "has " +
+                    std::to_string(s.shape.size()) + " axes, more than " +
+                    std::to_string(kMaxAxes));
   return make_leaf({buffer_of(file, s), s.strides, 0}, s.shape, s.dtype);
 }
 
@@ -100,7 +100,7 @@ LoadedGguf load_gguf(const FileBytes& file) {
   std::set<std::string> names;
   auto add = [&](const std::string& name, Array x) {
     if (!names.insert(name).second)
-      throw ValueError("load: '" + file.name + "': two arrays would be called '" + name + "'");
+      throw FileError("load: '" + file.name + "': two arrays would be called '" + name + "'");
     out.arrays.emplace_back(name, std::move(x));
   };
   const std::string ending = ".weight";

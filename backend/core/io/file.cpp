@@ -33,11 +33,11 @@ std::string resolved(const std::string& path) {
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw ValueError("load: cannot open '" + path + "': " + reason());
+  if (descriptor < 0) throw FileError("load: cannot open '" + path + "': " + reason());
   struct stat status;
   if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     close(descriptor);
-    throw ValueError("load: '" + path + "' is not a regular file");
+    throw FileError("load: '" + path + "' is not a regular file");
   }
   void* data = nullptr;
   // Writable because consumers of DLPack may write; private, so that the file stays as it is; and
@@ -47,7 +47,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
                 MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
   std::string why = reason();
   close(descriptor);
-  if (data == MAP_FAILED) throw ValueError("load: cannot map '" + path + "': " + why);
+  if (data == MAP_FAILED) throw FileError("load: cannot map '" + path + "': " + why);
   return std::shared_ptr<const MappedFile>(new MappedFile(data, status.st_size, path));
 }
 
@@ -67,7 +67,7 @@ FileWriter::FileWriter(const std::string& path) : path_(resolved(path)) {
     descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (exists && descriptor_ >= 0) fchmod(descriptor_, status.st_mode & 07777);
   }
-  if (descriptor_ < 0) throw ValueError("save: cannot create '" + path + "': " + reason());
+  if (descriptor_ < 0) throw FileError("save: cannot create '" + path + "': " + reason());
 }
 
 void FileWriter::discard() noexcept {
@@ -78,11 +78,11 @@ void FileWriter::discard() noexcept {
 }
 
 void FileWriter::fail(const char* what) {
-  throw ValueError(std::string("save: cannot ") + what + " '" + path_ + "': " + reason());
+  throw FileError(std::string("save: cannot ") + what + " '" + path_ + "': " + reason());
 }
 
 void FileWriter::write(const void* data, int64_t bytes) {
-  if (descriptor_ < 0) throw ValueError("save: '" + path_ + "' is finished");
+  if (descriptor_ < 0) throw FileError("save: '" + path_ + "' is finished");
   const char* at = static_cast<const char*>(data);
   while (bytes > 0) {
     ssize_t done = ::write(descriptor_, at, static_cast<size_t>(std::min(bytes, kMaxWrite)));
@@ -94,7 +94,7 @@ void FileWriter::write(const void* data, int64_t bytes) {
 }
 
 void FileWriter::commit() {
-  if (descriptor_ < 0) throw ValueError("save: '" + path_ + "' is finished");
+  if (descriptor_ < 0) throw FileError("save: '" + path_ + "' is finished");
   // close reports delayed write errors of network file systems.
   int closed = close(descriptor_);
   descriptor_ = -1;

@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "base/file_error.h"
+
 namespace lamina {
 
 // A file's bytes, mapped and unmapped with the last reference. Pages are read when they are first
@@ -13,7 +15,7 @@ namespace lamina {
 // does) leaves a mapping intact; truncating it in place does not. Thread safe.
 class MappedFile {
  public:
-  // Throws ValueError naming the file when it cannot be opened or mapped.
+  // Throws FileError naming the file when it cannot be opened or mapped.
   static std::shared_ptr<const MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -78,7 +78,7 @@ class Reader {
            " bytes");
     return n;
   }
-  [[noreturn]] void fail(const std::string& what) const { throw ValueError(where_ + ": " + what); }
+  [[noreturn]] void fail(const std::string& what) const { throw FileError(where_ + ": " + what); }
   int64_t at() const { return at_; }
   const std::string& where() const { return where_; }
 

@@ -30,7 +30,7 @@ size_t utf8_length(std::string_view text) {
 }  // namespace
 
 void JsonReader::fail(const std::string& what) const {
-  throw ValueError(where_ + ": bad header: " + what + " at byte " + std::to_string(at_));
+  throw FileError(where_ + ": bad header: " + what + " at byte " + std::to_string(at_));
 }
 
 char JsonReader::peek() {

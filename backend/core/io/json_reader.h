@@ -5,11 +5,11 @@
 #include <string>
 #include <string_view>
 
-#include "base/error.h"
+#include "base/file_error.h"
 
 namespace lamina {
 
-// Reads one document from front to back. Every fault throws ValueError beginning with `where`.
+// Reads one document from front to back. Every fault throws FileError beginning with `where`.
 class JsonReader {
  public:
   JsonReader(std::string_view text, std::string where) : text_(text), where_(std::move(where)) {}

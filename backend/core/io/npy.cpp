@@ -55,7 +55,7 @@ class DictReader {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw ValueError(where_ + ": bad header: " + what);
+    throw FileError(where_ + ": bad header: " + what);
   }
   char peek() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n')) ++at_;
@@ -169,15 +169,15 @@ Strides NpyHeader::strides() const {
 NpyHeader read_npy_header(const unsigned char* data, int64_t size, const std::string& file) {
   std::string where = "load: '" + file + "'";
   if (size < 10 || std::memcmp(data, kMagic, sizeof kMagic) != 0)
-    throw ValueError(where + " is not an npy file");
+    throw FileError(where + " is not an npy file");
   int version = data[6];
   if (version < 1 || version > 3)
-    throw ValueError(where + ": npy version " + std::to_string(version) + " is not supported");
+    throw FileError(where + ": npy version " + std::to_string(version) + " is not supported");
   int64_t lead = version == 1 ? 10 : 12;
   int64_t length = data[8] | data[9] << 8;
   if (version > 1 && size >= 12)
     length |= static_cast<int64_t>(data[10]) << 16 | static_cast<int64_t>(data[11]) << 24;
-  if (size < lead || length > size - lead) throw ValueError(where + ": the header is cut short");
+  if (size < lead || length > size - lead) throw FileError(where + ": the header is cut short");
   NpyHeader header{Dtype::float32, {}, false, false, lead + length};
   DictReader({reinterpret_cast<const char*>(data) + lead, static_cast<size_t>(length)}, where)
       .read(&header);
@@ -189,9 +189,9 @@ NpyHeader read_npy_header(const unsigned char* data, int64_t size, const std::st
     fits = false;
   }
   if (!fits || bytes > size - header.offset)
-    throw ValueError(where + ": " + to_string(header.shape) + " of " + name_of(header.dtype) +
-                     " needs more than the " + std::to_string(size - header.offset) +
-                     " bytes that are there");
+    throw FileError(where + ": " + to_string(header.shape) + " of " + name_of(header.dtype) +
+                    " needs more than the " + std::to_string(size - header.offset) +
+                    " bytes that are there");
   return header;
 }
 

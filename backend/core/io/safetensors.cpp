@@ -47,7 +47,7 @@ StoredTensor read_entry(JsonReader& json, const std::string& name, const std::st
         t.dtype = known.dtype;
         has_dtype = true;
       }
-      if (!has_dtype) throw ValueError(where + ": unsupported dtype '" + text + "'");
+      if (!has_dtype) throw FileError(where + ": unsupported dtype '" + text + "'");
     } else if (key == "shape") {
       t.shape.clear();
       json.array([&] { t.shape.push_back(json.natural()); });
@@ -60,7 +60,7 @@ StoredTensor read_entry(JsonReader& json, const std::string& name, const std::st
         ++n;
       });
       if (n != 2 || ends[1] < ends[0])
-        throw ValueError(where + ": data_offsets must be [begin, end]");
+        throw FileError(where + ": data_offsets must be [begin, end]");
       t.offset = ends[0];
       t.bytes = ends[1] - ends[0];
     } else {
@@ -68,7 +68,7 @@ StoredTensor read_entry(JsonReader& json, const std::string& name, const std::st
     }
   });
   if (!has_dtype || !has_shape || t.bytes < 0)
-    throw ValueError(where + ": dtype, shape or data_offsets is missing");
+    throw FileError(where + ": dtype, shape or data_offsets is missing");
   int64_t needed = 0;
   try {
     needed = element_count(t.shape);
@@ -76,8 +76,8 @@ StoredTensor read_entry(JsonReader& json, const std::string& name, const std::st
     needed = -1;
   }
   if (needed < 0 || __builtin_mul_overflow(needed, itemsize(t.dtype), &needed) || needed != t.bytes)
-    throw ValueError(where + ": " + to_string(t.shape) + " of " + name_of(t.dtype) +
-                     " does not fill its " + std::to_string(t.bytes) + " bytes");
+    throw FileError(where + ": " + to_string(t.shape) + " of " + name_of(t.dtype) +
+                    " does not fill its " + std::to_string(t.bytes) + " bytes");
   return t;
 }
 
@@ -85,7 +85,7 @@ void check_extents(const SafetensorsIndex& index, int64_t size, const std::strin
   std::vector<const StoredTensor*> order;
   for (const StoredTensor& t : index.tensors) {
     if (t.offset > size || t.bytes > size - t.offset)
-      throw ValueError(
+      throw FileError(
           "load: '" + file + "': tensor '" + t.name + "' ends at byte " +
           std::to_string(static_cast<uint64_t>(t.offset) + static_cast<uint64_t>(t.bytes)) +
           ", beyond the file's " + std::to_string(size));
@@ -95,8 +95,8 @@ void check_extents(const SafetensorsIndex& index, int64_t size, const std::strin
             [](const StoredTensor* a, const StoredTensor* b) { return a->offset < b->offset; });
   for (size_t i = 1; i < order.size(); ++i)
     if (order[i]->offset < order[i - 1]->offset + order[i - 1]->bytes)
-      throw ValueError("load: '" + file + "': tensors '" + order[i - 1]->name + "' and '" +
-                       order[i]->name + "' overlap");
+      throw FileError("load: '" + file + "': tensors '" + order[i - 1]->name + "' and '" +
+                      order[i]->name + "' overlap");
 }
 
 const char* format_name(Dtype d) {
@@ -143,17 +143,17 @@ SafetensorsIndex read_safetensors_index(const unsigned char* data, int64_t size,
   std::string where = "load: '" + file + "'";
   uint64_t length = 0;
   if (size < 8)
-    throw ValueError(where + " has " + std::to_string(size) + " bytes, too few for safetensors");
+    throw FileError(where + " has " + std::to_string(size) + " bytes, too few for safetensors");
   std::memcpy(&length, data, 8);
   if (length > kMaxHeader || length > static_cast<uint64_t>(size - 8))
-    throw ValueError(where + " is not safetensors: a header of " + std::to_string(length) +
-                     " bytes does not fit a file of " + std::to_string(size));
+    throw FileError(where + " is not safetensors: a header of " + std::to_string(length) +
+                    " bytes does not fit a file of " + std::to_string(size));
   int64_t start = 8 + static_cast<int64_t>(length);
   JsonReader json({reinterpret_cast<const char*>(data) + 8, length}, where);
   SafetensorsIndex index;
   std::set<std::string> names;
   json.object([&](const std::string& name) {
-    if (!names.insert(name).second) throw ValueError(where + ": '" + name + "' is there twice");
+    if (!names.insert(name).second) throw FileError(where + ": '" + name + "' is there twice");
     if (name == "__metadata__") {
       // Some writers say null where there is none.
       if (json.null()) return;
@@ -162,7 +162,7 @@ SafetensorsIndex read_safetensors_index(const unsigned char* data, int64_t size,
     }
     StoredTensor t = read_entry(json, name, where + ": tensor '" + name + "'");
     if (__builtin_add_overflow(t.offset, start, &t.offset))
-      throw ValueError(where + ": tensor '" + name + "' lies beyond the file");
+      throw FileError(where + ": tensor '" + name + "' lies beyond the file");
     index.tensors.push_back(std::move(t));
   });
   json.finish();

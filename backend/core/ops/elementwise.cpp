@@ -129,6 +129,10 @@ Dtype computed_in(const Formula& f, Dtype common) {
   if (f.info.accepts == Accepts::integral && !is_integer(d) && d != Dtype::bool_)
     throw DtypeError(std::string(f.info.name) + ": needs integers or booleans, got " + name_of(d));
   if (!accepts(f.info.types, d)) {
+    // Among numbers a boolean is one; alone it is none.
+    if (d == Dtype::bool_ && f.arity == 1)
+      throw DtypeError(std::string(f.info.name) +
+                       ": booleans are not supported\nUse logical_not, or cast to integers");
     if (d == Dtype::bool_ && accepts(f.info.types, Dtype::int32))
       return f.info.accepts == Accepts::integral ? Dtype::uint8 : Dtype::int32;
     if (accepts(f.info.types, at_least_float(d))) return at_least_float(d);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "base/error.h"
+#include "base/axis_error.h"
 #include "ops/copy/copy_cpu.h"
 #include "ops/copy/view_text.h"
 #include "ops/rules.h"
@@ -13,8 +13,8 @@ namespace lamina {
 int64_t normalize_axis(const char* op, int64_t axis, int64_t ndim) {
   int64_t a = axis < 0 ? axis + ndim : axis;
   if (a < 0 || a >= ndim)
-    throw ValueError(std::string(op) + ": axis " + std::to_string(axis) +
-                     " is out of bounds for an array with " + std::to_string(ndim) + " axes");
+    throw AxisError(std::string(op) + ": axis " + std::to_string(axis) +
+                    " is out of bounds for an array with " + std::to_string(ndim) + " axes");
   return a;
 }
 

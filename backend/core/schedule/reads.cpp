@@ -8,6 +8,14 @@
 
 namespace lamina::schedule {
 
+// Whether later pieces overwrite earlier ones: an update's do, a concatenation's do not.
+static bool overlapping(const Ir& ir, int assemble) {
+  auto node = [&](int i) -> const IrNode& { return ir.nodes[static_cast<size_t>(i)]; };
+  const IrNode& a = node(assemble);
+  return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() &&
+         node(a.inputs[1]).size() > 0;
+}
+
 Reads find_reads(const Ir& ir) {
   Reads out;
   out.uses.resize(ir.nodes.size());
@@ -21,6 +29,10 @@ Reads find_reads(const Ir& ir) {
       continue;
     }
     if (n.output) out.kept[static_cast<size_t>(i)] = true;
+    if (n.role == Role::assemble && overlapping(ir, i)) {
+      out.awaited[static_cast<size_t>(n.inputs[1])].push_back(n.inputs[0]);
+      out.waiting[static_cast<size_t>(n.inputs[0])].push_back(n.inputs[1]);
+    }
     for (size_t k = 0; k < n.inputs.size(); ++k) {
       Use use{i, k, {}};
       auto a = access(ir, n.inputs[k]);
@@ -83,14 +95,6 @@ Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
     }
   }
   return Reason::none;
-}
-
-// Whether later pieces overwrite earlier ones: an update's do, a concatenation's do not.
-static bool overlapping(const Ir& ir, int assemble) {
-  auto node = [&](int i) -> const IrNode& { return ir.nodes[static_cast<size_t>(i)]; };
-  const IrNode& a = node(assemble);
-  return a.inputs.size() == 2 && node(a.inputs[0]).size() == a.size() &&
-         node(a.inputs[1]).size() > 0;
 }
 
 std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>& homes) {
