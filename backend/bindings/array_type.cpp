@@ -53,7 +53,7 @@ bool never_operand(PyObject* o) {
          PyAnySet_Check(o);
 }
 
->>>>>>> 84eb492 (errors are caught as the class that MLX raises; a table of programs is held against MLX)
+// `name` is the operator's in Python's module `operator`.
 template <class F>
 PyObject* on_operands(const char* name, PyObject* a, PyObject* b, F&& f) {
   if (PyObject* to = watcher(); to && (concerns(a) || concerns(b))) return tell(to, name, {a, b});

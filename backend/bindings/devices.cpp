@@ -133,6 +133,12 @@ void wait_unlocked() {
   wait_for_devices();
 }
 
+void wait_for_unlocked(std::span<const Array> roots) {
+  if (!must_wait_for(roots)) return;
+  py::gil_scoped_release release;
+  wait_for(roots);
+}
+
 void init_devices(py::module_& m) {
   define_memory(m);
   define_cuda(m);

@@ -26,8 +26,10 @@ py::dict figures() {
   d["launches"] = f.queue.launches;
   d["barriers"] = f.queue.barriers;
   d["fence_waits"] = f.queue.fence_waits;
+  d["in_flight"] = f.in_flight;
   d["libraries"] = f.libraries;
   d["pipelines"] = f.pipelines;
+  d["pipelines_found"] = f.pipelines_found;
   d["wired"] = f.wired;
   return d;
 }

@@ -19,6 +19,8 @@ void init_runtime(py::module_& m);  // eval, testing
 void init_devices(py::module_& m);  // devices, their memory
 // Waits for the devices without the interpreter lock.
 void wait_unlocked();
+// What mx.eval adds to mx.async_eval.
+void wait_for_unlocked(std::span<const Array> roots);
 void init_metal(py::module_& m);
 void init_trace(py::module_& m);
 void init_io(py::module_& m);

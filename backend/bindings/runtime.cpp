@@ -41,8 +41,9 @@ Arrays gather(const char* op, const py::args& args) {
 }
 
 void py_eval(const py::args& args) {
-  evaluate_unlocked(gather("eval", args));
-  wait_unlocked();
+  Arrays roots = gather("eval", args);
+  evaluate_unlocked(roots);
+  wait_for_unlocked(roots);
 }
 
 void py_async_eval(const py::args& args) { evaluate_unlocked(gather("async_eval", args)); }

@@ -6,7 +6,6 @@ passes, again in a process whose module has the host and the double (`make metal
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -17,42 +16,22 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from lamina import _core
-from present import PRESENT, recorded
+from metal_double import (
+    DOUBLE,
+    HERE,
+    POINTS,
+    RUN,
+    inject,
+    limit_memory,
+    needs_double,
+    needs_metal,
+    seen,
+    violations,
+)
+from present import recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / f"core-{sys.implementation.cache_tag}"
-HERE = "metal" in PRESENT
-POINTS = ("buffer", "adopt", "library", "pipeline", "queue", "commands", "encoder", "fence")
-RUN = 9  # metal_double::Point::run
-
-needs_metal = pytest.mark.skipif(not HERE, reason="not applicable: this module has no Metal")
-
-
-def double() -> ctypes.CDLL | None:
-    library = ctypes.CDLL(_core.__file__)
-    return library if hasattr(library, "lamina_double_violations") else None
-
-
-DOUBLE = double()
-needs_double = pytest.mark.skipif(DOUBLE is None, reason="not applicable: Metal itself is here")
-
-
-def violations() -> list[str]:
-    assert DOUBLE is not None
-    text = ctypes.create_string_buffer(1 << 16)
-    DOUBLE.lamina_double_violations(text, ctypes.c_int64(len(text)))
-    return text.value.decode().splitlines()
-
-
-def seen(name: str) -> int:
-    assert DOUBLE is not None
-    DOUBLE.lamina_double_seen.restype = ctypes.c_int64
-    return int(DOUBLE.lamina_double_seen(name.encode()))
-
-
-def inject(point: int, code: int = 0, after: int = 0, times: int = 1) -> None:
-    assert DOUBLE is not None
-    DOUBLE.lamina_double_inject(point, *map(ctypes.c_int64, (after, times, code)))
 
 
 @pytest.fixture(autouse=True)
@@ -174,15 +153,14 @@ def test_a_failed_command_buffer_fails_its_arrays(code: int) -> None:
 def test_out_of_memory_is_caught_and_the_device_works_on() -> None:
     mx.eval(mx.ones(1000) + 1)
     mx.clear_cache()
-    assert DOUBLE is not None
-    DOUBLE.lamina_double_memory(ctypes.c_int64(seen("buffer_bytes") + (8 << 20)))
+    limit_memory(seen("buffer_bytes") + (8 << 20))
     try:
         with pytest.raises(MemoryError, match="on metal") as error:
             mx.eval(mx.ones(16 << 20) * 2)
         assert error.value.bytes_asked >= 64 << 20
         np.testing.assert_array_equal(mx.ones(1000) + 1, np.full(1000, 2))
     finally:
-        DOUBLE.lamina_double_memory(ctypes.c_int64(8 << 30))
+        limit_memory(8 << 30)
     assert (mx.ones(16 << 20) * 2)[-1].item() == 2
 
 
@@ -256,7 +234,7 @@ def test_without_metal() -> None:
         mx.metal.stop_capture()
 
 
-SUITES = ["tests/devices/test_metal_device.py", "tests/devices/test_placement.py"]
+SUITES = [f"tests/devices/test_{name}.py" for name in ("metal_device", "metal_async", "placement")]
 
 
 @pytest.mark.skipif("metal" in _core._device_names(), reason="not applicable: a build with Metal")

@@ -27,6 +27,13 @@ VISIBLE void lamina_double_inject(int point, int64_t after, int64_t times, int64
   world().injected[static_cast<metal_double::Point>(point)] = {after, times, code};
 }
 
+// While held, command buffers are committed and do not begin.
+VISIBLE void lamina_double_hold(int held) {
+  std::lock_guard lock(world().mutex);
+  world().held = held != 0;
+  world().changed.notify_all();
+}
+
 VISIBLE void lamina_double_memory(int64_t bytes) {
   std::lock_guard lock(world().mutex);
   world().machine.memory = bytes;
@@ -45,6 +52,8 @@ VISIBLE int64_t lamina_double_seen(const char* name) {
       {"buffer_bytes", seen.buffer_bytes},
       {"resident_bytes", seen.resident_bytes},
       {"traces", seen.traces},
+      {"products", seen.products},
+      {"pipeline_compilations", seen.pipeline_compilations},
   };
   for (auto& [key, value] : all)
     if (std::strcmp(key, name) == 0) return value;

@@ -32,12 +32,19 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
 
 }  // namespace
 
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wobjc-protocol-method-implementation"
 @implementation NSProcessInfo (LaminaDouble)
 - (NSOperatingSystemVersion)operatingSystemVersion {
   NSOperatingSystemVersion version = {world().machine.os_major, 5, 0};
   return version;
 }
+- (NSString*)operatingSystemVersionString {
+  return ns("Version " + std::to_string(world().machine.os_major) + ".5 (Build " +
+            world().machine.os_build + ")");
+}
 @end
+#pragma clang diagnostic pop
 
 // --- descriptors -------------------------------------------------------------------------------
 
@@ -97,8 +104,12 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
 - (void)setMaxTotalThreadsPerThreadgroup:(NSUInteger)threads {
   maxThreads = threads;
 }
+- (void)setBinaryArchives:(NSArray*)value {
+  archives = [value retain];
+}
 - (void)dealloc {
   [(id)function release];
+  [archives release];
   [super dealloc];
 }
 @end
@@ -319,6 +330,9 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
 - (id<MTLFence>)newFence {
   return fails(Point::fence) ? nil : [[DoubleFence alloc] init];
 }
+- (id<MTLEvent>)newEvent {
+  return [[DoubleEvent alloc] init];
+}
 - (id<MTLSharedEvent>)newSharedEvent {
   return [[DoubleEvent alloc] init];
 }
@@ -345,12 +359,22 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
                                                              options:(MTLPipelineOption)options
                                                           reflection:(id*)reflection
                                                                error:(NSError**)error {
-  (void)options;
   (void)reflection;
   constexpr int64_t kInternal = 3;
   DoubleFunction* function = (DoubleFunction*)descriptor->function;
   std::string why = "Compiler encountered an internal error";
   std::shared_ptr<Executable> executable;
+  bool found = false;
+  for (DoubleArchive* archive in descriptor->archives)
+    found = found || archive->entries->contains(metal_double::entry_of(descriptor));
+  if (!found && (options & MTLPipelineOptionFailOnBinaryArchiveMiss)) {
+    *error = error_of(@"AGXMetal", kInternal, "not in the binary archives");
+    return nil;
+  }
+  if (!found) {
+    std::lock_guard lock(world().mutex);
+    ++world().seen.pipeline_compilations;
+  }
   if (!fails(Point::pipeline))
     executable = (*function->state)
                      ->make(*function->name, *function->constants,
@@ -365,6 +389,19 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
     return nil;
   }
   return [[DoublePipeline alloc] initWithExecutable:executable];
+}
+
+- (id<MTLBinaryArchive>)newBinaryArchiveWithDescriptor:(MTLBinaryArchiveDescriptor*)descriptor
+                                                 error:(NSError**)error {
+  constexpr int64_t kInvalidFile = 1;
+  std::string why = "injected";
+  DoubleArchive* made = nil;
+  if (!fails(Point::archive))
+    made = [[DoubleArchive alloc]
+        initWithPath:descriptor->url ? text([descriptor->url path]) : std::string()
+                 why:&why];
+  if (!made) *error = error_of(@"MTLBinaryArchiveDomain", kInvalidFile, why);
+  return made;
 }
 
 - (NSArray*)counterSets {

@@ -50,6 +50,7 @@ using Constants = std::map<int, std::pair<int, std::vector<unsigned char>>>;  //
 class Program {
  public:
   virtual ~Program() = default;
+  std::string source;
   virtual bool has(const std::string& function) const = 0;
   // Null: `why` says it. threads > 0: what the descriptor asked for.
   virtual std::shared_ptr<Executable> make(const std::string& function, const Constants& constants,

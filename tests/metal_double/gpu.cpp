@@ -159,7 +159,9 @@ bool QueueState::run_encoder(CommandsState& c, EncoderState& e,
         break;
       case Command::Kind::update:
         flush();
+        // An encoder ends after all that it has waited for, if it does nothing itself.
         command.fence->updated = w.order.closure(mine);
+        command.fence->updated.insert(before.begin(), before.end());
     }
     if (!good) return false;
   }

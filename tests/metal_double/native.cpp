@@ -95,8 +95,13 @@ std::shared_ptr<Program> compile(const std::string& source, std::string& why) {
     names.push_back((*it)[1]);
     native &= kernels().contains(names.back());
   }
-  if (native && !names.empty()) return std::make_shared<NativeProgram>(std::move(names));
-  return compile_text(source, why);
+  std::shared_ptr<Program> made;
+  if (native && !names.empty())
+    made = std::make_shared<NativeProgram>(std::move(names));
+  else
+    made = compile_text(source, why);
+  if (made) made->source = source;
+  return made;
 }
 
 }  // namespace metal_double

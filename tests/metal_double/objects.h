@@ -9,6 +9,8 @@ namespace metal_double {
 inline std::string text(NSString* string) { return string ? [string UTF8String] : ""; }
 NSError* error_of(NSString* domain, int64_t code, const std::string& text);
 void count_object(int64_t change);
+// What identifies the machine code of a pipeline.
+std::string entry_of(MTLComputePipelineDescriptor* descriptor);
 }  // namespace metal_double
 
 // One per record: `state` is a std::shared_ptr to it, on the heap, because C++ members of
@@ -53,6 +55,13 @@ void count_object(int64_t change);
 - (id)initWithProgram:(std::shared_ptr<metal_double::Program>)program
                  name:(const std::string&)name
             constants:(const metal_double::Constants&)constants;
+@end
+@interface DoubleArchive : NSObject <MTLBinaryArchive> {
+ @public
+  std::set<std::string>* entries;
+}
+// Of the file, empty where `path` is; nil: `why` says it.
+- (id)initWithPath:(const std::string&)path why:(std::string*)why;
 @end
 @interface DoubleCounterSet : NSObject <MTLCounterSet>
 @end

@@ -20,10 +20,12 @@ struct Machine {
   std::string architecture = "applegpu_g14s";
   int family = 8;
   int os_major = 15;
+  std::string os_build = "24F74";
   bool present = true;  // false: no GPU at all
   bool listed = true;   // false: only MTLCreateSystemDefaultDevice finds it
   bool stage_counters = true;
   bool may_capture = true;
+  bool matrix_library = true;
   int64_t memory = int64_t{8} << 30;  // of which the working set is three quarters
   int64_t buffer_limit = int64_t{4} << 30;
   int max_threads = 1024;
@@ -44,7 +46,10 @@ enum class Point {
   encoder,
   fence,
   samples,
-  run
+  run,
+  archive,
+  product,  // of the matrix library: it has none for it
+  sums      // of the matrix library: they are wrong
 };
 inline constexpr int64_t kNever = -1;  // code of `run`: the command buffer does not end
 struct Injected {
@@ -56,7 +61,7 @@ struct Injected {
 struct Seen {
   int64_t command_buffers = 0, encoders = 0, dispatches = 0, barriers = 0, fence_waits = 0,
           live_objects = 0, live_buffers = 0, buffer_bytes = 0, resident_bytes = 0,
-          resident_sets = 0, traces = 0;
+          resident_sets = 0, traces = 0, pipeline_compilations = 0, products = 0;
 };
 
 // An object that command buffers use without retaining it. Its record outlives it, so that a use

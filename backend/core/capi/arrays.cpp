@@ -206,6 +206,7 @@ lamina_status eval(const lamina_array* arrays, size_t count) {
     Arrays roots;
     for (size_t i = 0; i < count; ++i) roots.push_back(borrow("eval", arrays[i]));
     evaluate(roots);
+    wait_for(roots);
   });
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <string>
@@ -51,6 +52,16 @@ struct CallArgs {
 };
 using CallFn = void (*)(const CallArgs&);
 
+// The work of one plan that a device has been given and nobody has waited for.
+class Work {
+ public:
+  virtual ~Work() = default;
+  // Whether it has ended and touches no memory any more. Asks nothing of the device.
+  virtual bool done() = 0;
+  // Returns when it has ended: null, or why it failed, which only this tells.
+  virtual std::exception_ptr wait() = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -91,7 +102,7 @@ class Device {
   // reused when the call returns.
   virtual void upload(void* dst, const void* host, int64_t bytes) { copy(dst, host, bytes); }
   virtual void download(void* host, const void* src, int64_t bytes) { copy(host, src, bytes); }
-  // Returns when all work is done; throws the first error of it.
+  // Returns when all work is done; throws the first error of it, those of a plan's Work apart.
   virtual void synchronize() = 0;
   // Around one run of a plan. Plans of one family launch the same kernels in the same order, in
   // other sizes, so a device may keep what it prepared for `family`. `timed`: times of the steps
@@ -100,7 +111,12 @@ class Device {
     (void)family;
     (void)timed;
   }
-  virtual void end_plan() {}
+  // Null: the plan's work is done or, where the CPU does not share the memory, in order before
+  // whatever is asked of the device next. Otherwise the work goes on: until it has ended it reads
+  // the memory it was given, of other devices too, and nobody else may touch what it writes.
+  virtual std::shared_ptr<Work> end_plan() { return nullptr; }
+  // Instead of end_plan(), after an error: returns when nothing of the plan is under way.
+  virtual void abandon_plan() noexcept {}
   virtual void forget_plan(uint64_t family) noexcept { (void)family; }
   // Around the calls of one step of a plan; for devices that measure.
   virtual void begin_step() {}

@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kMaxBytes = int64_t{256} << 20;
 constexpr int kTrimEvery = 64;
+constexpr const char *kWithTrailer = ".bin", *kOfOthers = ".archive";
 
 // Stands after the bytes, so that a loader that is given the file finds them at its start.
 struct Trailer {
@@ -50,9 +51,10 @@ std::string folder_of(const std::string& device) {
 
 KernelStore::KernelStore(const std::string& device) : folder_(folder_of(device)) {}
 
-std::string KernelStore::path(const Hash128& key) const {
-  return folder_.empty() ? "" : (fs::path(folder_) / (key.hex() + ".bin")).string();
+std::string KernelStore::file(const Hash128& key, const char* suffix) const {
+  return folder_.empty() ? "" : (fs::path(folder_) / (key.hex() + suffix)).string();
 }
+std::string KernelStore::path(const Hash128& key) const { return file(key, kWithTrailer); }
 
 std::optional<std::string> KernelStore::read(const Hash128& key) const {
   if (folder_.empty()) return std::nullopt;
@@ -74,22 +76,41 @@ std::optional<std::string> KernelStore::read(const Hash128& key) const {
 
 void KernelStore::write(const Hash128& key, const std::string& bytes) const noexcept {
   if (folder_.empty()) return;
+  put(path(key), [&](const std::string& to) {
+    std::ofstream out(to, std::ios::binary | std::ios::trunc);
+    Trailer t = trailer_of(bytes);
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    out.write(reinterpret_cast<const char*>(&t), sizeof t);
+    return static_cast<bool>(out.flush());
+  });
+}
+
+std::string KernelStore::find_file(const Hash128& key) const {
+  const std::string path = file(key, kOfOthers);
+  std::error_code absent;
+  if (path.empty() || !fs::exists(path, absent)) return "";
+  fs::last_write_time(path, fs::file_time_type::clock::now(), absent);
+  return path;
+}
+void KernelStore::keep_file(const Hash128& key,
+                            const std::function<bool(const std::string&)>& write) const {
+  if (!folder_.empty()) put(file(key, kOfOthers), write);
+}
+void KernelStore::drop_file(const Hash128& key) const noexcept {
+  std::error_code ignored;
+  if (!folder_.empty()) fs::remove(file(key, kOfOthers), ignored);
+}
+
+void KernelStore::put(const std::string& path,
+                      const std::function<bool(const std::string&)>& write) const {
   try {
     fs::create_directories(folder_);
-    fs::path to = path(key);
-    fs::path part = to.string() + "." + std::to_string(getpid());
-    {
-      std::ofstream out(part, std::ios::binary | std::ios::trunc);
-      Trailer t = trailer_of(bytes);
-      out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-      out.write(reinterpret_cast<const char*>(&t), sizeof t);
-      if (!out.flush()) {
-        out.close();
-        fs::remove(part);
-        return;
-      }
+    const std::string part = path + "." + std::to_string(getpid());
+    if (!write(part)) {
+      fs::remove(part);
+      return;
     }
-    fs::rename(part, to);
+    fs::rename(part, path);
     if (++written_ % kTrimEvery == 0) trim(kMaxBytes);
   } catch (const std::exception&) {
     // A full or read-only disk costs compiling again, no more.

@@ -65,6 +65,8 @@ class TextDevice : public Device {
   std::string artifact(const TextKernel& kernel, const std::function<std::string()>& build);
   // The same as a file, for loaders that want a path; the file may go once it is loaded.
   std::string artifact_path(const TextKernel& kernel, const std::function<std::string()>& build);
+  // For devices whose compiler reads and writes files of its own.
+  const KernelStore& store() const { return store_; }
 
   TextTraits traits_;
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "execute/alone.h"
+#include "execute/in_flight.h"
 #include "execute/mirror.h"
 #include "execute/placement.h"
 #include "execute/plan_cache.h"
@@ -53,6 +54,8 @@ uint32_t collect(std::span<const Array> roots, std::vector<OrderedNode>& order) 
     if (n->status.load(std::memory_order_acquire) == Status::failed)
       std::rethrow_exception(n->extra->failure);
     if (n->ready()) {
+      if (n->value.buffer && n->value.buffer->pending())
+        if (auto lost = n->value.buffer->pending()->failure()) std::rethrow_exception(lost);
       n->position = static_cast<int32_t>(order.size());
       order.push_back({n, false, false});
     } else {
@@ -94,8 +97,9 @@ Hash128 key_of(std::vector<OrderedNode>& order, DeviceId device) {
         h.add(tag | 1);
         continue;
       }
-      o.donatable =
-          !held && !keep && n.value.buffer->use_count() == 1 && !n.value.buffer->adopted();
+      // Another device may still read its memory without holding it.
+      o.donatable = !held && !keep && n.value.buffer->use_count() == 1 &&
+                    n.value.buffer->device() == device && !n.value.buffer->adopted();
       o.foreign = !reaches(device, *n.value.buffer);
       h.add(tag | 2 | (o.donatable ? 4 : 0) | (o.foreign ? 8 : 0));
       for (size_t i = 0; i < n.shape.size(); ++i) {
@@ -159,7 +163,6 @@ void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0) {
   run.id = next_run_id();
   std::shared_ptr<Plan> plan = plan_for(key, device, order, run);
   latest_plan.store(plan->id, std::memory_order_relaxed);
-  if (device != kCpu) devices_used.fetch_or(1u << device, std::memory_order_relaxed);
   if (recording) {
     const int64_t start = now_ns();
     hold_plan(plan, order);
@@ -168,6 +171,8 @@ void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0) {
   Failure failure;
   std::vector<Value> values;
   run_plan(*plan, order, run, values, failure);
+  if (device != kCpu && !run.in_flight)
+    devices_used.fetch_or(1u << device, std::memory_order_relaxed);
   if (failure.error) {
     if (failure.poisons) poison(*plan, order, failure);
     std::rethrow_exception(failure.error);
@@ -197,6 +202,7 @@ void evaluate(std::span<const Array> roots) {
   int64_t t0 = trace::enabled() ? now_ns() : 0;
   thread_local std::vector<OrderedNode> order_scratch;
   std::vector<OrderedNode> order = std::move(order_scratch);
+  if (in_flight()) retire();
   for (;;) {
     order.clear();
     uint32_t devices = collect(roots, order);
@@ -219,16 +225,51 @@ void evaluate(std::span<const Array> roots) {
   order_scratch = std::move(order);
 }
 
-bool devices_have_work() { return devices_used.load(std::memory_order_relaxed) != 0; }
+bool devices_have_work() {
+  return devices_used.load(std::memory_order_relaxed) != 0 || in_flight();
+}
+
+namespace {
+
+void synchronize_devices() {
+  uint32_t devices = devices_used.exchange(0, std::memory_order_relaxed);
+  for (; devices; devices &= devices - 1)
+    device_of(static_cast<DeviceId>(std::countr_zero(devices))).synchronize();
+}
+
+void timed_sync(const std::function<void()>& wait) {
+  std::lock_guard lock(evaluation_lock());
+  int64_t t0 = trace::enabled() ? now_ns() : 0;
+  wait();
+  if (trace::enabled()) trace::span(trace::EventKind::sync, 0, t0, now_ns());
+}
+
+}  // namespace
 
 void wait_for_devices() {
   if (!devices_have_work()) return;
-  std::lock_guard lock(evaluation_lock());
-  uint32_t devices = devices_used.exchange(0, std::memory_order_relaxed);
-  int64_t t0 = trace::enabled() ? now_ns() : 0;
-  for (; devices; devices &= devices - 1)
-    device_of(static_cast<DeviceId>(std::countr_zero(devices))).synchronize();
-  if (trace::enabled()) trace::span(trace::EventKind::sync, 0, t0, now_ns());
+  timed_sync([] {
+    synchronize_devices();
+    land_all();
+  });
+}
+
+bool must_wait_for(std::span<const Array> roots) {
+  return devices_used.load(std::memory_order_relaxed) != 0 ||
+         std::any_of(roots.begin(), roots.end(), [](const Array& x) {
+           const BufferRef& buffer = x.node()->value.buffer;
+           return buffer && buffer->pends();
+         });
+}
+
+void wait_for(std::span<const Array> roots) {
+  if (!must_wait_for(roots)) return;
+  timed_sync([&] {
+    synchronize_devices();
+    for (const Array& x : roots)
+      if (const BufferRef& buffer = x.node()->value.buffer) settle(*buffer);
+    retire();
+  });
 }
 
 void alone(const std::function<void()>& call) {
@@ -248,13 +289,10 @@ TensorView tensor_view(const Array& x) {
     return v;
   }
   BufferRef buffer = n.value.buffer;
-  if (!buffer->on_host() || buffer->device() != kCpu) {
+  if (buffer->device() != kCpu) {
     std::lock_guard lock(evaluation_lock());
-    // Of unified memory the bytes are read as they lie, once the device has written them.
-    if (buffer->on_host())
-      device_of(buffer->device()).synchronize();
-    else
-      buffer = copy_on(buffer, kCpu, 0);
+    buffer = copy_on(buffer, kCpu, 0);
+    if (in_flight()) retire();
   }
   v.data = static_cast<char*>(buffer->data()) + n.value.offset * itemsize(n.dtype);
   return v;

@@ -23,8 +23,13 @@ inline void evaluate(const Array& root) {
   if (!root.node()->ready()) evaluate(std::span(&root, 1));
 }
 
+// Returns when the roots' values are written, and when devices that do not say when that is have
+// done all their work. Throws what went wrong with them. REQUIRES: evaluated roots.
+void wait_for(std::span<const Array> roots);
+// Whether wait_for() may have to wait or to throw.
+bool must_wait_for(std::span<const Array> roots);
 // Returns when the work of evaluations so far is done on every device; throws the first error of
-// it.
+// it that nobody has been told.
 void wait_for_devices();
 // Whether some device has been given work since.
 bool devices_have_work();

@@ -1,5 +1,6 @@
 #include "execute/mirror.h"
 
+#include "execute/in_flight.h"
 #include "trace/trace.h"
 
 namespace lamina {
@@ -10,6 +11,7 @@ bool reaches(DeviceId device, const Buffer& buffer) {
 }
 
 BufferRef copy_on(const BufferRef& buffer, DeviceId device, uint64_t run) {
+  if (buffer->device() != device) settle(*buffer);
   if (reaches(device, *buffer)) return buffer;
   if (BufferRef known = buffer->mirror_on(device)) return known;
   // Two GPUs meet in the CPU's memory.

@@ -6,6 +6,7 @@
 #include "base/thread_pool.h"
 #include "devices/device.h"
 #include "execute/evaluate.h"
+#include "execute/in_flight.h"
 #include "execute/mirror.h"
 #include "trace/trace.h"
 
@@ -50,8 +51,13 @@ class Runner {
   void steps(Failure& failure) {
     const bool timed = recording_ && plan_.device != kCpu;
     device_.begin_plan(plan_.family->id, timed);
-    walk(failure);
-    end_plan(failure);
+    try {
+      walk(failure);
+    } catch (...) {
+      device_.abandon_plan();
+      throw;
+    }
+    end_plan(failure, timed);
     if (timed) emit_device_times();
   }
 
@@ -89,15 +95,27 @@ class Runner {
   }
 
   // A device may tell only here that its work has failed, and not of which step: all of it is lost.
-  void end_plan(Failure& failure) {
+  // Or later, and then the buffers that it writes know.
+  void end_plan(Failure& failure, bool wait) {
     try {
-      device_.end_plan();
+      std::shared_ptr<Work> work = device_.end_plan();
+      if (!work) return;
+      std::shared_ptr<Pending> pending = take_off(std::move(work), std::move(reads_));
+      if (wait) return pending->wait();
+      run_.in_flight = true;
+      for (size_t s = 0; s < values_.size(); ++s)
+        if (writes(s)) values_[s].buffer->set_pending(pending);
     } catch (...) {
       failure.poisons = true;
       for (const Step& step : plan_.steps) add_nodes(step, failure);
       add_overwritten(failure);
       throw;
     }
+  }
+
+  bool writes(size_t s) const {
+    const Storage storage = plan_.slots[s].storage;
+    return values_[s].buffer && storage != Storage::leaf;
   }
 
   void add_nodes(const Step& step, Failure& failure) const {
@@ -126,7 +144,7 @@ class Runner {
       case Storage::leaf: {
         Node& n = node_at(slot.position);
         v = {n.value.buffer, {}, n.value.offset};
-        if (v.buffer->device() != plan_.device) v.buffer = copy_on(v.buffer, plan_.device, run_.id);
+        read(v.buffer);
         data_[static_cast<size_t>(s)] =
             static_cast<char*>(v.buffer->data()) + v.offset * itemsize(n.dtype);
         if (recording_) emit_bind(v.buffer, slot.node, 0);
@@ -157,6 +175,17 @@ class Runner {
         data_[static_cast<size_t>(s)] = data_[static_cast<size_t>(slot.donor)];
         break;
       }
+    }
+  }
+
+  // The device that wrote it last may still be at it: this one waits for another's work, and stands
+  // in line behind its own.
+  void read(BufferRef& buffer) {
+    if (buffer->device() != plan_.device) {
+      buffer = copy_on(buffer, plan_.device, run_.id);
+      if (buffer->device() != plan_.device) reads_.memory.push_back(buffer);
+    } else if (buffer->pending()) {
+      reads_.after.push_back(buffer->pending());
     }
   }
 
@@ -304,6 +333,7 @@ class Runner {
   std::vector<void*> data_;
   Device& device_;
   BufferRef arena_;
+  Reads reads_;
   std::vector<std::pair<int64_t, int64_t>> issued_;  // of each step, on the CPU's clock
   std::vector<void*> buffers_;
   std::vector<ScalarValue> scalars_;

@@ -15,6 +15,7 @@ struct Run {
   std::vector<uint32_t> origins;  // by position; filled while recording
   int64_t recorder_ns = 0;        // spent for the recorder, its events apart
   bool interrupted = false;       // asked to stop when there was no way back
+  bool in_flight = false;         // the device works on it still
 };
 uint64_t next_run_id();
 
@@ -24,8 +25,8 @@ struct Failure {
   std::vector<int> nodes;  // plan nodes whose values are lost
 };
 
-// Runs the plan on the order's leaves. On success `values` has the memory of every slot. Never
-// throws; what went wrong is in `failure`.
+// Runs the plan on the order's leaves. On success `values` has the memory of every slot, whose
+// buffers are pending where the device works on. Never throws; what went wrong is in `failure`.
 void run_plan(schedule::Plan& plan, const std::vector<schedule::OrderedNode>& order, Run& run,
               std::vector<Value>& values, Failure& failure);
 

@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <memory>
 #include <utility>
 
 #include "devices/device.h"
@@ -50,6 +52,16 @@ class Ref {
   T* p_ = nullptr;
 };
 
+// Work that writes buffers and was not waited for. Used under the evaluation lock.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  // Returns when the bytes are there; throws, however often it is asked, why they never will be.
+  virtual void wait() = 0;
+  // Why they never will be, as far as is known without waiting.
+  virtual std::exception_ptr failure() const = 0;
+};
+
 // Thread safe by reference count; the bytes are written only by the evaluation that made the
 // buffer. Other devices that cannot read it hold copies of it, its mirrors: made and dropped under
 // the evaluation lock, and always equal to it.
@@ -73,6 +85,14 @@ class Buffer {
   Ref<Buffer> mirror_on(DeviceId device) const;
   void add_mirror(const Ref<Buffer>& copy);
   void drop_mirrors() { mirror_ = Ref<Buffer>(); }
+  // What has yet to write the bytes, or failed to; null once they are there. Set and read under the
+  // evaluation lock, but for pends().
+  const std::shared_ptr<Pending>& pending() const { return pending_; }
+  void set_pending(std::shared_ptr<Pending> pending) {
+    pends_.store(pending != nullptr, std::memory_order_release);
+    pending_ = std::move(pending);
+  }
+  bool pends() const { return pends_.load(std::memory_order_acquire); }
   bool adopted() const { return static_cast<bool>(on_release_); }
   // Whether only lamina changes the bytes.
   bool stable() const { return stable_; }
@@ -96,6 +116,8 @@ class Buffer {
   Category category_;
   DeviceId device_;
   bool on_host_, stable_ = true;
+  std::atomic<bool> pends_{false};
+  std::shared_ptr<Pending> pending_;
   Ref<Buffer> mirror_;  // a chain
   std::function<void()> on_release_;
 };

@@ -58,7 +58,7 @@ TEST(out_of_memory_on_the_gpu_says_sizes) {
   EQUAL(b[(1 << 20) - 1], 2.0f);
 }
 
-TEST(what_follows_a_failure_fails_with_it) {
+TEST(a_failure_is_that_of_its_own_ticket) {
   Rig rig;
   float *a = rig.array(kCount, 1), *b = rig.array(kCount);
   hold(true);
@@ -67,13 +67,29 @@ TEST(what_follows_a_failure_fails_with_it) {
   rig.queue->commit();
   const uint64_t second = rig.scale(a, b, 2, kCount);
   rig.queue->commit();
-  const uint64_t third = rig.scale(b, a, 2, kCount);  // of what was never computed
+  const uint64_t third = rig.scale(b, a, 3, kCount);
   hold(false);
   rig.queue->wait(first);
-  std::string said = THROWN(DeviceError, rig.queue->wait(third));
+  rig.queue->wait(third);
+  EQUAL(b[0], 3.0f);
+  std::string said = THROWN(DeviceError, rig.queue->wait(second));
+  CHECK(rig.queue->failure_of(first, third) == rig.queue->failure_of(second, second));
+  CHECK(rig.queue->failure_of(first, second) != nullptr);
+  CHECK(rig.queue->failure_of(first, first) == nullptr);
+  CHECK(rig.queue->failure_of(third, third + 5) == nullptr);
   EQUAL(THROWN(DeviceError, rig.queue->wait(second)), said);
-  rig.queue->wait(first);
-  rig.queue->wait(rig.scale(b, b, 1, kCount));
+  rig.queue->synchronize();  // whoever asked for it has been told
+}
+
+TEST(waiting_for_everything_tells_a_failure_once) {
+  Rig rig;
+  float *a = rig.array(kCount, 1), *b = rig.array(kCount);
+  inject(Point::run, {0, 2, 9});
+  rig.scale(b, a, 2, kCount);
+  rig.queue->commit();
+  rig.scale(b, a, 2, kCount);
+  CONTAINS(THROWN(DeviceError, rig.queue->synchronize()), "MTLCommandBufferErrorDomain 9");
+  rig.queue->synchronize();
 }
 
 TEST(the_second_failure_names_the_kernel) {

@@ -190,7 +190,10 @@ class CudaDevice : public TextDevice {
     check(driver().event_wait(event(0)), "event");
     start_ns_ = now_ns();
   }
-  void end_plan() override { replay_.end(); }
+  std::shared_ptr<Work> end_plan() override {
+    replay_.end();
+    return nullptr;
+  }
   void forget_plan(uint64_t family) noexcept override { replay_.forget(family); }
 
   void begin_step() override {

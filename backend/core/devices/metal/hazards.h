@@ -34,6 +34,8 @@ class EncoderAccesses {
  public:
   // Takes a dispatch in; true when a barrier must come before it.
   bool add(std::span<const Access> accesses);
+  // What comes before the encoder and after all that it waits for: it stands for this too.
+  void precede(std::span<const Access> accesses) { all_.add(accesses); }
   // Whether a later encoder that makes these accesses must wait for this one.
   bool orders(std::span<const Access> accesses) const { return all_.conflicts(accesses); }
 

@@ -39,10 +39,13 @@ struct Facts {
   std::string name;          // "Apple M2 Max"
   std::string architecture;  // "applegpu_g14s"; empty before macOS 14
   int os_major = 0, os_minor = 0;
+  std::string
+      os_build;    // "Version 15.5 (Build 24F74)": what a driver compiled, another may not read
   int family = 0;  // newest MTLGPUFamilyApple, 7 for M1
   bool unified = true;
   bool stage_counters = false;  // timestamps at the start and end of an encoder
   bool residency_sets = false;
+  bool matrix_library = false;    // Metal Performance Shaders
   int64_t working_set_bytes = 0;  // above it the system begins to page
   int64_t max_buffer_bytes = 0;
   int64_t page_bytes = 0;
@@ -67,7 +70,9 @@ struct FunctionConstant {
 struct PipelineRequest {
   std::string function;
   std::span<const FunctionConstant> constants;
-  int threads = 0;  // threads its groups will have; 0: up to the compiler
+  int threads = 0;           // threads its groups will have; 0: up to the compiler
+  Handle archive = nullptr;  // where machine code may be found
+  bool found_only = false;   // fail where it is not there, instead of compiling
 };
 
 struct BoundBuffer {
@@ -89,6 +94,19 @@ struct Dispatch {
 };
 inline constexpr int64_t kMaxInlineBytes = 4096;
 inline constexpr int kMaxBuffers = 31;
+
+// A matrix, or several of one size, row by row.
+struct MatrixPlace {
+  BoundBuffer at;
+  int64_t rows = 0, columns = 0;
+  int64_t row_bytes = 0, matrix_bytes = 0;
+};
+// result = left @ right, `batch` times; a transposed factor lies in memory the other way round.
+struct ProductRequest {
+  bool half = false;  // float16, else float32
+  bool transpose_left = false, transpose_right = false;
+  int64_t rows = 0, columns = 0, depth = 0, batch = 1;
+};
 
 struct Outcome {
   Failure failure;
@@ -114,9 +132,17 @@ class Host {
   virtual Handle new_pipeline(Handle library, const PipelineRequest& request, PipelineFacts& facts,
                               Failure& failure) = 0;
 
+  // Machine code of pipelines, for later processes. An empty path: an empty archive.
+  virtual Handle new_archive(const std::string& path, Failure& failure) = 0;
+  // Compiles the pipeline into the archive.
+  virtual bool add_to_archive(Handle archive, Handle library, const PipelineRequest& request,
+                              Failure& failure) = 0;
+  virtual bool write_archive(Handle archive, const std::string& path, Failure& failure) = 0;
+
   virtual Handle new_queue() = 0;
   virtual Handle new_fence() = 0;
   virtual Handle new_event() = 0;
+  virtual Handle new_order_event() = 0;  // the CPU neither sees nor signals it
   virtual uint64_t event_value(Handle event) const = 0;
   virtual void set_event_value(Handle event, uint64_t value) = 0;
   // Blocks until the value is reached or the time has passed.
@@ -137,6 +163,13 @@ class Host {
   virtual void wait_fence(Handle encoder, Handle fence) = 0;
   virtual void update_fence(Handle encoder, Handle fence) = 0;
   virtual void end_encoder(Handle encoder) = 0;  // also releases it
+
+  // Products of the system's matrix library. REQUIRES facts().matrix_library.
+  virtual Handle new_product(const ProductRequest& request) = 0;
+  // In an encoder of the library's own, which no fence reaches. REQUIRES no open encoder.
+  virtual void encode_product(Handle commands, Handle product, const ProductRequest& request,
+                              const MatrixPlace& left, const MatrixPlace& right,
+                              const MatrixPlace& result) = 0;
 
   virtual Handle new_samples(int count, Failure& failure) = 0;
   // Nanoseconds of the GPU's clock, as far as they were taken; 0 for those that were not.

@@ -10,6 +10,7 @@
 
 #import <Foundation/Foundation.h>
 #import <Metal/Metal.h>
+#import <MetalPerformanceShaders/MetalPerformanceShaders.h>
 
 #include <algorithm>
 
@@ -136,6 +137,10 @@ class MetalHost final : public Host {
   Handle new_library(const std::string& source, Failure& failure) override;
   Handle new_pipeline(Handle library, const PipelineRequest& request, PipelineFacts& facts,
                       Failure& failure) override;
+  Handle new_archive(const std::string& path, Failure& failure) override;
+  bool add_to_archive(Handle archive, Handle library, const PipelineRequest& request,
+                      Failure& failure) override;
+  bool write_archive(Handle archive, const std::string& path, Failure& failure) override;
 
   Handle new_queue() override {
     @autoreleasepool {
@@ -150,6 +155,11 @@ class MetalHost final : public Host {
   Handle new_event() override {
     @autoreleasepool {
       return [device_ newSharedEvent];
+    }
+  }
+  Handle new_order_event() override {
+    @autoreleasepool {
+      return [device_ newEvent];
     }
   }
   uint64_t event_value(Handle event) const override {
@@ -167,10 +177,10 @@ class MetalHost final : public Host {
 
   Handle begin_commands(Handle queue, bool detailed) override;
   void wait_event(Handle commands, Handle event, uint64_t value) override {
-    [(id<MTLCommandBuffer>)commands encodeWaitForEvent:(id<MTLSharedEvent>)event value:value];
+    [(id<MTLCommandBuffer>)commands encodeWaitForEvent:(id<MTLEvent>)event value:value];
   }
   void signal_event(Handle commands, Handle event, uint64_t value) override {
-    [(id<MTLCommandBuffer>)commands encodeSignalEvent:(id<MTLSharedEvent>)event value:value];
+    [(id<MTLCommandBuffer>)commands encodeSignalEvent:(id<MTLEvent>)event value:value];
   }
   void commit(Handle commands, Completion done, void* context) override {
     @autoreleasepool {
@@ -202,6 +212,11 @@ class MetalHost final : public Host {
       [(id)encoder release];
     }
   }
+
+  Handle new_product(const ProductRequest& request) override;
+  void encode_product(Handle commands, Handle product, const ProductRequest& request,
+                      const MatrixPlace& left, const MatrixPlace& right,
+                      const MatrixPlace& result) override;
 
   Handle new_samples(int count, Failure& failure) override;
   bool read_samples(Handle samples, std::span<uint64_t> out) override;
@@ -248,6 +263,7 @@ void MetalHost::gather_facts() {
     NSOperatingSystemVersion os = [[NSProcessInfo processInfo] operatingSystemVersion];
     facts_.os_major = static_cast<int>(os.majorVersion);
     facts_.os_minor = static_cast<int>(os.minorVersion);
+    facts_.os_build = text([[NSProcessInfo processInfo] operatingSystemVersionString]);
     facts_.name = text([device_ name]);
     if ([(id)device_ respondsToSelector:@selector(architecture)]) {
       id architecture = [(id)device_ performSelector:@selector(architecture)];
@@ -259,6 +275,7 @@ void MetalHost::gather_facts() {
     facts_.residency_sets =
         [(id)device_ respondsToSelector:@selector(newResidencySetWithDescriptor:error:)] &&
         NSClassFromString(@"MTLResidencySetDescriptor") != Nil && facts_.family >= 6;
+    facts_.matrix_library = MPSSupportsMTLDevice(device_);
     facts_.working_set_bytes = static_cast<int64_t>([device_ recommendedMaxWorkingSetSize]);
     facts_.max_buffer_bytes = static_cast<int64_t>([device_ maxBufferLength]);
     facts_.threadgroup_bytes = static_cast<int64_t>([device_ maxThreadgroupMemoryLength]);
@@ -298,40 +315,51 @@ Handle MetalHost::new_library(const std::string& source, Failure& failure) {
   }
 }
 
+// Autoreleased; nil: `failure` says why.
+MTLComputePipelineDescriptor* descriptor_of(id<MTLLibrary> library, const PipelineRequest& request,
+                                            Failure& failure) {
+  NSString* name = [NSString stringWithUTF8String:request.function.c_str()];
+  NSError* error = nil;
+  id<MTLFunction> function = nil;
+  if (request.constants.empty()) {
+    function = [library newFunctionWithName:name];
+  } else {
+    MTLFunctionConstantValues* values = [[[MTLFunctionConstantValues alloc] init] autorelease];
+    for (const FunctionConstant& c : request.constants)
+      [values setConstantValue:&c.bits
+                          type:static_cast<MTLDataType>(c.type)
+                       atIndex:static_cast<NSUInteger>(c.index)];
+    function = [library newFunctionWithName:name constantValues:values error:&error];
+  }
+  if (!function) {
+    describe(error, failure, "the library has no function of this name");
+    return nil;
+  }
+  MTLComputePipelineDescriptor* descriptor =
+      [[[MTLComputePipelineDescriptor alloc] init] autorelease];
+  [descriptor setComputeFunction:function];
+  [(id)function release];
+  [descriptor setLabel:name];
+  if (request.threads > 0)
+    [descriptor setMaxTotalThreadsPerThreadgroup:static_cast<NSUInteger>(request.threads)];
+  if (request.archive) [descriptor setBinaryArchives:[NSArray arrayWithObject:(id)request.archive]];
+  return descriptor;
+}
+
 Handle MetalHost::new_pipeline(Handle library, const PipelineRequest& request, PipelineFacts& facts,
                                Failure& failure) {
   @autoreleasepool {
-    NSString* name = [NSString stringWithUTF8String:request.function.c_str()];
-    NSError* error = nil;
-    id<MTLFunction> function = nil;
-    if (request.constants.empty()) {
-      function = [(id<MTLLibrary>)library newFunctionWithName:name];
-    } else {
-      MTLFunctionConstantValues* values = [[[MTLFunctionConstantValues alloc] init] autorelease];
-      for (const FunctionConstant& c : request.constants)
-        [values setConstantValue:&c.bits
-                            type:static_cast<MTLDataType>(c.type)
-                         atIndex:static_cast<NSUInteger>(c.index)];
-      function = [(id<MTLLibrary>)library newFunctionWithName:name
-                                               constantValues:values
-                                                        error:&error];
-    }
-    if (!function) {
-      describe(error, failure, "the library has no function of this name");
-      return nullptr;
-    }
     MTLComputePipelineDescriptor* descriptor =
-        [[[MTLComputePipelineDescriptor alloc] init] autorelease];
-    [descriptor setComputeFunction:function];
-    [descriptor setLabel:name];
-    if (request.threads > 0)
-      [descriptor setMaxTotalThreadsPerThreadgroup:static_cast<NSUInteger>(request.threads)];
-    id<MTLComputePipelineState> pipeline =
-        [device_ newComputePipelineStateWithDescriptor:descriptor
-                                               options:MTLPipelineOptionNone
-                                            reflection:nullptr
-                                                 error:&error];
-    [(id)function release];
+        descriptor_of((id<MTLLibrary>)library, request, failure);
+    if (!descriptor) return nullptr;
+    NSError* error = nil;
+    id<MTLComputePipelineState> pipeline = [device_
+        newComputePipelineStateWithDescriptor:descriptor
+                                      options:request.found_only
+                                                  ? MTLPipelineOptionFailOnBinaryArchiveMiss
+                                                  : MTLPipelineOptionNone
+                                   reflection:nullptr
+                                        error:&error];
     if (!pipeline) {
       describe(error, failure, "the driver gave no pipeline and no reason");
       return nullptr;
@@ -340,6 +368,46 @@ Handle MetalHost::new_pipeline(Handle library, const PipelineRequest& request, P
     facts.simd_width = static_cast<int>([pipeline threadExecutionWidth]);
     facts.static_threadgroup_bytes = static_cast<int64_t>([pipeline staticThreadgroupMemoryLength]);
     return pipeline;
+  }
+}
+
+NSURL* file_url(const std::string& path) {
+  return [NSURL fileURLWithPath:[NSString stringWithUTF8String:path.c_str()]];
+}
+
+Handle MetalHost::new_archive(const std::string& path, Failure& failure) {
+  @autoreleasepool {
+    MTLBinaryArchiveDescriptor* descriptor =
+        [[[MTLBinaryArchiveDescriptor alloc] init] autorelease];
+    if (!path.empty()) [descriptor setUrl:file_url(path)];
+    NSError* error = nil;
+    id<MTLBinaryArchive> archive = [device_ newBinaryArchiveWithDescriptor:descriptor error:&error];
+    if (!archive) describe(error, failure, "no archive and no reason");
+    return archive;
+  }
+}
+
+bool MetalHost::add_to_archive(Handle archive, Handle library, const PipelineRequest& request,
+                               Failure& failure) {
+  @autoreleasepool {
+    MTLComputePipelineDescriptor* descriptor =
+        descriptor_of((id<MTLLibrary>)library, request, failure);
+    if (!descriptor) return false;
+    NSError* error = nil;
+    const bool added =
+        [(id<MTLBinaryArchive>)archive addComputePipelineFunctionsWithDescriptor:descriptor
+                                                                           error:&error];
+    if (!added) describe(error, failure, "not added, without a reason");
+    return added;
+  }
+}
+
+bool MetalHost::write_archive(Handle archive, const std::string& path, Failure& failure) {
+  @autoreleasepool {
+    NSError* error = nil;
+    const bool written = [(id<MTLBinaryArchive>)archive serializeToURL:file_url(path) error:&error];
+    if (!written) describe(error, failure, "not written, without a reason");
+    return written;
   }
 }
 
@@ -399,6 +467,48 @@ void MetalHost::encode(Handle handle, const Dispatch& d) {
   }
 }
 
+Handle MetalHost::new_product(const ProductRequest& r) {
+  @autoreleasepool {
+    auto n = [](int64_t value) { return static_cast<NSUInteger>(value); };
+    MPSMatrixMultiplication* product =
+        [[MPSMatrixMultiplication alloc] initWithDevice:device_
+                                          transposeLeft:r.transpose_left
+                                         transposeRight:r.transpose_right
+                                             resultRows:n(r.rows)
+                                          resultColumns:n(r.columns)
+                                        interiorColumns:n(r.depth)
+                                                  alpha:1
+                                                   beta:0];
+    [product setBatchStart:0];
+    [product setBatchSize:n(r.batch)];
+    return product;
+  }
+}
+
+void MetalHost::encode_product(Handle commands, Handle product, const ProductRequest& request,
+                               const MatrixPlace& left, const MatrixPlace& right,
+                               const MatrixPlace& result) {
+  @autoreleasepool {
+    auto n = [](int64_t value) { return static_cast<NSUInteger>(value); };
+    auto matrix = [&](const MatrixPlace& m) {
+      MPSMatrixDescriptor* descriptor = [MPSMatrixDescriptor
+          matrixDescriptorWithRows:n(m.rows)
+                           columns:n(m.columns)
+                          matrices:n(request.batch)
+                          rowBytes:n(m.row_bytes)
+                       matrixBytes:n(m.matrix_bytes)
+                          dataType:request.half ? MPSDataTypeFloat16 : MPSDataTypeFloat32];
+      return [[[MPSMatrix alloc] initWithBuffer:(id<MTLBuffer>)m.at.buffer
+                                         offset:n(m.at.offset)
+                                     descriptor:descriptor] autorelease];
+    };
+    [(MPSMatrixMultiplication*)product encodeToCommandBuffer:(id<MTLCommandBuffer>)commands
+                                                  leftMatrix:matrix(left)
+                                                 rightMatrix:matrix(right)
+                                                resultMatrix:matrix(result)];
+  }
+}
+
 Handle MetalHost::new_samples(int count, Failure& failure) {
   @autoreleasepool {
     MTLCounterSampleBufferDescriptor* descriptor =
@@ -450,7 +560,7 @@ Failure MetalHost::start_capture(const std::string& path) {
     MTLCaptureDescriptor* descriptor = [[[MTLCaptureDescriptor alloc] init] autorelease];
     [descriptor setCaptureObject:device_];
     [descriptor setDestination:MTLCaptureDestinationGPUTraceDocument];
-    [descriptor setOutputURL:[NSURL fileURLWithPath:[NSString stringWithUTF8String:path.c_str()]]];
+    [descriptor setOutputURL:file_url(path)];
     NSError* error = nil;
     if (![manager startCaptureWithDescriptor:descriptor error:&error])
       describe(error, failure, "the capture did not start");

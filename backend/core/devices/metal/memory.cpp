@@ -137,11 +137,6 @@ bool Memory::offer(const void* data, int64_t bytes) {
   return true;
 }
 
-bool Memory::adopted_any() const {
-  std::lock_guard lock(mutex_);
-  return !adopted_.empty();
-}
-
 void Memory::withdraw() {
   std::lock_guard lock(mutex_);
   adopted_.clear();

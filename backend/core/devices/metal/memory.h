@@ -65,10 +65,10 @@ class Memory {
 
   // Whether Metal can use this memory of the caller's without a copy: it starts at a page, and
   // Metal takes it. The last page may be shared with others, whose bytes stay theirs. It is adopted
-  // when it is first found, and must stay as it is until it has been withdrawn.
+  // when it is first found, and must stay until it has been withdrawn and no Place of it is left.
+  // Nobody writes to it: two adoptions of one range are two blocks that nothing orders.
   bool offer(const void* data, int64_t bytes);
-  bool adopted_any() const;
-  // Gives up all that was adopted. REQUIRES that no command buffer uses it.
+  // Forgets all that was adopted.
   void withdraw();
 
  private:

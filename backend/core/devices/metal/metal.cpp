@@ -44,23 +44,45 @@ TextTraits traits_of(const Host& host) {
   return t;
 }
 
+// Machine code is the driver's, which comes with the system.
+std::string target_of(const Facts& facts) {
+  return "macOS " + std::to_string(facts.os_major) + " " + facts.os_build + " " +
+         facts.architecture + " " + facts.name;
+}
+
 uint32_t dtypes_of(const Facts& facts) {
   uint32_t all = ~0u & ~(1u << static_cast<int>(Dtype::float64));
   if (facts.os_major < kFirstWithBfloat) all &= ~(1u << static_cast<int>(Dtype::bfloat16));
   return all;
 }
 
+// The command buffers of one plan.
+class PlanWork : public Work {
+ public:
+  PlanWork(Queue& queue, uint64_t first, uint64_t last)
+      : queue_(queue), first_(first), last_(last) {}
+  bool done() override { return queue_.done(last_); }
+  std::exception_ptr wait() override {
+    queue_.settle(last_);
+    return queue_.failure_of(first_, last_);
+  }
+
+ private:
+  Queue& queue_;
+  const uint64_t first_, last_;  // none where the plan launched nothing
+};
+
 class MetalDevice : public TextDevice {
  public:
   explicit MetalDevice(Host& host)
-      : TextDevice("metal", traits_of(host), "macOS " + std::to_string(host.facts().os_major)),
+      : TextDevice("metal", traits_of(host), target_of(host.facts())),
         host_(host),
         chip_(chip_of(host.facts())),
         memory_(host),
         blocks_(memory_),
         pool_(host.facts().working_set_bytes, &blocks_, " on metal"),
         queue_(host, memory_, chip_),
-        pipelines_(host),
+        pipelines_(host, &store(), target_of(host.facts())),
         residency_(host, queue_.handle()) {
     memory_.watch(&residency_);
     info_.name = "metal";
@@ -107,30 +129,37 @@ class MetalDevice : public TextDevice {
     std::memcpy(dst, src, static_cast<size_t>(bytes));
   }
 
+  // Failures are told by the plans they belong to.
   void synchronize() override {
-    queue_.synchronize();
+    queue_.settle(queue_.commit());
     reclaim(false);
   }
 
   void begin_plan(uint64_t, bool timed) override {
-    // Of an evaluation that failed half way.
-    if (memory_.adopted_any()) withdraw();
+    first_ticket_ = queue_.commit() + 1;
     queue_.set_timed(timed);
     if (timed) (void)queue_.take_times();
     step_ = 0;
   }
   void begin_step() override { ++step_; }
-  // Returns when the plan's work is done: its results, and the CPU's memory that it read, are then
-  // anyone's to touch, and a failure is thrown while the engine still knows which arrays it cost.
-  void end_plan() override {
-    queue_.settle(queue_.commit());
-    if (memory_.adopted_any()) withdraw();
+  // The plan's command buffers keep what was adopted for it.
+  std::shared_ptr<Work> end_plan() override {
+    const uint64_t last = queue_.commit();
+    memory_.withdraw();
     reclaim(false);
-    queue_.synchronize();
+    return std::make_shared<PlanWork>(queue_, first_ticket_, last);
+  }
+  void abandon_plan() noexcept override {
+    try {
+      finish(queue_.commit());
+    } catch (...) {
+      // A device that gives no answer is said to be lost by the next plan.
+    }
+    memory_.withdraw();
   }
 
   std::vector<std::pair<int64_t, int64_t>> take_step_times() override {
-    queue_.synchronize();
+    queue_.settle(queue_.commit());
     std::vector<std::pair<int64_t, int64_t>> out(step_, {0, 0});
     for (const Span& span : queue_.take_times()) {
       auto& [t0, t1] = out.at(span.tag - 1);
@@ -141,17 +170,20 @@ class MetalDevice : public TextDevice {
   }
 
   Figures figures() {
+    (void)queue_.done(queue_.last_ticket());  // takes in what has ended
     return {chip_,
             host_.facts(),
             queue_.counts(),
+            static_cast<int64_t>(queue_.in_flight()),
             pipelines_.libraries_made(),
             pipelines_.pipelines_made(),
+            pipelines_.pipelines_found(),
             residency_.wired()};
   }
   int64_t set_wired_limit(int64_t bytes) { return residency_.set_limit(bytes); }
 
   void start_capture(const std::string& path) {
-    queue_.synchronize();
+    synchronize();
     Failure failure = host_.start_capture(path);
     if (!failure) return;
     const std::string fix =
@@ -161,7 +193,7 @@ class MetalDevice : public TextDevice {
     throw DeviceError("start_capture: " + path + ": " + failure.text + fix);
   }
   void stop_capture() {
-    queue_.synchronize();
+    synchronize();
     host_.stop_capture();
   }
 
@@ -248,12 +280,7 @@ class MetalDevice : public TextDevice {
     Place place = memory_.find(data);
     if (!place.block) return;
     if (queue_.touches({place.block.get(), place.offset, place.offset + bytes, written}))
-      queue_.synchronize();
-  }
-
-  void withdraw() {
-    queue_.settle(queue_.commit());
-    memory_.withdraw();
+      queue_.settle(queue_.commit());
   }
 
   Host& host_;
@@ -266,6 +293,7 @@ class MetalDevice : public TextDevice {
   Residency residency_;
   DeviceInfo info_;
   void* nothing_ = nullptr;
+  uint64_t first_ticket_ = 1;  // of the plan being encoded
   uint64_t step_ = 0;
   std::vector<Binding> bindings_;
   std::mutex mutex_;

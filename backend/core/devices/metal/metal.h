@@ -20,7 +20,9 @@ struct Figures {
   Chip chip;
   Facts facts;
   QueueCounts queue;
+  int64_t in_flight = 0;  // command buffers not known to have ended
   int64_t libraries = 0, pipelines = 0;
+  int64_t pipelines_found = 0;  // of these, with machine code from disk
   int64_t wired = 0;
 };
 

@@ -1,4 +1,6 @@
-// Libraries and pipelines, compiled once per text, function and values of function constants.
+// Libraries and pipelines, compiled once per text, function and values of function constants; the
+// machine code of pipelines is kept on disk as archives of Metal's own, one a pipeline and never
+// changed, where a store is given.
 #pragma once
 
 #include <map>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "devices/kernel_store.h"
 #include "devices/metal/host.h"
 
 namespace lamina::metal {
@@ -31,7 +34,10 @@ using PipelineRef = std::shared_ptr<const Pipeline>;
 // Thread safe.
 class Pipelines {
  public:
-  explicit Pipelines(Host& host) : host_(host) {}
+  // `store` outlives this. `target`: all beside the text that decides what machine code is, or
+  // whether it can be read again: system, driver, chip.
+  explicit Pipelines(Host& host, const KernelStore* store = nullptr, std::string target = "")
+      : host_(host), store_(store), target_(std::move(target)) {}
   ~Pipelines() { clear(); }
 
   // Throws DeviceError with the compiler's own words. `threads`: of the groups it will be launched
@@ -42,6 +48,8 @@ class Pipelines {
   // Compilations so far, for the cache's tests and figures.
   int64_t libraries_made() const { return libraries_made_; }
   int64_t pipelines_made() const { return pipelines_made_; }
+  // Of these, whose machine code came from disk.
+  int64_t pipelines_found() const { return pipelines_found_; }
 
  private:
   struct Key {
@@ -51,12 +59,17 @@ class Pipelines {
     }
   };
   Handle library(const std::string& source, const std::string& function);
+  Handle make(Handle library, PipelineRequest request, const Hash128& hash, PipelineFacts& facts,
+              Failure& failure);
+  Handle find(Handle library, PipelineRequest request, const Hash128& hash, PipelineFacts& facts);
 
   Host& host_;
+  const KernelStore* store_;
+  const std::string target_;
   std::mutex mutex_;
   std::map<Key, Handle> libraries_;
   std::map<Key, PipelineRef> pipelines_;
-  int64_t libraries_made_ = 0, pipelines_made_ = 0;
+  int64_t libraries_made_ = 0, pipelines_made_ = 0, pipelines_found_ = 0;
 };
 
 }  // namespace lamina::metal

@@ -61,6 +61,7 @@ struct Queue::Flight {
   std::vector<std::pair<void*, int64_t>> spilled;
   std::vector<uint64_t> tags;
   Handle samples = nullptr;
+  bool whole = false;  // timed as a whole
   int launches = 0;
   int64_t bytes = 0;
   double estimated_ms = 0;
@@ -115,6 +116,7 @@ Queue::~Queue() {
   for (Handle h : samples_) host_.release(h);
   if (lost_) return;
   host_.release(event_);
+  if (order_event_) host_.release(order_event_);
   host_.release(queue_);
 }
 
@@ -148,10 +150,65 @@ void Queue::check(const Launch& l) const {
 uint64_t Queue::launch(const Launch& l) {
   check(l);
   if (product(l.groups) == 0) return last_ticket_;
-  if (current_ && full(&l)) commit();
+  make_room(l.bytes, l.flops);
+  const std::vector<Access> accesses = take_in(l.buffers);
+  if (!encode(l, accesses)) throw OutOfMemory("metal: no memory for a kernel's constants", 0, 0);
+  const uint64_t ticket = current_->ticket;
+  if (full()) commit();
+  return ticket;
+}
+
+uint64_t Queue::multiply(const ProductLaunch& l) {
+  if (timed_) commit();  // no counters reach the library's encoder: its command buffer is timed
+  make_room(l.bytes, l.flops);
+  current_->whole = timed_;
+  const Binding buffers[] = {l.left, l.right, l.result};
+  const std::vector<Access> accesses = take_in(buffers);
+  if (!order_event_) order_event_ = host_.new_order_event();
+  if (!order_event_) throw DeviceError("metal: the system gave no event");
+  // One encoder waits for the fences of earlier command buffers, and one stands for the product
+  // before later ones.
+  if (!current_->encoder) begin_encoder(l.product->name);
+  if (options_.track) order(accesses);
+  end_encoder();
+  if (options_.track) stand_in_line();
+  MatrixPlace places[3];
+  for (size_t i = 0; i < 3; ++i) {
+    places[i] = l.places[i];
+    places[i].at = {buffers[i].place.block->handle, buffers[i].place.offset};
+  }
+  host_.encode_product(current_->commands, l.product->handle, l.product->request, places[0],
+                       places[1], places[2]);
+  if (options_.track) stand_in_line();
+  if (current_->kept.insert(l.product.get()).second) current_->keep.push_back(l.product);
+  begin_encoder(l.product->name);
+  current_->encoders.back().accesses.precede(accesses);
+  count(l.bytes, l.flops, l.tag);
+  ++counts_.products;
+  const uint64_t ticket = current_->ticket;
+  if (full()) commit();
+  return ticket;
+}
+
+// What the command buffer holds so far comes before what it will hold.
+void Queue::stand_in_line() {
+  host_.signal_event(current_->commands, order_event_, ++order_value_);
+  host_.wait_event(current_->commands, order_event_, order_value_);
+}
+
+// A command buffer with room for this much more.
+void Queue::make_room(int64_t bytes, int64_t flops) {
+  if (current_ && current_->launches > 0 &&
+      (current_->estimated_ms + estimated_ms(chip_, bytes, flops)) * correction_ >
+          chip_.budget.milliseconds)
+    commit();
   if (!current_) begin();
+}
+
+// The ranges that will be touched; the command buffer keeps their blocks.
+std::vector<Access> Queue::take_in(std::span<const Binding> buffers) {
   std::vector<Access> accesses;
-  for (const Binding& b : l.buffers) {
+  for (const Binding& b : buffers) {
     const int64_t size = b.place.block->bytes, from = b.place.offset;
     const int64_t begin = std::clamp<int64_t>(from + b.first, 0, size);
     const int64_t end = b.last >= size - from ? size : std::max(begin, from + b.last);
@@ -161,10 +218,14 @@ uint64_t Queue::launch(const Launch& l) {
       current_->bytes += end - begin;
     }
   }
-  if (!encode(l, accesses)) throw OutOfMemory("metal: no memory for a kernel's constants", 0, 0);
-  const uint64_t ticket = current_->ticket;
-  if (full(nullptr)) commit();
-  return ticket;
+  return accesses;
+}
+
+void Queue::count(int64_t bytes, int64_t flops, uint64_t tag) {
+  current_->tags.push_back(tag);
+  ++current_->launches;
+  current_->estimated_ms += estimated_ms(chip_, bytes, flops);
+  ++counts_.launches;
 }
 
 // False: nothing was encoded, for want of memory.
@@ -184,7 +245,7 @@ bool Queue::encode(const Launch& l, std::span<const Access> accesses) {
   }
   // An encoder of its own where each launch is to be told apart.
   if (current_->encoder && (current_->timed || detailed_)) end_encoder();
-  if (!current_->encoder) begin_encoder(l);
+  if (!current_->encoder) begin_encoder(l.pipeline->name);
   if (options_.track) {
     order(accesses);
     d.barrier = current_->encoders.back().accesses.add(accesses);
@@ -197,10 +258,7 @@ bool Queue::encode(const Launch& l, std::span<const Access> accesses) {
       (l.threadgroup_bytes + kThreadgroupStep - 1) / kThreadgroupStep * kThreadgroupStep;
   host_.encode(current_->encoder, d);
   if (current_->kept.insert(l.pipeline.get()).second) current_->keep.push_back(l.pipeline);
-  current_->tags.push_back(l.tag);
-  ++current_->launches;
-  current_->estimated_ms += estimated_ms(chip_, l.bytes, l.flops);
-  ++counts_.launches;
+  count(l.bytes, l.flops, l.tag);
   counts_.barriers += d.barrier;
   return true;
 }
@@ -217,19 +275,14 @@ BoundBuffer Queue::spill(std::span<const unsigned char> block) {
   return {place.block->handle, place.offset};
 }
 
-// Whether the command buffer is to be cut, before the next launch or after the last.
-bool Queue::full(const Launch* next) const {
+// Whether the command buffer is to be cut after the last launch.
+bool Queue::full() const {
   const Flight& f = *current_;
   const Budget& budget = chip_.budget;
   if (f.launches == 0) return false;
-  double ms = f.estimated_ms;
-  if (next) {
-    ms += estimated_ms(chip_, next->bytes, next->flops);
-    return ms * correction_ > budget.milliseconds;
-  }
   if (f.timed && !f.samples) return true;
   return f.launches >= budget.operations || f.bytes >= budget.bytes ||
-         ms * correction_ > budget.milliseconds;
+         f.estimated_ms * correction_ > budget.milliseconds;
 }
 
 void Queue::begin() {
@@ -242,10 +295,10 @@ void Queue::begin() {
   ++counts_.command_buffers;
 }
 
-void Queue::begin_encoder(const Launch& l) {
+void Queue::begin_encoder(const std::string& name) {
   Flight& f = *current_;
   const int index = static_cast<int>(f.encoders.size());
-  if (f.timed && host_.facts().stage_counters && index == 0) {
+  if (f.timed && !f.whole && host_.facts().stage_counters && index == 0) {
     Failure refused;  // then the command buffer itself is timed, which is said with it
     if (samples_.empty()) {
       f.samples = host_.new_samples(2 * chip_.budget.operations, refused);
@@ -254,7 +307,7 @@ void Queue::begin_encoder(const Launch& l) {
       samples_.pop_back();
     }
   }
-  const char* label = f.timed || detailed_ ? l.pipeline->name.c_str() : nullptr;
+  const char* label = f.timed || detailed_ ? name.c_str() : nullptr;
   Handle fence = fences_.empty() ? host_.new_fence() : fences_.back();
   if (!fences_.empty()) fences_.pop_back();
   f.encoder = fence ? host_.begin_encoder(f.commands, label, f.samples, 2 * index) : nullptr;
@@ -354,7 +407,7 @@ void Queue::reap() {
 void Queue::land(Flight& f) {
   if (f.outcome.failure) {
     detailed_ = true;
-    failed_.push_back({f.ticket, UINT64_MAX, error_of(f.outcome.failure, f), false});
+    failed_.push_back({f.ticket, f.ticket, error_of(f.outcome.failure, f), false});
   } else {
     take_time(f);
   }
@@ -446,7 +499,7 @@ void Queue::give_up() {
   auto error = std::make_exception_ptr(DeviceError("metal: the GPU has not answered for " +
                                                    std::to_string(options_.patience_ms) +
                                                    " ms; work under way is lost"));
-  failed_.push_back({flights_.front()->ticket, UINT64_MAX, error, false});
+  failed_.push_back({flights_.front()->ticket, last_ticket_, error, false});
   leave_to_device();
 }
 
@@ -464,29 +517,25 @@ void Queue::settle(uint64_t ticket) {
 
 void Queue::wait(uint64_t ticket) {
   settle(ticket);
-  throw_failure(ticket);
+  if (std::exception_ptr error = failure_of(ticket, ticket)) std::rethrow_exception(error);
 }
 
 void Queue::synchronize() {
-  await(commit());
-  reap();
-  for (const Failed& f : failed_)
-    if (!f.thrown) throw_failure(f.first);
+  settle(commit());
+  std::exception_ptr first;
+  for (Failed& f : failed_)
+    if (!std::exchange(f.told, true) && !first) first = f.error;
+  if (first) std::rethrow_exception(first);
 }
 
-void Queue::throw_failure(uint64_t ticket) {
-  for (size_t i = 0; i < failed_.size(); ++i) {
-    if (ticket < failed_[i].first || ticket > failed_[i].last) continue;
-    if (!failed_[i].thrown) {
-      // What was encoded meanwhile worked on what was not computed.
-      const uint64_t last = commit();
-      await(last);
-      reap();
-      for (Failed& f : failed_)
-        if (f.last == UINT64_MAX) f.last = last, f.thrown = true;
-    }
-    std::rethrow_exception(failed_[i].error);
+std::exception_ptr Queue::failure_of(uint64_t first, uint64_t last) {
+  const Failed* found = nullptr;
+  for (Failed& f : failed_) {
+    if (f.last < first || f.first > last) continue;
+    f.told = true;
+    if (!found || f.first < found->first) found = &f;
   }
+  return found ? found->error : nullptr;
 }
 
 std::exception_ptr Queue::error_of(const Failure& failure, const Flight& flight) const {

@@ -2,8 +2,8 @@
 // end, and knows what has completed and what has failed.
 //
 // Used by one thread at a time; completions come on threads of the system's. A failed command
-// buffer spoils every launch encoded from it on until the failure has been thrown: wait() throws it
-// for each of their tickets, however often it is asked, and launches after that work again.
+// buffer fails its own ticket, however often that is asked for, and no other: the caller knows
+// which launches needed its results.
 #pragma once
 
 #include <array>
@@ -21,6 +21,7 @@
 #include "devices/metal/hazards.h"
 #include "devices/metal/memory.h"
 #include "devices/metal/pipelines.h"
+#include "devices/metal/products.h"
 
 namespace lamina::metal {
 
@@ -44,6 +45,15 @@ struct Launch {
   uint64_t tag = 0;              // comes back with its time
 };
 
+// One product of the system's matrix library.
+struct ProductLaunch {
+  std::shared_ptr<const Product> product;
+  Binding left, right, result;
+  MatrixPlace places[3];  // of left, right and result; their buffers are filled in
+  int64_t bytes = 0, flops = 0;
+  uint64_t tag = 0;
+};
+
 // When a launch ran, on now_ns()'s clock: by the counters of its encoder or, where the chip has
 // none, by the command buffer it then has to itself.
 struct Span {
@@ -55,6 +65,7 @@ struct Span {
 
 struct QueueCounts {
   int64_t command_buffers = 0, encoders = 0, launches = 0, barriers = 0, fence_waits = 0;
+  int64_t products = 0;  // of the launches
 };
 
 class Queue {
@@ -73,12 +84,17 @@ class Queue {
   // Throws before anything is encoded: DeviceError where the device cannot run it, OutOfMemory.
   // Returns the ticket to wait for: the number of its command buffer.
   uint64_t launch(const Launch& launch);
+  // The same for a product, whose encoder no fence reaches: events order it after all that its
+  // command buffer has before it, and before all that comes after.
+  uint64_t multiply(const ProductLaunch& launch);
   // Sends off what has been encoded. Returns the last ticket given out.
   uint64_t commit();
   // Returns when the ticket's work is done; commits it first if need be. Throws what went wrong.
   void wait(uint64_t ticket);
   // Waits as wait() does, and throws nothing: a failure stays with its ticket.
   void settle(uint64_t ticket);
+  // Why one of these tickets failed, the first that did, or null. REQUIRES settle(last).
+  std::exception_ptr failure_of(uint64_t first, uint64_t last);
   // Waits for everything; throws what has not been thrown yet.
   void synchronize();
   // Whether its command buffer has ended, well or not. Asks nothing of the GPU.
@@ -112,19 +128,23 @@ class Queue {
   struct Flight;
   struct Shared;
   struct Failed {
-    uint64_t first, last;  // tickets; `last` grows until the failure has been thrown
+    uint64_t first, last;  // tickets
     std::exception_ptr error;
-    bool thrown;
+    bool told;
   };
 
   void check(const Launch& launch) const;
   void begin();
-  void begin_encoder(const Launch& launch);
+  void make_room(int64_t bytes, int64_t flops);
+  std::vector<Access> take_in(std::span<const Binding> buffers);
+  void count(int64_t bytes, int64_t flops, uint64_t tag);
+  void begin_encoder(const std::string& name);
+  void stand_in_line();
   void end_encoder();
   void order(std::span<const Access> accesses);
   bool encode(const Launch& launch, std::span<const Access> accesses);
   BoundBuffer spill(std::span<const unsigned char> block);
-  bool full(const Launch* next) const;
+  bool full() const;
   void reap();
   void land(Flight& flight);
   void take_time(Flight& flight);
@@ -134,7 +154,6 @@ class Queue {
   void await_completions();
   void give_up();
   void leave_to_device();
-  void throw_failure(uint64_t ticket);
   std::exception_ptr error_of(const Failure& failure, const Flight& flight) const;
 
   Host& host_;
@@ -143,6 +162,8 @@ class Queue {
   const Options options_;
   Handle queue_;
   Handle event_;
+  Handle order_event_ = nullptr;  // made at the first product
+  uint64_t order_value_ = 0;
   std::shared_ptr<Shared> shared_;
   std::unique_ptr<Flight> current_;              // being encoded
   std::deque<std::unique_ptr<Flight>> flights_;  // committed, oldest first

@@ -50,7 +50,10 @@ typedef NS_ENUM(NSUInteger, MTLDispatchType) {
   MTLDispatchTypeConcurrent = 1,
 };
 typedef NS_OPTIONS(NSUInteger, MTLBarrierScope) { MTLBarrierScopeBuffers = 1 << 0 };
-typedef NS_OPTIONS(NSUInteger, MTLPipelineOption) { MTLPipelineOptionNone = 0 };
+typedef NS_OPTIONS(NSUInteger, MTLPipelineOption) {
+  MTLPipelineOptionNone = 0,
+  MTLPipelineOptionFailOnBinaryArchiveMiss = 1 << 2,
+};
 typedef NS_ENUM(NSUInteger, MTLLanguageVersion) {
   MTLLanguageVersion3_0 = (3 << 16),
   MTLLanguageVersion3_1 = (3 << 16) + 1,
@@ -161,10 +164,23 @@ extern NSString* const MTLCaptureErrorDomain;
  @public
   id<MTLFunction> function;
   NSUInteger maxThreads;
+  NSArray* archives;
 }
 - (void)setComputeFunction:(id<MTLFunction>)function;
 - (void)setLabel:(NSString*)label;
 - (void)setMaxTotalThreadsPerThreadgroup:(NSUInteger)threads;
+- (void)setBinaryArchives:(NSArray*)archives;
+@end
+@interface MTLBinaryArchiveDescriptor : NSObject {
+ @public
+  NSURL* url;
+}
+- (void)setUrl:(NSURL*)url;
+@end
+@protocol MTLBinaryArchive <NSObject>
+- (BOOL)addComputePipelineFunctionsWithDescriptor:(MTLComputePipelineDescriptor*)descriptor
+                                            error:(NSError**)error;
+- (BOOL)serializeToURL:(NSURL*)url error:(NSError**)error;
 @end
 @interface MTLCommandBufferDescriptor : NSObject {
  @public
@@ -246,6 +262,7 @@ typedef void (^MTLCommandBufferHandler)(id<MTLCommandBuffer>);
                                   options:(MTLResourceOptions)options
                               deallocator:(void (^)(void*, NSUInteger))deallocator;
 - (id<MTLFence>)newFence;
+- (id<MTLEvent>)newEvent;
 - (id<MTLSharedEvent>)newSharedEvent;
 - (id<MTLLibrary>)newLibraryWithSource:(NSString*)source
                                options:(MTLCompileOptions*)options
@@ -255,6 +272,8 @@ typedef void (^MTLCommandBufferHandler)(id<MTLCommandBuffer>);
                                                              options:(MTLPipelineOption)options
                                                           reflection:(id*)reflection
                                                                error:(NSError**)error;
+- (id<MTLBinaryArchive>)newBinaryArchiveWithDescriptor:(MTLBinaryArchiveDescriptor*)descriptor
+                                                 error:(NSError**)error;
 - (NSArray*)counterSets;
 - (BOOL)supportsCounterSampling:(MTLCounterSamplingPoint)point;
 - (id<MTLCounterSampleBuffer>)newCounterSampleBufferWithDescriptor:

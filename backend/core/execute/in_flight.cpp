@@ -1,0 +1,103 @@
+#include "execute/in_flight.h"
+
+#include <atomic>
+#include <deque>
+#include <thread>
+#include <utility>
+
+namespace lamina {
+
+namespace {
+
+class Flight final : public Pending {
+ public:
+  Flight(std::shared_ptr<Work> work, Reads reads)
+      : work_(std::move(work)), reads_(std::move(reads)) {}
+
+  void wait() override {
+    land();
+    if (!error_) return;
+    told_ = true;
+    std::rethrow_exception(error_);
+  }
+  std::exception_ptr failure() const override { return error_; }
+
+  bool done() const { return work_->done(); }
+  // Its own failure, else the first of those it came after, which began before it.
+  void land() {
+    if (landed_) return;
+    error_ = work_->wait();
+    for (const auto& earlier : reads_.after) {
+      static_cast<Flight&>(*earlier).land();
+      if (!error_) error_ = earlier->failure();
+    }
+    reads_.after.clear();
+    landed_ = true;
+  }
+  void let_go() { reads_.memory.clear(); }
+  bool untold() const { return error_ && !told_; }
+
+ private:
+  std::shared_ptr<Work> work_;
+  Reads reads_;
+  std::exception_ptr error_;
+  bool landed_ = false, told_ = false;
+};
+
+std::deque<std::shared_ptr<Flight>>& flights() {
+  static auto* list = new std::deque<std::shared_ptr<Flight>>;
+  return *list;
+}
+// Failed, and thrown to nobody yet: the first one only, which is what land_all() throws.
+std::shared_ptr<Flight>& untold() {
+  static auto* flight = new std::shared_ptr<Flight>;
+  return *flight;
+}
+std::atomic<bool> open{false};
+
+void note() {
+  if (untold() && !untold()->untold()) untold() = nullptr;
+  open.store(!flights().empty() || untold(), std::memory_order_relaxed);
+}
+
+void drop_first() {
+  std::shared_ptr<Flight> first = flights().front();
+  flights().pop_front();
+  first->land();
+  first->let_go();
+  if (first->untold() && !untold()) untold() = first;
+}
+
+}  // namespace
+
+std::shared_ptr<Pending> take_off(std::shared_ptr<Work> work, Reads reads) {
+  auto flight = std::make_shared<Flight>(std::move(work), std::move(reads));
+  flights().push_back(flight);
+  note();
+  return flight;
+}
+
+void retire() {
+  while (!flights().empty() && flights().front()->done()) drop_first();
+  note();
+}
+
+void land_all() {
+  for (const auto& flight : flights()) flight->land();
+  // Work that has ended is a moment later done with its memory.
+  for (retire(); !flights().empty(); retire()) std::this_thread::yield();
+  std::shared_ptr<Flight> failed = std::exchange(untold(), nullptr);
+  note();
+  if (failed) failed->wait();
+}
+
+bool in_flight() { return open.load(std::memory_order_relaxed); }
+
+void settle(Buffer& buffer) {
+  std::shared_ptr<Pending> pending = buffer.pending();
+  if (!pending) return;
+  pending->wait();
+  buffer.set_pending(nullptr);
+}
+
+}  // namespace lamina
