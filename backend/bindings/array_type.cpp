@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include "base/error.h"
+#include "base/notice.h"
 #include "convert.h"
 #include "execute/evaluate.h"
 #include "kernels/formulas.h"
@@ -303,18 +304,36 @@ PyObject* wrap(Array array) {
   return self;
 }
 
+namespace {
+
+void tell_notices() {
+  if (!any_notices()) return;
+  for (const std::string& text : take_notices())
+    if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) < 0) throw py::error_already_set();
+}
+
+}  // namespace
+
 void evaluate_unlocked(std::span<const Array> roots) {
   bool ready = true;
   for (const Array& r : roots) ready &= r.node()->ready();
   if (ready) return;
-  py::gil_scoped_release release;
-  evaluate(roots);
+  {
+    py::gil_scoped_release release;
+    evaluate(roots);
+  }
+  tell_notices();
 }
 
 TensorView view_unlocked(const Array& x) {
   if (on_host(x)) return tensor_view(x);
-  py::gil_scoped_release release;
-  return tensor_view(x);
+  TensorView view;
+  {
+    py::gil_scoped_release release;
+    view = tensor_view(x);
+  }
+  tell_notices();
+  return view;
 }
 
 void init_array_type(py::module_& m) {

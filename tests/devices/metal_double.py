@@ -17,6 +17,7 @@ from present import PRESENT
 HERE = "metal" in PRESENT
 POINTS = ("buffer", "adopt", "library", "pipeline", "queue", "commands", "encoder", "fence")
 RUN = 9  # metal_double::Point::run
+PRODUCT, SUMS, TILES = 11, 12, 13
 
 
 def _load() -> ctypes.CDLL | None:

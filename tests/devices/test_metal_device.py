@@ -235,10 +235,11 @@ def test_without_metal() -> None:
 
 
 SUITES = [f"tests/devices/test_{name}.py" for name in ("metal_device", "metal_async", "placement")]
+PRODUCTS = "tests/devices/test_metal_products.py"
 
 
 @pytest.mark.skipif("metal" in _core._device_names(), reason="not applicable: a build with Metal")
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", [*SUITES, PRODUCTS])
 def test_on_the_double(suite: str, tmp_path: Path) -> None:
     """All of it again, in a module with the host and the double."""
     module = BUILD / "metal_module"
@@ -247,6 +248,8 @@ def test_on_the_double(suite: str, tmp_path: Path) -> None:
     tree = [sys.executable, "tests/tools/link_tree.py", str(tmp_path / "site"), "--core", module]
     subprocess.run(tree, check=True, cwd=ROOT)
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "LAMINA_GPU": "metal"}
+    if suite == PRODUCTS:
+        env["LAMINA_METAL_PRODUCTS"] = "library"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", suite]
     said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=800)
     assert said.returncode == 0, said.stdout[-5000:] + said.stderr[-2000:]

@@ -73,6 +73,7 @@ void violation(const std::string& what) {
   self = [super init];
   state = new CommandsRef(std::make_shared<CommandsState>());
   (*state)->retained = descriptor->retained;
+  (*state)->device = owner->device;
   detailed = (descriptor->options & MTLCommandBufferErrorOptionEncoderExecutionStatus) != 0;
   queue = [owner retain];
   handlers = [[NSMutableArray alloc] init];

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 #include "objects.h"
@@ -244,9 +245,17 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
 }
 @end
 
-@interface DoubleDevice : NSObject <MTLDevice>
+@interface DoubleDevice : NSObject <MTLDevice> {
+  int64_t number;
+}
 @end
 @implementation DoubleDevice
+- (id)init {
+  static std::atomic<int64_t> devices = 0;
+  self = [super init];
+  number = ++devices;
+  return self;
+}
 - (NSString*)name {
   return ns(world().machine.name);
 }
@@ -284,7 +293,9 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
 }
 - (id<MTLCommandQueue>)newCommandQueue {
   if (fails(Point::queue)) return nil;
-  return [[DoubleQueue alloc] init];
+  DoubleQueue* made = [[DoubleQueue alloc] init];
+  made->device = number;
+  return made;
 }
 
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options {
@@ -302,6 +313,7 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
   }
   auto storage = std::make_shared<Storage>();
   storage->bytes = bytes;
+  storage->device = number;
   const auto page = static_cast<size_t>(getpagesize());
   storage->data = static_cast<char*>(std::aligned_alloc(page, (length + page - 1) / page * page));
   if (!storage->data) return nil;
@@ -325,13 +337,19 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
   storage->bytes = static_cast<int64_t>(length);
   storage->data = static_cast<char*>(pointer);
   storage->owned = false;
+  storage->device = number;
   return [[DoubleBuffer alloc] initWithStorage:storage];
 }
 - (id<MTLFence>)newFence {
-  return fails(Point::fence) ? nil : [[DoubleFence alloc] init];
+  if (fails(Point::fence)) return nil;
+  DoubleFence* made = [[DoubleFence alloc] init];
+  (*made->state)->device = number;
+  return made;
 }
 - (id<MTLEvent>)newEvent {
-  return [[DoubleEvent alloc] init];
+  DoubleEvent* made = [[DoubleEvent alloc] init];
+  (*made->state)->device = number;
+  return made;
 }
 - (id<MTLSharedEvent>)newSharedEvent {
   return [[DoubleEvent alloc] init];
@@ -388,6 +406,7 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
     *error = error_of(@"AGXMetal", kInternal, why);
     return nil;
   }
+  executable->device = number;
   return [[DoublePipeline alloc] initWithExecutable:executable];
 }
 
@@ -418,7 +437,9 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
     *error = error_of(@"MTLCounterErrorDomain", 0, "no room for the samples");
     return nil;
   }
-  return [[DoubleSamples alloc] initWithCount:descriptor->count];
+  DoubleSamples* made = [[DoubleSamples alloc] initWithCount:descriptor->count];
+  (*made->state)->device = number;
+  return made;
 }
 - (id)newResidencySetWithDescriptor:(id)descriptor error:(NSError**)error {
   (void)error;

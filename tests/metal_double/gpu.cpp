@@ -15,6 +15,8 @@ double now_seconds() {
 
 void need(CommandsState& commands, const TrackedRef& object) {
   if (!object || !commands.needs.insert(object).second) return;
+  if (object->device && object->device != commands.device)
+    world().violation(object->label + " is of another device");
   ++object->users;
 }
 

@@ -56,6 +56,7 @@ struct CommandsState {
   double start = 0, end = 0;
   Order::Set stretches;
   bool retained = true;
+  int64_t device = 0;           // as Tracked's
   std::function<void()> ended;  // without the world's mutex, on a thread of the double
 };
 using CommandsRef = std::shared_ptr<CommandsState>;

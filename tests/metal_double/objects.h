@@ -68,6 +68,7 @@ std::string entry_of(MTLComputePipelineDescriptor* descriptor);
 @interface DoubleQueue : NSObject <MTLCommandQueue> {
   LAMINA_DOUBLE_STATE(QueueState)
   NSMutableSet* sets;
+  int64_t device;
 }
 @end
 @interface DoubleCommands : NSObject <MTLCommandBuffer> {

@@ -49,7 +49,8 @@ enum class Point {
   run,
   archive,
   product,  // of the matrix library: it has none for it
-  sums      // of the matrix library: they are wrong
+  sums,     // of the matrix library: they are wrong
+  tiles     // as if a compiler had broken a text with tiles: its first result is wrong
 };
 inline constexpr int64_t kNever = -1;  // code of `run`: the command buffer does not end
 struct Injected {
@@ -69,7 +70,8 @@ struct Seen {
 struct Tracked {
   virtual ~Tracked() = default;
   std::string label;
-  int users = 0;  // command buffers that need it and have not ended
+  int users = 0;       // command buffers that need it and have not ended
+  int64_t device = 0;  // the number of the one that made it; 0: any
   bool destroyed = false;
 };
 using TrackedRef = std::shared_ptr<Tracked>;

@@ -1,9 +1,11 @@
 #include "devices/text_device.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/notice.h"
 #include "kernels/library.h"
 
 namespace lamina {
@@ -11,6 +13,7 @@ namespace lamina {
 namespace {
 
 constexpr size_t kMaxPipelines = 4096;
+constexpr int kMaxLooks = 4;  // at results that show nothing, before they are trusted
 
 // The views of a call without their data, and its parameters, kept to write the text again.
 struct KeptCall {
@@ -51,10 +54,22 @@ std::vector<Reach> reaches_of(const CallArgs& args) {
 // One program and its pipelines.
 struct TextDevice::Stage {
   TextProgram program;
+  bool trusted = false;
+  int looks = 0;
   std::shared_ptr<void> library;  // in place of what the program's work says
   std::string library_text;
   std::vector<std::shared_ptr<void>> pipelines;
   int64_t compile_ns = 0;
+
+  std::string text() const {
+    std::string out;
+    for (const TextKernel& k : program.launches) {
+      if (!out.empty()) out += "\n";
+      out += k.source;
+    }
+    if (!library) return out;
+    return out.empty() ? library_text : out + "\n" + library_text;
+  }
 };
 
 class TextDevice::Compiled : public CompiledKernel {
@@ -69,40 +84,51 @@ class TextDevice::Compiled : public CompiledKernel {
     wide_ = make(device.traits_);
   }
 
-  std::string text() const override {
-    std::string out;
-    for (const TextKernel& k : wide_->program.launches) {
-      if (!out.empty()) out += "\n";
-      out += k.source;
-    }
-    if (!wide_->library) return out;
-    return out.empty() ? wide_->library_text : out + "\n" + wide_->library_text;
-  }
+  std::string text() const override { return wide_->text(); }
   int64_t compile_ns() const override { return wide_->compile_ns; }
 
   // The program whose alignments hold for these operands.
-  const Stage& stage_for(void* const* buffers) const {
+  Stage& stage_for(void* const* buffers) const {
     if (aligned(*wide_, buffers)) return *wide_;
-    if (!narrow_) {
-      TextTraits traits = device_.traits_;
-      traits.vector_bytes = 1;
-      narrow_ = make(traits);
-    }
+    if (!narrow_) narrow_ = make(narrow_traits());
     return *narrow_;
+  }
+  // The next choice in the place of one that was refuted.
+  void replace(const Stage& stage) const {
+    (&stage == wide_.get() ? wide_ : narrow_) =
+        make(&stage == wide_.get() ? device_.traits_ : narrow_traits());
   }
 
   const std::vector<Dtype> scalars;
   const std::vector<Reach> reaches;  // of operands
 
  private:
-  std::unique_ptr<Stage> make(const TextTraits& traits) const {
+  TextTraits narrow_traits() const {
+    TextTraits traits = device_.traits_;
+    traits.vector_bytes = 1;
+    return traits;
+  }
+
+  std::unique_ptr<Stage> make(TextTraits traits) const {
     auto stage = std::make_unique<Stage>();
+    auto refuted = [&] { return device_.refuted_.contains(stage->text()); };
     stage->program = write_(traits);
-    if (const LibraryWork* work = stage->program.library.get()) {
+    if (const std::shared_ptr<const LibraryWork> work = stage->program.library) {
       stage->library = device_.prepare_library(*work, stage->library_text);
       if (stage->library) {
         stage->program.launches.resize(work->first_launch);
         stage->program.temporaries.resize(work->temporaries);
+        if (refuted()) {
+          stage->library = nullptr;
+          stage->program = write_(traits);
+        }
+      }
+      if (!stage->library && refuted()) {
+        traits.simd_matrices = false;
+        stage->program = write_(traits);
+        if (refuted())
+          throw DeviceError(device_.info().name + ": kernel " + stage->program.launches[0].name +
+                            ": every text of it gives wrong sums on this device");
       }
     }
     int64_t before = device_.counts_.compile_ns;
@@ -123,7 +149,7 @@ class TextDevice::Compiled : public CompiledKernel {
 
   TextDevice& device_;
   Write write_;
-  std::unique_ptr<Stage> wide_;
+  mutable std::unique_ptr<Stage> wide_;
   mutable std::unique_ptr<Stage> narrow_;
 };
 
@@ -191,7 +217,38 @@ std::string TextDevice::artifact_path(const TextKernel& kernel,
 }
 
 void TextDevice::run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars) {
-  const Stage& stage = compiled.stage_for(buffers);
+  for (;;) {
+    Stage& stage = compiled.stage_for(buffers);
+    launch_stage(compiled, stage, buffers, scalars);
+    if (stage.trusted || !stage.program.library || holds(stage, buffers)) return;
+    compiled.replace(stage);
+  }
+}
+
+// Looks at what has been launched for the first time.
+bool TextDevice::holds(Stage& stage, void* const* buffers) {
+  const std::string text = stage.text();
+  stage.trusted = proven_.contains(text);
+  // What launches ahead of it have put into temporaries is gone by now.
+  const LibraryWork& work = *stage.program.library;
+  const auto [first, second, out] = work.operands;
+  if (stage.trusted || std::min({first, second, out}) < 0) return stage.trusted = true;
+  const Proof proof = prove_launch(work, buffers[first], buffers[second], buffers[out]);
+  if (proof == Proof::fails) {
+    refuted_.insert(text);
+    const std::string what = stage.library ? text : "kernel " + stage.program.launches[0].name;
+    notice(info().name + ": " + what +
+           " gives wrong sums on this device; the next choice takes its place");
+    return false;
+  }
+  stage.trusted = proof == Proof::holds || ++stage.looks >= kMaxLooks;
+  if (proof == Proof::holds) proven_.insert(text);
+  return true;
+}
+
+void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
+                              const ScalarValue* scalars) {
+  launch_flops_ = stage.program.library ? flops_of(*stage.program.library) : 0;
   const std::vector<int64_t>& sizes = stage.program.temporaries;
   // Memory goes back when the launches are in the queue: what takes it next stands behind them.
   struct Temporaries {

@@ -4,11 +4,14 @@
 #pragma once
 
 #include <functional>
+#include <set>
+#include <string>
 #include <unordered_map>
 
 #include "base/hash.h"
 #include "devices/device.h"
 #include "devices/kernel_store.h"
+#include "devices/proof.h"
 #include "graph/params.h"
 #include "kernels/text.h"
 
@@ -59,8 +62,18 @@ class TextDevice : public Device {
   virtual void launch_library(void* prepared, void* first, void* second, void* out) {
     (void)prepared, (void)first, (void)second, (void)out;
   }
-  // Within launch_text: what buffers[i] reaches.
+  // Whether a launched program that says what it computes has done so. It is asked until it holds
+  // once for each text and each thing prepared for a library; what fails is never used again: the
+  // next choice takes its place, the program is told, and the launch is made again. Devices whose
+  // memory the CPU does not read, or that trust their compilers, look at nothing.
+  virtual Proof prove_launch(const LibraryWork&, void* first, void* second, void* out) {
+    (void)first, (void)second, (void)out;
+    return Proof::holds;
+  }
+  // Within launch_text: what buffers[i] reaches, and the arithmetic of the launch where that is
+  // known, else 0.
   std::span<const Reach> bound_reach() const { return bound_reach_; }
+  int64_t launch_flops() const { return launch_flops_; }
   // The compiled bytes of the text: from disk, else from `build`, which are then kept there.
   std::string artifact(const TextKernel& kernel, const std::function<std::string()>& build);
   // The same as a file, for loaders that want a path; the file may go once it is loaded.
@@ -77,6 +90,9 @@ class TextDevice : public Device {
   Hash128 key_of(const TextKernel& kernel) const;
   std::shared_ptr<void> pipeline(const TextKernel& kernel);
   void run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars);
+  void launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
+                    const ScalarValue* scalars);
+  bool holds(Stage& stage, void* const* buffers);
 
   KernelStore store_;
   std::string options_;
@@ -84,6 +100,8 @@ class TextDevice : public Device {
   CacheCounts counts_;
   std::vector<void*> bound_, temporaries_;
   std::vector<Reach> bound_reach_;
+  int64_t launch_flops_ = 0;
+  std::set<std::string> proven_, refuted_;  // what readers are told of libraries, and texts
   std::vector<unsigned char> block_;
 };
 

@@ -97,7 +97,7 @@ class GemmWriter {
         traits_(traits),
         unit_(traits, g.name),
         sum_(g.a_dtype == Dtype::complex64 ? Dtype::complex64 : compute_dtype(g.a_dtype)),
-        matrices_(traits.dialect == Dialect::msl && sum_ == Dtype::float32),
+        matrices_(traits.dialect == Dialect::msl && traits.simd_matrices && sum_ == Dtype::float32),
         threads_(matrices_ ? 128 : 256) {
     const int64_t groups = tiles(g.rows) * tiles(g.cols) * g.batch, wanted = traits.cores * 2;
     if (g.may_split && groups < wanted && g.depth >= 1024)

@@ -37,7 +37,8 @@ struct TextTraits {
   int max_buffers = 31;               // buffers of a launch, the constant block among them
   bool float64 = false;
   bool complex64 = true;
-  int cores = 8;  // processors that each run threadgroups
+  int cores = 8;              // processors that each run threadgroups
+  bool simd_matrices = true;  // MSL's simdgroup_matrix gives right sums
   // Widest load and store. Smaller where the address of an operand is less aligned than its Bind
   // says; a text written for 1 asks for no more than an element's own alignment.
   int vector_bytes = 16;

@@ -46,6 +46,23 @@ TEST(chips_are_told_by_architecture_and_by_name) {
   CHECK(chip("applegpu_g19s").gigabytes_per_second >= chip("applegpu_g16s").gigabytes_per_second);
 }
 
+TEST(only_apple_silicon_and_virtual_machines_on_it_are_used) {
+  auto why = [](const char* name, int family, int os_major, bool unified = true) {
+    Facts facts;
+    facts.name = name;
+    facts.family = family;
+    facts.os_major = os_major;
+    facts.unified = unified;
+    return why_not(facts);
+  };
+  EQUAL(why("Apple M1", 7, 13), "");
+  EQUAL(why("Apple M5", 10, 26), "");
+  EQUAL(why("Apple Paravirtual device", 5, 15), "");
+  CONTAINS(why("Apple Paravirtual device", 5, 14), "virtual machines need macOS 15");
+  CONTAINS(why("AMD Radeon Pro 5500M", 0, 15, false), "only Apple silicon is supported");
+  CONTAINS(why("Apple A12Z", 5, 13), "only Apple silicon is supported");
+}
+
 TEST(operations_cut_command_buffers_by_chip) {
   struct {
     const char* architecture;

@@ -229,6 +229,22 @@ TEST(rule_objects_outlive_their_command_buffer) {
   EQUAL(raw.outcome.failure.code, kErrorInvalidResource);
 }
 
+TEST(rule_objects_are_of_one_device) {
+  Raw raw;
+  std::unique_ptr<Host> other(host_factory()());
+  void* contents;
+  Handle strange = other->new_buffer(4096, &contents);
+  Dispatch d = raw.dispatch();
+  raw.bound[0] = {strange, 0};
+  raw.host->encode(raw.encoder, d);
+  raw.end();
+  raw.commit();
+  while (!raw.ended) std::this_thread::yield();
+  other->release(strange);
+  other.reset();
+  CONTAINS(raw.finish(), "is of another device");
+}
+
 TEST(rule_encoders_are_ended) {
   Raw raw;
   raw.end();

@@ -40,6 +40,8 @@ constexpr RateRow kUnknown = {0, 'g', 68, 2.6};
 
 constexpr int kFirstGeneration = 13;      // M1
 constexpr int kFirstHardwareBfloat = 15;  // M3
+constexpr int kOldestFamily = 7;          // M1
+constexpr int kFirstWithVirtual = 15;     // macOS
 
 // "applegpu_g14s" -> 14, 's'.
 bool parse_architecture(const std::string& name, int& generation, char& size) {
@@ -99,6 +101,17 @@ Chip chip_of(const Facts& facts) {
           by_size.cores,   rates.gigabytes_per_second,
           rates.teraflops, generation >= kFirstHardwareBfloat,
           by_size.budget};
+}
+
+// A virtual machine's GPU is Apple silicon that claims to be an older family. Up to macOS 14 its
+// kernels compute nothing; runners of continuous integration have it.
+std::string why_not(const Facts& facts) {
+  const bool is_virtual = facts.name.find("Paravirtual") != std::string::npos;
+  if (is_virtual && facts.os_major < kFirstWithVirtual)
+    return "metal: " + facts.name + ": virtual machines need macOS " +
+           std::to_string(kFirstWithVirtual);
+  if (facts.unified && (is_virtual || facts.family >= kOldestFamily)) return "";
+  return "metal: " + facts.name + ": only Apple silicon is supported";
 }
 
 double estimated_ms(const Chip& chip, int64_t bytes, int64_t flops) {

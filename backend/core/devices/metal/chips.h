@@ -31,6 +31,9 @@ struct Chip {
 // generation where neither says.
 Chip chip_of(const Facts& facts);
 
+// Why lamina does not run on this GPU, or "".
+std::string why_not(const Facts& facts);
+
 // Milliseconds a launch should take on this chip.
 double estimated_ms(const Chip& chip, int64_t bytes, int64_t flops);
 

@@ -1,6 +1,7 @@
 // The Metal device: one GPU, one queue, unified memory.
 #include "devices/metal/metal.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "devices/metal/memory.h"
 #include "devices/metal/pipelines.h"
+#include "devices/metal/products.h"
 #include "devices/metal/residency.h"
 #include "devices/text_device.h"
 
@@ -22,7 +24,6 @@ namespace {
 constexpr int64_t kLeastAdopted = 256 << 10;
 constexpr int64_t kNothingBytes = 64;
 constexpr int kFirstWithBfloat = 14;  // macOS, of MSL 3.1
-constexpr int kOldestFamily = 7;      // M1
 
 class Blocks : public BlockSource {
  public:
@@ -54,6 +55,17 @@ uint32_t dtypes_of(const Facts& facts) {
   uint32_t all = ~0u & ~(1u << static_cast<int>(Dtype::float64));
   if (facts.os_major < kFirstWithBfloat) all &= ~(1u << static_cast<int>(Dtype::bfloat16));
   return all;
+}
+
+// LAMINA_METAL_PRODUCTS: "library" or "text" in place of the chip's table, to measure them.
+enum class Products : uint8_t { by_table, library, text };
+Products wanted_products() {
+  const char* value = std::getenv("LAMINA_METAL_PRODUCTS");
+  const std::string said = value ? value : "";
+  if (said.empty()) return Products::by_table;
+  if (said == "library") return Products::library;
+  if (said == "text") return Products::text;
+  throw ValueError("LAMINA_METAL_PRODUCTS: expected library or text, got \"" + said + "\"");
 }
 
 // The command buffers of one plan.
@@ -200,7 +212,48 @@ class MetalDevice : public TextDevice {
  protected:
   std::shared_ptr<void> compile_text(const TextKernel& kernel) override {
     const int threads = kernel.threads[0] * kernel.threads[1] * kernel.threads[2];
-    return std::make_shared<PipelineRef>(pipelines_.get(kernel.source, kernel.name, threads));
+    // Safe math still joins a product and a sum of one statement.
+    const std::string source =
+        kernel.contracts ? kernel.source : "#pragma METAL fp contract(off)\n" + kernel.source;
+    return std::make_shared<PipelineRef>(pipelines_.get(source, kernel.name, threads));
+  }
+
+  std::shared_ptr<void> prepare_library(const LibraryWork& work, std::string& text) override {
+    if (!host_.facts().matrix_library || products_ == Products::text) return nullptr;
+    std::optional<Multiplication> m = multiplication(work);
+    if (!m || (m->dtype != Dtype::float32 && m->dtype != Dtype::float16)) return nullptr;
+    if (products_ == Products::by_table && !library_first(chip_, m->dtype, m->request))
+      return nullptr;
+    auto made = std::make_shared<Prepared>(Prepared{*m, make_product(host_, m->request)});
+    if (!made->product) return nullptr;
+    text = m->text;
+    return made;
+  }
+
+  void launch_library(void* prepared, void* first, void* second, void* out) override {
+    const auto& p = *static_cast<Prepared*>(prepared);
+    const void* operands[] = {p.how.swapped ? second : first, p.how.swapped ? first : second, out};
+    ProductLaunch launch;
+    launch.product = p.product;
+    Binding* bindings[] = {&launch.left, &launch.right, &launch.result};
+    for (size_t i = 0; i < 3; ++i) {
+      bindings[i]->place = place_of(operands[i], p.product->name, i);
+      bindings[i]->last = p.how.bytes[i];
+      bindings[i]->written = i == 2;
+      launch.places[i] = p.how.places[i];
+      launch.bytes += p.how.bytes[i];
+    }
+    launch.flops = launch_flops();
+    launch.tag = step_;
+    queue_.multiply(launch);
+  }
+
+  // Once for each choice: waits for all that has been launched.
+  Proof prove_launch(const LibraryWork& work, void* first, void* second, void* out) override {
+    const uint64_t last = queue_.commit();
+    queue_.settle(last);
+    if (queue_.failure_of(first_ticket_, last)) return Proof::unseen;
+    return prove(work, first, second, out);
   }
 
   void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
@@ -214,10 +267,8 @@ class MetalDevice : public TextDevice {
       b.first = first;
       b.last = last;
       // What has no elements may lie anywhere.
-      b.place = memory_.find(first < last ? static_cast<char*>(buffers[i]) + first : nothing_);
-      if (!b.place.block)
-        throw DeviceError("metal: kernel " + kernel.name + ": buffer " + std::to_string(i) +
-                          " is not this device's memory, and Metal does not take it as it is");
+      b.place = place_of(first < last ? static_cast<char*>(buffers[i]) + first : nothing_,
+                         kernel.name, i);
       if (first < last) b.place.offset -= first;
       bytes += last - first;
       bindings_.push_back(std::move(b));
@@ -231,6 +282,7 @@ class MetalDevice : public TextDevice {
     launch.grid = kernel.grid;
     launch.threadgroup_bytes = kernel.threadgroup_bytes;
     launch.bytes = bytes;
+    launch.flops = launch_flops();
     launch.tag = step_;
     queue_.launch(launch);
   }
@@ -241,7 +293,19 @@ class MetalDevice : public TextDevice {
     void* data;
     int64_t bytes;
   };
+  struct Prepared {
+    Multiplication how;
+    std::shared_ptr<const Product> product;
+  };
   static constexpr int64_t kCaptureNotSupported = 1;
+
+  Place place_of(const void* data, const std::string& kernel, size_t buffer) {
+    Place place = memory_.find(data);
+    if (!place.block)
+      throw DeviceError("metal: kernel " + kernel + ": buffer " + std::to_string(buffer) +
+                        " is not this device's memory, and Metal does not take it as it is");
+    return place;
+  }
 
   // Gives back what no command buffer needs any more; with `wait`, everything released, after the
   // command buffers that need it. Whether anything was given back.
@@ -285,6 +349,7 @@ class MetalDevice : public TextDevice {
 
   Host& host_;
   const Chip chip_;
+  const Products products_ = wanted_products();
   mutable Memory memory_;
   Blocks blocks_;
   Pool pool_;
@@ -313,8 +378,7 @@ MetalDevice& device() {
 Device* open_device() {
   Host* host = system_host();
   if (!host) throw DeviceError("metal: the system has no GPU that Metal can use");
-  if (!host->facts().unified || host->facts().family < kOldestFamily)
-    throw DeviceError("metal: " + host->facts().name + ": only Apple silicon is supported");
+  if (std::string why = why_not(host->facts()); !why.empty()) throw DeviceError(why);
   opened = new MetalDevice(*host);
   return opened;
 }

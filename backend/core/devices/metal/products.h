@@ -1,12 +1,15 @@
 // Products of the system's matrix library, Metal Performance Shaders, and which products it gets.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/dtype.h"
 #include "devices/metal/chips.h"
 #include "devices/metal/host.h"
+#include "kernels/library.h"
 
 namespace lamina::metal {
 
@@ -28,6 +31,19 @@ class Product {
 // Whether the library has products of this dtype and, on this chip, is the first choice for one of
 // these sizes; the others are lamina's own text.
 bool library_first(const Chip& chip, Dtype dtype, const ProductRequest& sizes);
+
+// Work as the library takes it.
+struct Multiplication {
+  ProductRequest request;
+  std::array<MatrixPlace, 3> places;  // of left, right and result, without their buffers
+  std::array<int64_t, 3> bytes;       // that these reach
+  Dtype dtype;
+  bool swapped = false;  // the work's second operand is the left matrix
+  std::string text;      // for a reader
+};
+// Products whose matrices lie as the library wants them, and convolutions that are products: of
+// one tap, without padding. Nothing for other work: its convolutions are of images.
+std::optional<Multiplication> multiplication(const LibraryWork& work);
 // Null where the system refuses.
 std::shared_ptr<const Product> make_product(Host& host, const ProductRequest& request);
 

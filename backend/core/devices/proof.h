@@ -1,0 +1,24 @@
+// Looking at what a matrix kernel has written: compilers and libraries have been seen to give wrong
+// sums for single dtypes and sizes, which no error tells.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/library.h"
+
+namespace lamina {
+
+enum class Proof : uint8_t {
+  holds,
+  fails,
+  unseen,  // nothing but zeros, infinities and NaN where it looked
+};
+
+// Computes a few elements of the work again, in double, from memory that the CPU reads, and holds
+// them against what is there, within what rounding explains. Dtypes of other kinds than real
+// floats hold.
+Proof prove(const LibraryWork& work, const void* first, const void* second, const void* out);
+
+int64_t flops_of(const LibraryWork& work);
+
+}  // namespace lamina

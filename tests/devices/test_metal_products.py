@@ -1,0 +1,233 @@
+"""Products and convolutions on Metal: who computes them, and that wrong sums are noticed. Run by
+test_metal_device.py with LAMINA_METAL_PRODUCTS=library, so that small ones go to the library."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Iterator
+
+import lamina.core as mx
+import numpy as np
+import pytest
+from metal_double import (
+    DOUBLE,
+    HERE,
+    PRODUCT,
+    SUMS,
+    TILES,
+    held,
+    inject,
+    needs_double,
+    needs_metal,
+    seen,
+    violations,
+)
+from present import recorded
+
+pytestmark = [
+    needs_metal,
+    needs_double,
+    pytest.mark.skipif(
+        os.environ.get("LAMINA_METAL_PRODUCTS") != "library",
+        reason="not applicable: run by test_metal_device.py, with the library first",
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def metal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if not HERE or DOUBLE is None:
+        yield
+        return
+    monkeypatch.setenv("LAMINA_GPU", "metal")
+    with mx.stream(mx.gpu), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    mx.synchronize()
+    assert violations() == []
+
+
+def normal(*shape: int, seed: int = 0, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def products(evaluate) -> int:
+    """Products that the library computed."""
+    before = seen("products")
+    evaluate()
+    return seen("products") - before
+
+
+CASES = {
+    "plain": lambda a: (a(33, 20), a(20, 17)),
+    "left transposed": lambda a: (a(20, 33).T, a(20, 17)),
+    "right transposed": lambda a: (a(33, 20), a(17, 20).T),
+    "both transposed": lambda a: (a(20, 33).T, a(17, 20).T),
+    "parts of rows": lambda a: (a(33, 40)[:, 7:27], a(20, 64)[:, 3:20]),
+    "a batch": lambda a: (a(4, 9, 20), a(4, 20, 17)),
+    "a batch with one right side": lambda a: (a(4, 9, 20), a(20, 17)),
+    "a batch transposed": lambda a: (a(4, 20, 9).swapaxes(1, 2), a(4, 17, 20).swapaxes(1, 2)),
+    "every second matrix": lambda a: (a(8, 9, 20)[::2], a(4, 20, 17)),
+    "two axes of batches": lambda a: (a(2, 3, 9, 20), a(2, 3, 20, 17)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_products_of_the_library(case: str, dtype: str) -> None:
+    seeds = itertools.count()
+    a, b = CASES[case](lambda *shape: normal(*shape, seed=next(seeds), dtype=dtype))
+    seeds = itertools.count()
+    x, y = CASES[case](lambda *shape: mx.array(normal(*shape, seed=next(seeds), dtype=dtype)))
+    z = x @ y
+    assert products(lambda: mx.eval(z)) == 1
+    want = a.astype(np.float64) @ b.astype(np.float64)
+    room = 1e-5 if dtype == "float32" else 2e-2
+    np.testing.assert_allclose(np.array(z), want, rtol=room, atol=room)
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.complex64])
+def test_what_the_library_lacks_is_text(dtype: mx.Dtype) -> None:
+    a, b = normal(33, 20), normal(20, 17, seed=1)
+    z = mx.array(a).astype(dtype) @ mx.array(b).astype(dtype)
+    assert products(lambda: mx.eval(z)) == 0
+    room = 0.2 if dtype == mx.bfloat16 else 1e-4
+    np.testing.assert_allclose(np.array(z.astype(mx.float32)), a @ b, atol=room)
+
+
+def test_a_broadcast_batch_is_text() -> None:
+    a, b = normal(9, 20), normal(4, 20, 17, seed=1)
+    z = mx.array(a) @ mx.array(b)
+    assert products(lambda: mx.eval(z)) == 0
+    np.testing.assert_allclose(z, a @ b, rtol=1e-4, atol=1e-4)
+
+
+def test_convolutions_of_one_tap_are_products() -> None:
+    x, w, g = (
+        normal(2, 7, 5, 12),
+        normal(9, 1, 1, 12, seed=1),
+        normal(2, 7, 5, 9, seed=2),
+    )
+
+    def of(x: mx.array, w: mx.array) -> mx.array:
+        return mx.conv2d(x, w)
+
+    ax, aw, ag = mx.array(x), mx.array(w), mx.array(g)
+    y = of(ax, aw)
+    assert products(lambda: mx.eval(y)) == 1
+    np.testing.assert_allclose(y, x @ w[:, 0, 0].T, rtol=1e-4, atol=1e-4)
+    _, (dx, dw) = mx.vjp(of, [ax, aw], [ag])
+    assert products(lambda: mx.eval(dx, dw)) == 2
+    np.testing.assert_allclose(dx, g @ w[:, 0, 0], rtol=1e-4, atol=1e-4)
+    want = np.einsum("nhwf,nhwc->fc", g, x)
+    np.testing.assert_allclose(np.array(dw)[:, 0, 0], want, rtol=1e-4, atol=1e-4)
+
+
+def test_other_convolutions_are_text_and_are_looked_at() -> None:
+    x, w = normal(2, 9, 8, 6), normal(4, 3, 2, 3, seed=1)
+
+    def of(x: mx.array, w: mx.array) -> mx.array:
+        return mx.conv2d(x, w, stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)
+
+    with mx.stream(mx.cpu):
+        want = of(mx.array(x), mx.array(w))
+        g = normal(*want.shape, seed=2)
+        _, gradients = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
+        mx.eval(want, gradients)
+    y = of(mx.array(x), mx.array(w))
+    _, got = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
+    assert products(lambda: mx.eval(y, got)) == 0
+    for mine, theirs in zip((y, *got), (want, *gradients), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_wrong_sums_of_the_library_are_noticed_and_told() -> None:
+    a, b = normal(37, 21), normal(21, 19, seed=1)
+    inject(SUMS, times=100)
+    z = mx.array(a) @ mx.array(b)
+    with pytest.warns(
+        RuntimeWarning, match=r"metal: MPSMatrixMultiplication: 1 x \(37, 21\).*wrong"
+    ):
+        mx.eval(z)
+    inject(SUMS, times=0, after=1 << 40)
+    np.testing.assert_allclose(z, a @ b, rtol=1e-4, atol=1e-4)
+    # Never asked again, and the recording shows what runs instead.
+    with recorded() as log:
+        again = mx.array(a) @ mx.array(b)
+        assert products(lambda: mx.eval(again)) == 0
+    assert any("a_tile" in str(plan) for plan in log.plans())
+    other = mx.array(a) @ mx.array(normal(21, 18))
+    assert products(lambda: mx.eval(other)) == 1
+
+
+def test_a_product_that_the_library_refuses_is_text() -> None:
+    a, b = normal(38, 21), normal(21, 19, seed=1)
+    inject(PRODUCT)
+    z = mx.array(a) @ mx.array(b)
+    assert products(lambda: mx.eval(z)) == 0
+    np.testing.assert_allclose(z, a @ b, rtol=1e-4, atol=1e-4)
+
+
+# A text that has been right once is not looked at again: these two have theirs to themselves.
+
+
+def test_wrong_sums_of_a_text_are_noticed_and_another_takes_its_place() -> None:
+    x, w = normal(2, 19, 4, dtype="float16"), normal(5, 3, 4, seed=1, dtype="float16")
+    ax, aw = mx.array(x), mx.array(w)
+    with mx.stream(mx.cpu):
+        want = mx.conv1d(mx.array(x), mx.array(w))
+        mx.eval(want)
+    inject(TILES)
+    with pytest.warns(RuntimeWarning, match=r"metal: kernel \w+ gives wrong sums") as told:
+        z = mx.conv1d(ax, aw)
+        mx.eval(z)
+    assert len(told) == 1
+    np.testing.assert_allclose(np.array(z), np.array(want), rtol=1e-2, atol=1e-2)
+    with recorded() as log:
+        mx.eval(mx.conv1d(ax, aw))
+    texts = str(log.plans())
+    assert "a_tile" in texts and "simdgroup_multiply" not in texts
+
+
+def test_no_right_text_at_all_is_an_error() -> None:
+    x = mx.array(normal(1, 5, 6, 4, 3)).astype(mx.bfloat16)
+    w = mx.array(normal(2, 2, 3, 2, 3, seed=1)).astype(mx.bfloat16)
+    mx.eval(x, w)
+    inject(TILES, times=100)
+    z = mx.conv3d(x, w)
+    with pytest.raises(mx.DeviceError, match=r"metal: kernel \w+: every text of it gives wrong"):
+        mx.eval(z)
+    inject(TILES, times=0, after=1 << 40)
+    with pytest.warns(RuntimeWarning, match="gives wrong sums"):  # with the next result
+        assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
+
+
+def test_zeros_prove_nothing_and_are_right() -> None:
+    x = mx.zeros((41, 22))
+    for _ in range(6):
+        z = x @ mx.zeros((22, 23))
+        mx.eval(z)
+        assert not np.array(z).any()
+
+
+def test_a_product_in_flight() -> None:
+    a, b = normal(16, 16), normal(16, 16, seed=1)
+    x, y = mx.array(a), mx.array(b)
+    mx.eval(mx.tanh(mx.tanh(x) @ y))
+    with held():
+        z = mx.tanh(mx.tanh(x) @ y)
+        mx.async_eval(z)
+        again = mx.tanh(z) @ z
+    np.testing.assert_allclose(z, np.tanh(np.tanh(a) @ b), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(again, np.tanh(np.array(z)) @ np.array(z), rtol=1e-4, atol=1e-4)
+
+
+def test_a_product_has_a_time() -> None:
+    x = mx.array(normal(16, 16))
+    mx.eval(x, x @ x)
+    with recorded() as log:
+        mx.eval(mx.tanh(x @ x))
+    assert len(log.of("launch")) >= 1
+    assert any("MPSMatrixMultiplication" in str(plan) for plan in log.plans())
