@@ -87,7 +87,10 @@ def in_torch(size: dict[str, int], compiled: bool, prompt: int, tokens: int) -> 
             yield int(token)
             at = at[-1:] + 1
             out = forward(
-                token.clone(), past_key_values=out.past_key_values, cache_position=at, use_cache=True
+                token.clone(),
+                past_key_values=out.past_key_values,
+                cache_position=at,
+                use_cache=True,
             )
 
     rates(step, prompt, 16)
@@ -114,7 +117,9 @@ def main() -> None:
         name = "compiled, static cache" if compiled else "eager"
         try:
             first, then = in_torch(size, compiled, options.prompt, options.tokens)
-            print(f"| PyTorch, transformers, {name}, 16 bits | {first:.0f} | {then:.1f} |", flush=True)
+            print(
+                f"| PyTorch, transformers, {name}, 16 bits | {first:.0f} | {then:.1f} |", flush=True
+            )
         except Exception as error:
             print(f"| PyTorch, transformers, {name} | {type(error).__name__}: {error} | |"[:300])
 

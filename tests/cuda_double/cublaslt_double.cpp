@@ -1,17 +1,17 @@
 // The double of cuBLASLt: products of column-major matrices on the CPU, through the driver's
 // double. It checks layouts against each other, alignments that were promised, and the workspace.
-#include <complex>
-#include <cstdint>
-#include <cstring>
-
+#include "numbers.h"
 #include "stream_work.h"
 
 #define DOUBLE extern "C" __attribute__((visibility("default")))
 
 namespace {
 
+using cuda_double::Number;
+using cuda_double::Type;
+
 constexpr int kInvalidValue = 7, kNotSupported = 15;
-constexpr int kFloat = 0, kDouble = 1, kHalf = 2, kComplex = 4, kBfloat = 14;
+constexpr int kFloat = 0, kDouble = 1, kHalf = 2, kComplex = 4;
 
 struct Description {
   int compute, scale;
@@ -39,86 +39,30 @@ struct Heuristic {
   int reserved[4];
 };
 
-size_t size_of(int type) {
-  return type == kFloat ? 4 : type == kDouble || type == kComplex ? 8 : 2;
-}
-
-float half_value(uint16_t bits) {
-  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  const float sign = bits >> 15 ? -1.0f : 1.0f;
-  if (exponent == 31) return mantissa ? __builtin_nanf("") : sign * __builtin_inff();
-  if (exponent == 0) return sign * __builtin_ldexpf(static_cast<float>(mantissa), -24);
-  return sign * __builtin_ldexpf(static_cast<float>(mantissa + 1024), exponent - 25);
-}
-uint16_t half_bits(float x) {
-  _Float16 h = static_cast<_Float16>(x);
-  uint16_t bits;
-  std::memcpy(&bits, &h, 2);
-  return bits;
-}
-
-using Sum = std::complex<double>;
-
-Sum load(const char* at, int type) {
-  auto as = [&]<class T>(T value) {
-    std::memcpy(&value, at, sizeof value);
-    return value;
-  };
-  switch (type) {
-    case kFloat:
-      return static_cast<double>(as(float{}));
-    case kDouble:
-      return as(double{});
-    case kComplex:
-      return as(std::complex<float>{});
-    case kHalf:
-      return static_cast<double>(half_value(as(uint16_t{})));
-    default: {
-      const uint32_t wide = static_cast<uint32_t>(as(uint16_t{})) << 16;
-      float value;
-      std::memcpy(&value, &wide, 4);
-      return static_cast<double>(value);
-    }
-  }
-}
-
-void store(char* at, int type, Sum sum) {
-  auto put = [&](auto value) { std::memcpy(at, &value, sizeof value); };
-  const auto single = static_cast<float>(sum.real());
-  switch (type) {
-    case kFloat:
-      return put(single);
-    case kDouble:
-      return put(sum.real());
-    case kComplex:
-      return put(std::complex<float>(sum));
-    case kHalf:
-      return put(half_bits(single));
-    default: {
-      uint32_t bits;
-      std::memcpy(&bits, &single, 4);
-      if ((bits & 0x7fffffffu) > 0x7f800000u) return put(static_cast<uint16_t>(bits >> 16 | 64));
-      bits += 0x7fffu + (bits >> 16 & 1);
-      return put(static_cast<uint16_t>(bits >> 16));
-    }
-  }
+Type type_of(int type) {
+  return type == kFloat     ? Type::f32
+         : type == kDouble  ? Type::f64
+         : type == kHalf    ? Type::f16
+         : type == kComplex ? Type::c64
+                            : Type::bf16;
 }
 
 size_t bytes_of(const Layout& l) {
   const auto last = static_cast<int64_t>(l.rows) + l.lead * (static_cast<int64_t>(l.cols) - 1) +
                     l.stride * (l.batch - 1);
-  return static_cast<size_t>(last) * size_of(l.type);
+  return static_cast<size_t>(last) * size_of(type_of(l.type));
 }
 
 struct Factor {
   const char* data;
   Layout layout;
   bool transposed;
-  Sum at(int64_t batch, uint64_t row, uint64_t col) const {
+  Number at(int64_t batch, uint64_t row, uint64_t col) const {
     if (transposed) std::swap(row, col);
     const int64_t i =
         batch * layout.stride + static_cast<int64_t>(row) + static_cast<int64_t>(col) * layout.lead;
-    return load(data + static_cast<size_t>(i) * size_of(layout.type), layout.type);
+    return load(data + static_cast<size_t>(i) * size_of(type_of(layout.type)),
+                type_of(layout.type));
   }
 };
 
@@ -126,11 +70,11 @@ void multiply(const Factor& a, const Factor& b, char* out, const Layout& to, uin
   for (int32_t z = 0; z < to.batch; ++z)
     for (uint64_t j = 0; j < to.cols; ++j)
       for (uint64_t i = 0; i < to.rows; ++i) {
-        Sum sum = 0;
+        Number sum = 0;
         for (uint64_t k = 0; k < depth; ++k) sum += a.at(z, i, k) * b.at(z, k, j);
         const int64_t at =
             z * to.stride + static_cast<int64_t>(i) + static_cast<int64_t>(j) * to.lead;
-        store(out + static_cast<size_t>(at) * size_of(to.type), to.type, sum);
+        store(out + static_cast<size_t>(at) * size_of(type_of(to.type)), type_of(to.type), sum);
       }
 }
 

@@ -1,4 +1,4 @@
-"""Compiles the doubles of NVIDIA's driver, run-time compiler and matrix library, once per change of
+"""Compiles the doubles of NVIDIA's driver, run-time compiler and libraries, once per change of
 their sources.
 
 One shared library is all of them: `folder()` holds it under the names that lamina opens.
@@ -14,8 +14,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "backend" / "core"
-NAMES = ("libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13")
-SOURCES = ("driver_double.cpp", "nvrtc_double.cpp", "cublaslt_double.cpp", "simt.cpp")
+NAMES = ("libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13", "libcudnn.so.9")
+SOURCES = (
+    "driver_double.cpp",
+    "nvrtc_double.cpp",
+    "cublaslt_double.cpp",
+    "cudnn_double.cpp",
+    "simt.cpp",
+)
 
 
 def folder() -> Path:

@@ -165,6 +165,55 @@ def test_decoded_matrices_go_to_the_library(cuda: str, transpose: bool) -> None:
         np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-4)
 
 
+# 1, 2 and 3 axes; groups, strides, dilation, a mirrored kernel: above the least size for the library.
+CONVOLUTIONS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {
+    "plain": (lambda x, w: mx.conv2d(x, w, padding=1), (3, 24, 24, 48), (96, 3, 3, 48)),
+    "one axis": (lambda x, w: mx.conv1d(x, w, stride=2, padding=3), (4, 400, 64), (128, 9, 64)),
+    "three axes": (lambda x, w: mx.conv3d(x, w), (1, 9, 9, 9, 64), (96, 3, 3, 3, 64)),
+    "groups and dilation": (
+        lambda x, w: mx.conv2d(x, w, stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=4),
+        (4, 30, 30, 128),
+        (128, 3, 3, 32),
+    ),
+    "mirrored": (
+        lambda x, w: mx.conv_general(x, w, padding=1, flip=True),
+        (3, 24, 24, 48),
+        (96, 3, 3, 48),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(n, "float32") for n in CONVOLUTIONS] + [("plain", "bfloat16")]
+)
+def test_convolutions_by_the_library(cuda: str, name: str, dtype: str) -> None:
+    """Forward and both gradients against the CPU's, sent by themselves and in a graph."""
+    f, *shapes = CONVOLUTIONS[name]
+    rng = np.random.default_rng(5)
+    x, w = (
+        mx.array(rng.standard_normal(s).astype(np.float32)).astype(getattr(mx, dtype))
+        for s in shapes
+    )
+    mx.eval(x, w)
+
+    def all_three() -> list[mx.array]:
+        outputs, gradients = mx.vjp(f, [x, w], [mx.ones(f(x, w).shape, getattr(mx, dtype))])
+        return [*outputs, *gradients]
+
+    with mx.stream(mx.cpu):
+        expected = [np.array(v.astype(mx.float32)) for v in all_three()]
+    for _ in range(2):
+        got = all_three()
+        mx.eval(got)
+        assert texts().count("cudnnConvolution") == 3
+        for g, e in zip(got, expected, strict=True):
+            scale = np.abs(e).max()
+            tolerance = 1e-5 if dtype == "float32" else 2e-2
+            np.testing.assert_allclose(
+                np.array(g.astype(mx.float32)) / scale, e / scale, atol=tolerance
+            )
+
+
 def test_products_stand_in_the_graph_of_their_plan(cuda: str) -> None:
     x = mx.array(np.full((40, 40), 1e-2, np.float32))
     y = x

@@ -1,5 +1,6 @@
 #include "devices/cuda/convolutions.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/error.h"
@@ -146,18 +147,20 @@ class Convolutions::Library::Call : public LibraryCall {
     const auto out = sizes(what_, what_.batch, what_.filters, what_.out);
     const auto kernel = sizes(what_, what_.filters, what_.channels / what_.groups, what_.kernel);
     const int rank = static_cast<int>(in.size());
-    Status s = 0;
-    auto all = [&](auto... statuses) { return ((s = s ? s : statuses), ...), s == 0; };
-    if (!all(l_.tensor_create(&input_), l_.tensor_create(&output_), l_.filter_create(&weight_),
-             l_.convolution_create(&convolution_)))
+    // In this order, which a list keeps and a call's arguments would not.
+    auto fine = [](std::initializer_list<Status> statuses) {
+      return std::all_of(statuses.begin(), statuses.end(), [](Status s) { return s == 0; });
+    };
+    if (!fine({l_.tensor_create(&input_), l_.tensor_create(&output_), l_.filter_create(&weight_),
+               l_.convolution_create(&convolution_)}))
       return false;
-    if (!all(l_.tensor_set(input_, kChannelsLast, type, rank, in.data()),
-             l_.tensor_set(output_, kChannelsLast, type, rank, out.data()),
-             l_.filter_set(weight_, type, kChannelsLast, rank, kernel.data()),
-             l_.convolution_set(convolution_, rank - 2, pad.data(), stride.data(), dilation.data(),
-                                what_.flip ? kMirrored : kAsIs, sums),
-             l_.convolution_groups(convolution_, static_cast<int>(what_.groups)),
-             l_.convolution_math(convolution_, half ? kTensorCores : kPlain)))
+    if (!fine({l_.tensor_set(input_, kChannelsLast, type, rank, in.data()),
+               l_.tensor_set(output_, kChannelsLast, type, rank, out.data()),
+               l_.filter_set(weight_, type, kChannelsLast, rank, kernel.data()),
+               l_.convolution_set(convolution_, rank - 2, pad.data(), stride.data(),
+                                  dilation.data(), what_.flip ? kMirrored : kAsIs, sums),
+               l_.convolution_groups(convolution_, static_cast<int>(what_.groups)),
+               l_.convolution_math(convolution_, half ? kTensorCores : kPlain)}))
       return false;
     return choose();
   }
