@@ -1,6 +1,8 @@
 // Kernels as text, for readers and tests.
 #include <pybind11/stl.h>
 
+#include <array>
+
 #include "base/error.h"
 #include "convert.h"
 #include "execute/evaluate.h"
@@ -45,10 +47,13 @@ py::dict launch(const TextKernel& k) {
 void init_texts(py::module_& m) {
   m.def(
       "_kernel_texts",
-      [](const std::string& dialect, int vector_bytes, int64_t index_limit) {
+      [](const std::string& dialect, int vector_bytes, int64_t index_limit,
+         std::array<int64_t, 3> tile, bool simd_matrices) {
         py::list out;
         TextTraits traits = traits_of(dialect, vector_bytes);
         traits.index_limit = index_limit;
+        traits.tile = traits.small_tile = {tile[0], tile[1], tile[2]};
+        traits.simd_matrices = simd_matrices;
         for (const StepText& t : kernel_texts(last_plan(), traits)) {
           py::dict d;
           d["step"] = t.step;
@@ -64,8 +69,10 @@ void init_texts(py::module_& m) {
       },
       py::arg("dialect"), py::arg("vector_bytes") = 16,
       py::arg("index_limit") = TextTraits().index_limit,
+      py::arg("tile") = std::array<int64_t, 3>{64, 64, 16}, py::arg("simd_matrices") = true,
       "The kernels of the latest evaluation as text of a dialect, 'msl' or 'cuda'. Indices are 64 "
-      "bits wide where an offset could reach `index_limit`.");
+      "bits wide where an offset could reach `index_limit`; `tile` is of matrix products: rows, "
+      "columns, depth.");
 }
 
 }  // namespace lamina::python

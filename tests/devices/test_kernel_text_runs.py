@@ -75,6 +75,43 @@ def test_elementwise() -> None:
     check(lambda x, y: x * y, half, half, tolerance=1e-3)
 
 
+TILES = [(64, 64, 16), (32, 32, 16), (32, 64, 16), (64, 32, 32), (32, 32, 32), (16, 48, 8)]
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shapes", [((70, 45), (45, 50)), ((3, 33, 17), (3, 17, 65))])
+def test_products_in_tiles_of_any_size(tile: tuple[int, ...], shapes: tuple) -> None:
+    a, b = (f32(*shape) for shape in shapes)
+    want = a @ b
+    mx.eval(x := mx.array(a), y := mx.array(b))
+    z = x @ y
+    mx.eval(z)
+    (step,) = _core._kernel_texts("msl", tile=tile)
+    got = np.zeros_like(want)
+    run_program(step, [a, b, got])
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    assert "simdgroup_multiply_accumulate" in step["launches"][0]["source"]
+    # The same without SIMD-group matrices, which has one tile only.
+    (step,) = _core._kernel_texts("msl", tile=tile, simd_matrices=False)
+    got = np.zeros_like(want)
+    run_program(step, [a, b, got])
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    assert "simdgroup" not in step["launches"][0]["source"].split("void matmul")[1]
+
+
+def test_products_in_tiles_and_parts_of_the_depth() -> None:
+    a, b = f32(20, 1500), f32(1500, 24)
+    mx.eval(x := mx.array(a), y := mx.array(b))
+    z = x @ y
+    mx.eval(z)
+    for tile in TILES:
+        (step,) = _core._kernel_texts("msl", tile=tile)
+        assert len(step["launches"]) == 2
+        got = np.zeros((20, 24), np.float32)
+        run_program(step, [a, b, got])
+        np.testing.assert_allclose(got, a @ b, rtol=1e-3, atol=1e-3)
+
+
 FUNCTIONS = ["exp", "expm1", "log1p", "erf", "erfinv", "sigmoid", "tanh", "arctanh", "sinh", "sign"]
 
 

@@ -43,8 +43,9 @@ def metal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def ready(*arrays: mx.array) -> None:
-    """Evaluates, and compiles what `f` will need, so that nothing waits for that later."""
+    """Evaluates, so that kernels are compiled, and waits until nothing is in flight."""
     mx.eval(*arrays)
+    mx.synchronize()
 
 
 def in_flight() -> int:
@@ -138,7 +139,7 @@ def test_eval_waits_for_its_own_arrays_only() -> None:
     x = mx.arange(10, dtype=mx.float32)
     ready(x, x * 2, x * 3)
     first = x * 2
-    mx.eval(first)
+    ready(first)
     with held():
         later = x * 3
         mx.async_eval(later)

@@ -7,10 +7,9 @@
 namespace lamina {
 namespace {
 
-constexpr int64_t kTile = 64, kDepth = 16, kEdge = 4;
-constexpr int64_t kPitch = kTile + 4;  // of a tile's lines in threadgroup memory
+constexpr int64_t kGap = 4;  // between a tile's lines in threadgroup memory
 
-int64_t tiles(int64_t n) { return (n + kTile - 1) / kTile; }
+int64_t tiles(int64_t n, int64_t tile) { return (n + tile - 1) / tile; }
 
 std::string text(int64_t n) { return std::to_string(n); }
 
@@ -46,41 +45,41 @@ constexpr const char* kRegisterStore = R"(
     }
 )";
 
-// The same tile in 8 x 8 matrices of the SIMD-groups: four of them with 32 x 32 each.
+// A tile of M x N in 8 x 8 matrices of the SIMD-groups: a quarter for each of four, I x J matrices.
 constexpr const char* kMatrixSums = R"(
-  const uint left = simd % 2 * 32, top = simd / 2 * 32;
-  simdgroup_float8x8 sum[4][4];
+  const uint left = simd % 2 * ($J * 8), top = simd / 2 * ($I * 8);
+  simdgroup_float8x8 sum[$I][$J];
   UNROLL
-  for (uint i = 0; i < 4; ++i)
+  for (uint i = 0; i < $I; ++i)
     UNROLL
-    for (uint j = 0; j < 4; ++j) sum[i][j] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+    for (uint j = 0; j < $J; ++j) sum[i][j] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
 )";
 constexpr const char* kMatrixSteps = R"(
     UNROLL
-    for (uint kk = 0; kk < 16; kk += 8) {
-      simdgroup_float8x8 x[4], y[4];
+    for (uint kk = 0; kk < $K; kk += 8) {
+      simdgroup_float8x8 x[$I], y[$J];
       UNROLL
-      for (uint i = 0; i < 4; ++i) {
-        simdgroup_load(x[i], a_tile + kk * 68 + top + i * 8, 68, ulong2(0, 0), true);
-        simdgroup_load(y[i], b_tile + kk * 68 + left + i * 8, 68);
-      }
+      for (uint i = 0; i < $I; ++i)
+        simdgroup_load(x[i], a_tile + kk * $P + top + i * 8, $P, ulong2(0, 0), true);
       UNROLL
-      for (uint i = 0; i < 4; ++i)
+      for (uint j = 0; j < $J; ++j) simdgroup_load(y[j], b_tile + kk * $Q + left + j * 8, $Q);
+      UNROLL
+      for (uint i = 0; i < $I; ++i)
         UNROLL
-        for (uint j = 0; j < 4; ++j)
+        for (uint j = 0; j < $J; ++j)
           simdgroup_multiply_accumulate(sum[i][j], x[i], y[j], sum[i][j]);
     }
 )";
 constexpr const char* kMatrixStore = R"(
-  SHARED(float, out_tile, 64 * 64);
+  SHARED(float, out_tile, $M * $N);
   UNROLL
-  for (uint i = 0; i < 4; ++i)
+  for (uint i = 0; i < $I; ++i)
     UNROLL
-    for (uint j = 0; j < 4; ++j)
-      simdgroup_store(sum[i][j], out_tile + (top + i * 8) * 64 + left + j * 8, 64);
+    for (uint j = 0; j < $J; ++j)
+      simdgroup_store(sum[i][j], out_tile + (top + i * 8) * $N + left + j * 8, $N);
   BARRIER();
-  for (uint at = thread_id; at < 64 * 64; at += 128) {
-    const uint row = row0 + at / 64, col = col0 + at % 64;
+  for (uint at = thread_id; at < $M * $N; at += 128) {
+    const uint row = row0 + at / $N, col = col0 + at % $N;
     if (row < $rows && col < $cols) $store(out_tile[at]);
   }
 )";
@@ -99,7 +98,9 @@ class GemmWriter {
         sum_(g.a_dtype == Dtype::complex64 ? Dtype::complex64 : compute_dtype(g.a_dtype)),
         matrices_(traits.dialect == Dialect::msl && traits.simd_matrices && sum_ == Dtype::float32),
         threads_(matrices_ ? 128 : 256) {
-    const int64_t groups = tiles(g.rows) * tiles(g.cols) * g.batch, wanted = traits.cores * 2;
+    const int64_t wanted = traits.cores * 2;
+    if (matrices_) tile_ = count(traits.tile) < wanted ? traits.small_tile : traits.tile;
+    const int64_t groups = count(tile_);
     if (g.may_split && groups < wanted && g.depth >= 1024)
       parts_ = std::clamp<int64_t>(wanted / groups, 1, g.depth / 256);
   }
@@ -114,6 +115,10 @@ class GemmWriter {
   }
 
  private:
+  int64_t count(const GemmTile& t) const {
+    return tiles(g_.rows, t.rows) * tiles(g_.cols, t.cols) * g_.batch;
+  }
+
   TextKernel tile_launch() {
     unit_.buffer("a", text_type(g_.a_dtype), g_.a_operand, false, itemsize(g_.a_dtype));
     unit_.buffer("b", text_type(g_.b_dtype), g_.b_operand, false, itemsize(g_.b_dtype));
@@ -126,7 +131,7 @@ class GemmWriter {
     const std::string cols = "uint(" + unit_.field("cols", g_.cols) + ")";
     std::string body = place(rows, cols);
     body += matrices_ ? kMatrixSums : kRegisterSums;
-    body += "  for (uint k0 = begin; k0 < end; k0 += 16) {\n" + load("a", "row", rows) +
+    body += "  for (uint k0 = begin; k0 < end; k0 += $K) {\n" + load("a", "row", rows) +
             load("b", "col", cols) + "    BARRIER();";
     body += matrices_ ? kMatrixSteps : kRegisterSteps;
     body += "    BARRIER();\n  }";
@@ -140,13 +145,17 @@ class GemmWriter {
               "out[" + part + "out_at(p, z, row, col)] = " + spell_store({x, sum_}, out));
     replace(body, "$rows", rows);
     replace(body, "$cols", cols);
+    const std::pair<const char*, int64_t> sizes[] = {
+        {"$M", tile_.rows},        {"$N", tile_.cols},        {"$K", tile_.depth},
+        {"$P", tile_.rows + kGap}, {"$Q", tile_.cols + kGap}, {"$I", tile_.rows / 16},
+        {"$J", tile_.cols / 16}};
+    for (const auto& [name, size] : sizes) replace(body, name, text(size));
     replace(body, "$T", text_type(sum_));
     replace(body, "$zero", spell_identity(ReduceOp::sum, sum_));
     replace(body, "$fma",
             sum_ == Dtype::complex64 ? "complex_add(sum[i][j], complex_multiply(x[i], y[j]))"
                                      : "fma(x[i], y[j], sum[i][j])");
-    const int64_t groups = tiles(g_.rows) * tiles(g_.cols) * g_.batch * parts_;
-    return unit_.finish(body, {groups, 1, 1}, threads_);
+    return unit_.finish(body, {count(tile_) * parts_, 1, 1}, threads_);
   }
 
   void declare_functions() {
@@ -172,11 +181,14 @@ class GemmWriter {
 
   // Which tile, and which part of the depth, the threadgroup has.
   std::string place(const std::string&, const std::string&) {
-    const std::string across = unit_.word("across", static_cast<uint32_t>(tiles(g_.cols)));
-    const std::string down = unit_.word("down", static_cast<uint32_t>(tiles(g_.rows)));
+    auto in_tiles = [&](const char* name, int64_t n, int64_t tile) {
+      return unit_.word(name, static_cast<uint32_t>(tiles(n, tile)));
+    };
+    const std::string across = in_tiles("across", g_.cols, tile_.cols);
+    const std::string down = in_tiles("down", g_.rows, tile_.rows);
     const std::string depth = unit_.word("depth", static_cast<uint32_t>(g_.depth));
-    std::string out = "  const uint col0 = group_id.x % " + across + " * 64, rest = group_id.x / " +
-                      across + ";\n  const uint row0 = rest % " + down + " * 64, layer = rest / " +
+    std::string out = "  const uint col0 = group_id.x % " + across + " * $N, rest = group_id.x / " +
+                      across + ";\n  const uint row0 = rest % " + down + " * $M, layer = rest / " +
                       down + ";\n";
     if (g_.depth_at) {
       out += "  const uint z = layer;\n" + g_.depth_at(unit_);
@@ -184,7 +196,7 @@ class GemmWriter {
       out += "  const uint z = layer, begin = 0, end = " + depth + ";\n";
     } else {
       int64_t chunk = (g_.depth + parts_ - 1) / parts_;
-      chunk = (chunk + kDepth - 1) / kDepth * kDepth;
+      chunk = tiles(chunk, tile_.depth) * tile_.depth;
       const std::string parts = unit_.word("parts", static_cast<uint32_t>(parts_));
       const std::string c = unit_.word("chunk", static_cast<uint32_t>(chunk));
       out += "  const uint z = layer / " + parts + ", part = layer % " + parts + ";\n";
@@ -192,21 +204,24 @@ class GemmWriter {
           "  const uint begin = part * " + c + ", end = min(begin + " + c + ", " + depth + ");\n";
     }
     const std::string type = text_type(sum_);
-    return out + "  SHARED(" + type + ", a_tile, " + text(kDepth * kPitch) + ");\n  SHARED(" +
-           type + ", b_tile, " + text(kDepth * kPitch) + ");";
+    return out + "  SHARED(" + type + ", a_tile, " + text(tile_.depth * (tile_.rows + kGap)) +
+           ");\n  SHARED(" + type + ", b_tile, " + text(tile_.depth * (tile_.cols + kGap)) + ");";
   }
 
   // A tile of one factor goes to threadgroup memory, neighbours in memory by neighbouring threads.
   std::string load(const std::string& of, const std::string& line, const std::string& limit) {
     bool along = of == "a" ? g_.a_along_depth : g_.b_along_depth;
-    std::string out = "    UNROLL\n    for (uint e = 0; e < " + text(kTile * kDepth / threads_) +
+    const int64_t width = of == "a" ? tile_.rows : tile_.cols;
+    const std::string lines = text(width);
+    std::string out = "    UNROLL\n    for (uint e = 0; e < " +
+                      text(width * tile_.depth / threads_) +
                       "; ++e) {\n      const uint at = thread_id + e * " + text(threads_) + ";\n";
-    out += along ? "      const uint kk = at % 16, line = at / 16;\n"
-                 : "      const uint kk = at / 64, line = at % 64;\n";
+    out += along ? "      const uint kk = at % $K, line = at / $K;\n"
+                 : "      const uint kk = at / " + lines + ", line = at % " + lines + ";\n";
     out += "      const uint " + line + " = " + line + "0 + line, k = k0 + kk;\n";
     std::string call = of == "a" ? "a_at(a" : "b_at(b";
     call += more(false) + (of == "a" ? ", p, z, row, k)" : ", p, z, k, col)");
-    return out + "      " + of + "_tile[kk * " + text(kPitch) + " + line] = " + line + " < " +
+    return out + "      " + of + "_tile[kk * " + text(width + kGap) + " + line] = " + line + " < " +
            limit + " && k < end ? " + call + " : " + spell_identity(ReduceOp::sum, sum_) +
            ";\n    }\n";
   }
@@ -237,6 +252,7 @@ class GemmWriter {
   Dtype sum_;
   bool matrices_;
   int64_t threads_;
+  GemmTile tile_;
   int64_t parts_ = 1;
 };
 

@@ -28,6 +28,12 @@ enum class Dialect : uint8_t { msl, cuda };
 
 struct LibraryWork;
 
+// What a threadgroup computes of a matrix product in simdgroup_matrix: multiples of 16, 16 and 8,
+// of which out's and both factors' parts fit its memory.
+struct GemmTile {
+  int64_t rows = 64, cols = 64, depth = 16;
+};
+
 // What a writer must know of a device.
 struct TextTraits {
   Dialect dialect = Dialect::msl;
@@ -37,8 +43,9 @@ struct TextTraits {
   int max_buffers = 31;               // buffers of a launch, the constant block among them
   bool float64 = false;
   bool complex64 = true;
-  int cores = 8;              // processors that each run threadgroups
-  bool simd_matrices = true;  // MSL's simdgroup_matrix gives right sums
+  int cores = 8;                  // processors that each run threadgroups
+  bool simd_matrices = true;      // MSL's simdgroup_matrix gives right sums
+  GemmTile tile{}, small_tile{};  // small: where the other leaves processors without work
   // Widest load and store. Smaller where the address of an operand is less aligned than its Bind
   // says; a text written for 1 asks for no more than an element's own alignment.
   int vector_bytes = 16;

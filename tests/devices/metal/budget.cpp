@@ -40,6 +40,12 @@ TEST(chips_are_told_by_architecture_and_by_name) {
     EQUAL(c.size, row.size);
     EQUAL(c.bfloat, row.bfloat);
     CHECK(c.gigabytes_per_second > 0 && c.teraflops > 0 && c.budget.operations > 0);
+    for (const GemmTile& t : {c.tile, c.small_tile}) {
+      CHECK(t.rows % 16 == 0 && t.cols % 16 == 0 && t.depth % 8 == 0);
+      const int64_t floats = t.rows * t.cols + t.depth * (t.rows + t.cols + 8);
+      CHECK(floats * 4 <= 32768);
+    }
+    CHECK(c.small_tile.rows * c.small_tile.cols <= c.tile.rows * c.tile.cols);
   }
   CHECK(chip("applegpu_g13d").gigabytes_per_second > chip("applegpu_g13g").gigabytes_per_second);
   // A size no table knows takes the rates of the newest that is known.

@@ -38,6 +38,21 @@ constexpr RateRow kRates[] = {
 };
 constexpr RateRow kUnknown = {0, 'g', 68, 2.6};
 
+// Tiles of matrix products, from a generation on. Half a tile's height for products of few tiles
+// where many cores are to be fed; M3 gives registers out by need, so that there a deeper step costs
+// no groups. As the field's libraries have them on these chips; not yet measured here.
+struct TileRow {
+  int first_generation;
+  char size;
+  GemmTile tile, small_tile;
+};
+constexpr TileRow kTiles[] = {
+    {13, 'p', {32, 32, 16}, {32, 32, 16}}, {13, 'g', {64, 64, 16}, {32, 32, 16}},
+    {13, 's', {64, 64, 16}, {32, 64, 16}}, {13, 'd', {64, 64, 16}, {32, 64, 16}},
+    {15, 'g', {64, 64, 16}, {32, 32, 32}}, {15, 's', {64, 64, 16}, {32, 32, 32}},
+    {15, 'd', {64, 64, 16}, {32, 32, 32}}, {17, 'g', {64, 64, 16}, {64, 32, 32}},
+};
+
 constexpr int kFirstGeneration = 13;      // M1
 constexpr int kFirstHardwareBfloat = 15;  // M3
 constexpr int kOldestFamily = 7;          // M1
@@ -88,6 +103,13 @@ const RateRow& rate_row(int generation, char size) {
   return kUnknown;
 }
 
+const TileRow& tile_row(int generation, char size) {
+  const TileRow* best = &kTiles[1];
+  for (const TileRow& row : kTiles)
+    if (row.size == size && row.first_generation <= generation) best = &row;
+  return *best;
+}
+
 }  // namespace
 
 Chip chip_of(const Facts& facts) {
@@ -97,10 +119,12 @@ Chip chip_of(const Facts& facts) {
     parse_name(facts.name, generation, size);
   const SizeRow& by_size = size_row(size);
   const RateRow& rates = rate_row(generation, by_size.size);
+  const TileRow& tiles = tile_row(generation, by_size.size);
   return {generation,      size,
           by_size.cores,   rates.gigabytes_per_second,
           rates.teraflops, generation >= kFirstHardwareBfloat,
-          by_size.budget};
+          by_size.budget,  tiles.tile,
+          tiles.small_tile};
 }
 
 // A virtual machine's GPU is Apple silicon that claims to be an older family. Up to macOS 14 its

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "devices/metal/host.h"
+#include "kernels/text.h"
 
 namespace lamina::metal {
 
@@ -25,6 +26,7 @@ struct Chip {
   double teraflops;  // float32
   bool bfloat;       // in hardware; the others emulate
   Budget budget;
+  GemmTile tile, small_tile;  // as in TextTraits
 };
 
 // From the architecture's name, else from the device's ("Apple M2 Max"); a base chip of the oldest

@@ -41,7 +41,10 @@ TextTraits traits_of(const Host& host) {
   t.max_threads = host.facts().max_threads;
   t.threadgroup_bytes = host.facts().threadgroup_bytes;
   t.max_buffers = kMaxBuffers;
-  t.cores = chip_of(host.facts()).cores;
+  const Chip chip = chip_of(host.facts());
+  t.cores = chip.cores;
+  t.tile = chip.tile;
+  t.small_tile = chip.small_tile;
   return t;
 }
 
