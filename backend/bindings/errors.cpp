@@ -108,12 +108,12 @@ void init_errors(py::module_& m) {
   classes.axis = make(m, "AxisError", {value, index}, "An array does not have this axis.");
   classes.file = make(m, "FileError", {value, runtime}, "A file cannot be used.");
   classes.shape = make(m, "ShapeError", {value}, "Shapes do not fit together.");
-  classes.linear = make(m, "LinAlgError", {value},
+  classes.linear = make(m, "LinAlgError", {value, runtime},
                         "A matrix's numbers do not allow it: singular, not positive definite.");
   classes.dtype = make(m, "DtypeError", {type, value, runtime},
                        "An operation does not support this dtype or type.");
   classes.index = make(m, "BoundsError", {index, value}, "An index is out of bounds.");
-  classes.device = make(m, "DeviceError", {runtime}, "A device or library failed.");
+  classes.device = make(m, "DeviceError", {runtime, value}, "A device or library failed.");
   classes.trace = make(m, "TraceError", {value}, "A transform cannot do this.");
   classes.internal = make(m, "InternalError", {runtime}, "A fault of lamina itself.");
   classes.primitive = make(m, "PrimitiveError", {runtime},

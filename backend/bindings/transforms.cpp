@@ -208,14 +208,17 @@ py::tuple value_and_grad(const py::function& f, const Wanted& w, const char* op,
   return py::make_tuple(returned, gradient);
 }
 
-py::object copy_identity(py::object wrapper, const py::function& f) {
-  for (const char* name : {"__name__", "__doc__", "__module__"})
-    if (py::hasattr(f, name)) try {
-        wrapper.attr(name) = f.attr(name);
-      } catch (py::error_already_set&) {
-        PyErr_Clear();
-      }
-  return wrapper;
+// A function that answers to the name and the description of f.
+template <class Call>
+py::object named_as(const py::function& f, Call&& call) {
+  auto text = [&](const char* name) {
+    py::object value = py::getattr(f, name, py::none());
+    return py::isinstance<py::str>(value) ? value.cast<std::string>() : std::string();
+  };
+  py::options options;
+  options.disable_function_signatures();
+  std::string name = text("__name__"), doc = text("__doc__");
+  return py::cpp_function(std::forward<Call>(call), py::name(name.c_str()), py::doc(doc.c_str()));
 }
 
 // --- vmap
@@ -391,10 +394,9 @@ void init_transforms(py::module_& m) {
       "value_and_grad",
       [](py::function f, py::object argnums, py::object argnames) {
         Wanted w = wanted_from("value_and_grad", argnums, argnames);
-        return copy_identity(py::cpp_function([f, w](py::args a, py::kwargs k) -> py::object {
-                               return value_and_grad(f, w, "value_and_grad", a, k);
-                             }),
-                             f);
+        return named_as(f, [f, w](py::args a, py::kwargs k) -> py::object {
+          return value_and_grad(f, w, "value_and_grad", a, k);
+        });
       },
       py::arg("fun"), py::arg("argnums") = py::none(), py::arg("argnames") = py::list(),
       "A function that returns fun's value and its gradient.");
@@ -402,28 +404,24 @@ void init_transforms(py::module_& m) {
       "grad",
       [](py::function f, py::object argnums, py::object argnames) {
         Wanted w = wanted_from("grad", argnums, argnames);
-        return copy_identity(py::cpp_function([f, w](py::args a, py::kwargs k) -> py::object {
-                               return value_and_grad(f, w, "grad", a, k)[1];
-                             }),
-                             f);
+        return named_as(f, [f, w](py::args a, py::kwargs k) -> py::object {
+          return value_and_grad(f, w, "grad", a, k)[1];
+        });
       },
       py::arg("fun"), py::arg("argnums") = py::none(), py::arg("argnames") = py::list(),
       "A function that returns the gradient of fun.");
   m.def(
       "vmap",
       [](py::function f, py::object in_axes, py::object out_axes) {
-        return copy_identity(py::cpp_function([f, in_axes, out_axes](py::args a) {
-                               return run_vmap(f, in_axes, out_axes, a);
-                             }),
-                             f);
+        return named_as(
+            f, [f, in_axes, out_axes](py::args a) { return run_vmap(f, in_axes, out_axes, a); });
       },
       py::arg("fun"), py::arg("in_axes") = 0, py::arg("out_axes") = 0,
       "A function that maps fun over slices of its arguments.");
   m.def(
       "checkpoint",
       [](py::function f) {
-        return copy_identity(
-            py::cpp_function([f](py::args a, py::kwargs k) { return run_checkpoint(f, a, k); }), f);
+        return named_as(f, [f](py::args a, py::kwargs k) { return run_checkpoint(f, a, k); });
       },
       py::arg("fun"),
       "fun, whose backward pass computes its values again instead of keeping them.");

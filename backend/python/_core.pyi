@@ -13,7 +13,7 @@ class ArgumentError(LaminaError, ValueError):
     """An argument's value cannot be used."""
 class BoundsError(LaminaError, IndexError):
     """An index is out of bounds."""
-class DeviceError(LaminaError, RuntimeError):
+class DeviceError(LaminaError, RuntimeError, ValueError):
     """A device or library failed."""
 class Dtype:
     """The type of an array's elements."""
@@ -28,7 +28,7 @@ class InternalError(LaminaError, RuntimeError):
     """A fault of lamina itself."""
 class LaminaError(Exception):
     """Base of lamina's own errors."""
-class LinAlgError(LaminaError, ValueError):
+class LinAlgError(LaminaError, ValueError, RuntimeError):
     """A matrix's numbers do not allow it: singular, not positive definite."""
 class MetalEncoder:
     """Dispatches of one encoder, serial or concurrent."""

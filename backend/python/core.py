@@ -98,10 +98,13 @@ def matrix_transpose(a: array, /, *, stream: Any = None) -> array:
 def asarray(a: Any, dtype: Any = None, *, copy: bool | None = None) -> array:
     """An array over `a`: without a copy where dtype and alignment allow and `copy` is not True.
 
-    Memory of NumPy arrays and DLPack producers is adopted then, and later writes to it show.
+    Memory of NumPy arrays and DLPack producers is adopted then, and later writes to it show. As in
+    `array`, NumPy's float64 is only kept where it is asked for, or where `copy` is False.
     """
     if isinstance(a, array):
         return a if dtype is None else a.astype(dtype)
+    if isinstance(a, np.ndarray) and a.dtype == np.float64 and dtype is None and copy is None:
+        return array(a)
     if copy is not True and hasattr(a, "__dlpack__"):
         producer = a
         if isinstance(a, np.ndarray) and not a.flags.writeable:

@@ -205,6 +205,7 @@ Array softmax(const Array& x, const Axes& axes, bool precise) {
   Array f = astype(x, at_least_float(x.dtype()));
   static_cast<void>(precise);  // float16 and bfloat16 are always computed in float32
   if (over.empty()) return ones_like(f);
+  if (f.size() == 0) return f;
   return make_node(softmax_row, Params().add_ints(over), {f}, f.shape(), f.dtype());
 }
 

@@ -188,7 +188,7 @@ Array var(const Array& x, const Axes& axes, bool keepdims, int64_t ddof) {
   double n = reduced_count("var", x, axes);
   Array centred = f - mean(f, axes, true);
   Array squares = is_complex(f.dtype()) ? square(abs(centred)) : square(centred);
-  return sum(squares, axes, keepdims) * (1.0 / (n - static_cast<double>(ddof)));
+  return sum(squares, axes, keepdims) * (1.0 / std::max(0.0, n - static_cast<double>(ddof)));
 }
 
 }  // namespace lamina

@@ -346,6 +346,12 @@ Array take(const Array& x, const Array& indices, int64_t axis) {
     throw IndexError("take: axis " + std::to_string(axis) + " of " + to_string(x.shape()) +
                      " is empty");
   Shape sizes = x.shape();
+  if (x.shape(a) == 0) {  // nothing is taken from nothing
+    Shape none(sizes.begin(), sizes.begin() + a);
+    for (int64_t d : indices.shape()) none.push_back(d);
+    for (int64_t i = a + 1; i < x.ndim(); ++i) none.push_back(x.shape(i));
+    return zeros(none, x.dtype());
+  }
   sizes[static_cast<size_t>(a)] = 1;
   Array out = gather(x, {indices}, {a}, sizes);
   // indices.shape + sizes: bring the index axes to where the taken axis was.
