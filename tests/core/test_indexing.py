@@ -82,6 +82,19 @@ def test_joining_all_of_what_is_not_computed_yet(index: Any) -> None:
         np.testing.assert_allclose(np.array(x.at[index].add(x[::-1][index])), want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("make", [mx.exp, lambda x: mx.sum(x, axis=0, keepdims=True), mx.cumsum])
+def test_joining_nothing_to_one_element(make: Any) -> None:
+    """What is read as a whole elsewhere is not computed in the kernel of the empty part."""
+    x = make(mx.array([2.0]))
+    want = np.array(make(mx.array([2.0])))
+    y = x.at[1:1].add(mx.zeros((0,)))
+    z = x[1:2] + 1
+    mx.eval([mx.full((k,), 7.0) + 0 for k in (1, 2, 4, 16)])
+    mx.eval(y * 2, z)
+    np.testing.assert_allclose(np.array(y * 2), 2 * want)
+    assert z.shape == (0,)
+
+
 def valid(x: np.ndarray, index: Any) -> bool:
     try:
         x[index]

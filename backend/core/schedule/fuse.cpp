@@ -127,6 +127,9 @@ class Fuser {
 
   Reason try_join(int g, int i, bool store) {
     const IrNode& n = node(i);
+    // A kernel over nothing computes nothing that others read.
+    if (element_count(group(g).domain) == 0 && n.size() > 0 && (store || n.is(Kind::reduce)))
+      return Reason::shape_barrier;
     std::vector<Layout> maps;
     if (n.is(Kind::reduce)) return join_reduce(g, i, store);
     if (Reason r = can_inline(g, i, maps); r != Reason::none) return r;
