@@ -1,8 +1,8 @@
-"""Tokens a second of mlx-lm over a Llama of given size with random weights, beside PyTorch.
+"""Tokens a second of mlx-lm over a Llama with random weights, beside PyTorch.
 
-`python -m benchmarks.generation --device cuda --size 1b --bits 16 4`. mlx-lm runs unmodified; PyTorch
-runs the same architecture from `transformers`, eager and with its static cache compiled. Weights are
-random, so nothing is said of the text; every figure is of one sequence, greedy.
+`python -m benchmarks.generation --device cuda --size 1b --bits 16 4`. mlx-lm runs unmodified;
+PyTorch runs the same architecture from `transformers`, eager, and compiled with a static cache.
+Weights are random, so nothing is said of the text; every figure is of one sequence, greedy.
 """
 
 from __future__ import annotations
@@ -42,11 +42,10 @@ def rates(step: Callable[[], Any], prompt: int, tokens: int) -> tuple[float, flo
 
 def in_lamina(size: dict[str, int], bits: int, prompt: int, tokens: int) -> tuple[float, float]:
     lamina.install_as_mlx()
-    from mlx_lm.generate import generate_step
-    from mlx_lm.models import llama
-
     import lamina.nn as nn
     from lamina.utils import tree_map
+    from mlx_lm.generate import generate_step
+    from mlx_lm.models import llama
 
     model = llama.Model(llama.ModelArgs(model_type="llama", **size, **COMMON))
     model.update(tree_map(lambda p: p.astype(mx.bfloat16), model.parameters()))
