@@ -140,6 +140,17 @@ EXAMPLES: dict[str, Example] = {
         lambda x, w, b: mx.fast.layer_norm(x, w, b, 1e-3),
         [[(3, 4), (4,), (4,)], [(2, 5), (5,), (5,)]],
     ),
+    "attention": Example(
+        lambda q, k, v: _core._attention(q, k, v, 0.5, False, None, None),
+        [
+            [(1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4)],
+            [(2, 2, 1, 3), (2, 2, 4, 3), (2, 2, 4, 2)],
+            [(1, 1, 2, 2), (1, 1, 2, 2), (1, 1, 2, 3)],
+        ],
+        base="float32",
+        dtypes=("float16", "bfloat16", "float32"),
+        **IN_FLOAT32,
+    ),
     "convolution": Example(
         lambda x, w: mx.conv1d(x, w, padding=1), [[(2, 6, 2), (3, 2, 2)], [(1, 4, 1), (2, 3, 1)]]
     ),

@@ -165,7 +165,7 @@ def test_decoded_matrices_go_to_the_library(cuda: str, transpose: bool) -> None:
         np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-4)
 
 
-# Of 1, 2 and 3 axes; groups, strides, dilation, a mirrored kernel; all large enough for the library.
+# Of 1, 2 and 3 axes, with groups, strides, dilation, a mirrored kernel: all for the library.
 CONVOLUTIONS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {
     "plain": (lambda x, w: mx.conv2d(x, w, padding=1), (3, 24, 24, 48), (96, 3, 3, 48)),
     "one axis": (lambda x, w: mx.conv1d(x, w, stride=2, padding=3), (4, 400, 64), (128, 9, 64)),
