@@ -14,7 +14,6 @@ PROGRAMS = [
     "type(mx.device_info()).__name__",
     "sorted(type(v).__name__ for v in mx.device_info().values()) != []",
     "mx.metal.is_available()",
-    "mx.cuda.is_available()",
     "g = mx.distributed.init(); g.rank(), g.size()",
     "mx.distributed.all_sum(mx.ones(2))",
     "mx.distributed.all_gather(mx.ones(2))",

@@ -235,7 +235,7 @@ MISTAKES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (mx.TraceError, "or compile traces has no value", lambda: mx.vmap(lambda x: mx.eval(x))(a())),
     (mx.TraceError, "traces has no value", lambda: mx.vmap(lambda x: mx.sum(x).item())(a())),
     (mx.TraceError, "traces has no value", lambda: mx.compile(lambda x: x.tolist())(a())),
-    (TypeError, "compile: arguments must be", lambda: mx.compile(lambda x: x)(object())),
+    (ValueError, "compile: arguments must be", lambda: mx.compile(lambda x: x)(object())),
     (TypeError, "", lambda: mx.grad(3)),
 ]
 

@@ -179,9 +179,8 @@ def test_a_row_without_a_derivative_is_a_constant(name: str) -> None:
             check(got, zero)
         assert not to_numpy(mx.jvp(e.f, xs, xs)[1][0]).any()
     # Beside a path that has one.
-    grads = mx.grad(
-        lambda *at: mx.sum(e.f(*at).astype(mx.float32)) + 2 * sum(mx.sum(x) for x in at),
-        argnums=list(range(len(xs))),
+    grads = gradients(
+        lambda *at: mx.sum(e.f(*at).astype(mx.float32)) + 2 * sum(mx.sum(x) for x in at), len(xs)
     )(*xs)
     for got, zero in zip(grads, zeros, strict=True):
         check(got, zero + 2)
@@ -237,6 +236,12 @@ def test_vmap_and_derivatives_in_both_orders(name: str) -> None:
 # --- graphs that are kept ------------------------------------------------------------------------
 
 
+def gradients(f: Callable[..., mx.array], count: int) -> Callable[..., Arrays]:
+    """By every input; of a single one `grad` gives the gradient itself."""
+    g = mx.grad(f, list(range(count)))
+    return lambda *xs: list(g(*xs)) if count > 1 else [g(*xs)]
+
+
 def functions(name: str) -> list[Callable[..., Arrays]]:
     """The example, and its derivatives to second order as one function of the inputs."""
     e = ALL[name]
@@ -245,9 +250,9 @@ def functions(name: str) -> list[Callable[..., Arrays]]:
 
         def derivatives(*xs: mx.array) -> Arrays:
             slope = lambda *at: mx.sum(mx.sin(e.f(*at)))
-            every = list(range(len(xs)))
-            grads = mx.grad(slope, every)(*xs)
-            second = mx.jvp(lambda *at: mx.grad(slope, every)(*at), list(xs), list(xs))[1]
+            slopes = gradients(slope, len(xs))
+            grads = slopes(*xs)
+            second = mx.jvp(slopes, list(xs), list(xs))[1]
             return [*grads, *second]
 
         out.append(derivatives)
