@@ -116,8 +116,7 @@ PyObject* power_in_place(PyObject* a, PyObject* b, PyObject* mod) {
 }
 
 PyObject* matmul_slot(PyObject* a, PyObject* b) {
-  return on_operands("matmul", a, b,
-                     [](const Array& x, const Array& y) { return matmul(x, y); });
+  return on_operands("matmul", a, b, [](const Array& x, const Array& y) { return matmul(x, y); });
 }
 PyObject* matmul_in_place(PyObject* a, PyObject* b) {
   PyObject* out = matmul_slot(a, b);

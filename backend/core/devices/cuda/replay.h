@@ -1,7 +1,7 @@
 // Launches of one run of a plan, sent one by one or as a CUDA graph. The first run of a family of
 // plans sends its launches directly; from the second on they are kept as a graph, and a run changes
-// only the parameters and grids that differ from the run before. A call of a library is a graph within it, captured
-// from what the library sends.
+// only the parameters and grids that differ from the run before. A call of a library is a graph
+// within it, captured from what the library sends.
 #pragma once
 
 #include <array>
@@ -88,7 +88,7 @@ class Replay {
   Stream capture_ = nullptr;  // made when a graph first has a library call
   std::map<uint64_t, Kept> families_;
   Kept* family_ = nullptr;  // of the run in progress; null: direct
-  bool apart_ = false;    // each launch waits for the one before to end, as times need it
+  bool apart_ = false;      // each launch waits for the one before to end, as times need it
   std::vector<Launch> pending_;
   size_t count_ = 0;
   Counts counts_;
