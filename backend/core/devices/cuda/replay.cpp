@@ -33,11 +33,24 @@ KernelNode node_of(const Launch& l, std::vector<void*>& params) {
           l.block[2], l.shared_bytes, params.data(), nullptr,   nullptr,    nullptr};
 }
 
+// Calls of a library choose their kernels by this.
+bool equally_aligned(const Launch& a, const Launch& b) {
+  constexpr uintptr_t kWidest = 16;
+  for (size_t i = 0; i < a.operands.size(); ++i)
+    if ((reinterpret_cast<uintptr_t>(a.operands[i]) ^ reinterpret_cast<uintptr_t>(b.operands[i])) %
+        kWidest)
+      return false;
+  return true;
+}
+
 // Whether a graph with the one becomes a graph with the other by giving the node other parameters.
+// A library's call stays itself: another call may be other kernels, with attributes that no update
+// of a graph changes.
 bool alike(const Launch& a, const Launch& b) {
-  if (a.level != b.level || !a.library != !b.library) return false;
-  return a.library || (a.serial == b.serial && std::equal(a.block, a.block + 3, b.block) &&
-                       a.shared_bytes == b.shared_bytes && a.args.size() == b.args.size());
+  if (a.level != b.level || a.serial != b.serial) return false;
+  if (a.library) return equally_aligned(a, b);
+  return std::equal(a.block, a.block + 3, b.block) && a.shared_bytes == b.shared_bytes &&
+         a.args.size() == b.args.size();
 }
 
 bool same(const Launch& a, const Launch& b) {
@@ -64,12 +77,13 @@ Replay::~Replay() = default;
 
 void Replay::begin(uint64_t family, bool timed) {
   count_ = 0;
-  family_ = nullptr;
+  family_ = kept_ = nullptr;
+  sent_ = {};
   apart_ = timed;
   if (timed) return;
   if (families_.size() >= kMaxFamilies) families_.erase(families_.begin());
-  Kept& kept = families_[family];
-  if (++kept.runs > 1) family_ = &kept;
+  kept_ = &families_[family];
+  if (++kept_->runs > 1) family_ = kept_;
 }
 
 Launch& Replay::next() {
@@ -79,6 +93,7 @@ Launch& Replay::next() {
 
 void Replay::add() {
   ++counts_.launches;
+  sent_.add(pending_[count_].serial);
   if (!family_)
     send(pending_[count_]);
   else
@@ -112,20 +127,25 @@ void Replay::flush() {
     for (Launch& l : launches) send(l);
     return;
   }
-  Segment& graph = graph_for(launches);
-  check(driver().graph_launch(graph.exec, stream_), "graph launch");
+  Segment* graph = graph_for(launches);
+  if (!graph) {
+    for (Launch& l : launches) send(l);
+    return;
+  }
+  check(driver().graph_launch(graph->exec, stream_), "graph launch");
   ++counts_.graph_launches;
 }
 
 // Programs that swap their arrays come back with the same few sets of operands, and a graph for
 // each spares capturing what the libraries send.
-Replay::Segment& Replay::graph_for(std::span<Launch> launches) {
+Replay::Segment* Replay::graph_for(std::span<Launch> launches) {
   auto& graphs = family_->graphs;
   size_t best = graphs.size(), least = SIZE_MAX;
   for (size_t g = 0; g < graphs.size(); ++g) {
     const size_t cost = cost_of(*graphs[g], launches);
     if (cost < least) least = cost, best = g;
   }
+  if (best == graphs.size() && !(family_->sent == sent_)) return nullptr;
   const bool anew = best == graphs.size() || (least >= kCaptureCost && graphs.size() < kMaxGraphs);
   if (anew || !update(*graphs[best], launches)) {
     if (!anew) graphs.erase(graphs.begin() + static_cast<std::ptrdiff_t>(best));
@@ -136,7 +156,7 @@ Replay::Segment& Replay::graph_for(std::span<Launch> launches) {
   // The one used last comes first.
   const auto at = graphs.begin() + static_cast<std::ptrdiff_t>(best);
   std::rotate(graphs.begin(), at, at + 1);
-  return *graphs.front();
+  return graphs.front().get();
 }
 
 size_t Replay::cost_of(const Segment& segment, std::span<const Launch> launches) {
@@ -241,7 +261,8 @@ std::unique_ptr<Replay::Segment> Replay::build(std::span<Launch> launches) {
 
 void Replay::end() {
   flush();
-  family_ = nullptr;
+  if (kept_) kept_->sent = sent_;
+  family_ = kept_ = nullptr;
 }
 
 void Replay::forget(uint64_t family) noexcept { families_.erase(family); }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/hash.h"
 #include "devices/cuda/driver.h"
 
 namespace lamina::cuda {
@@ -71,6 +72,7 @@ class Replay {
   struct Segment;
   struct Kept {
     int64_t runs = 0;
+    Hash128 sent{};                                // by the latest run: which kernels and calls
     std::vector<std::unique_ptr<Segment>> graphs;  // the one used last comes first
   };
 
@@ -80,13 +82,15 @@ class Replay {
   GraphNode add_node(Segment& segment, const Launch& launch, std::span<const GraphNode> before,
                      bool early);
   Graph capture(const Launch& launch);
-  Segment& graph_for(std::span<Launch> launches);
+  Segment* graph_for(std::span<Launch> launches);
   static size_t cost_of(const Segment& segment, std::span<const Launch> launches);
   bool update(Segment& segment, std::span<Launch> launches);
 
   Stream stream_;
   Stream capture_ = nullptr;  // made when a graph first has a library call
   std::map<uint64_t, Kept> families_;
+  Kept* kept_ = nullptr;    // of the run in progress; null: timed
+  Hash128 sent_{};          // kernels and calls of the run in progress
   Kept* family_ = nullptr;  // of the run in progress; null: direct
   bool apart_ = false;      // each launch waits for the one before to end, as times need it
   std::vector<Launch> pending_;
