@@ -165,18 +165,20 @@ DOUBLE int cublasLtMatmul(int*, Description* d, const void*, const void* a, Layo
                           Layout* lo, const Algorithm* algorithm, void* workspace, size_t bytes,
                           void* stream) {
   if (!fits(*d, *la, *lb, *lo) || bytes < algorithm->workspace) return kInvalidValue;
-  return cuda_double::send(stream, [=, d = *d, la = *la, lb = *lb, lo = *lo,
-                                    promised = algorithm->alignment] {
-    if (!cuda_double::has_bytes(a, bytes_of(la)) || !cuda_double::has_bytes(b, bytes_of(lb)) ||
-        !cuda_double::has_bytes(out, bytes_of(lo)) || !cuda_double::has_bytes(workspace, bytes))
-      return cuda_double::refuse("cublasLtMatmul: an operand is not the device's memory");
-    for (const void* data : {a, b, static_cast<const void*>(out)})
-      if (reinterpret_cast<uintptr_t>(data) % promised)
-        return cuda_double::refuse("cublasLtMatmul: an operand is less aligned than was promised");
-    const uint64_t depth = d.transpose_a ? la.rows : la.cols;
-    multiply({static_cast<const char*>(a), la, d.transpose_a != 0},
-             {static_cast<const char*>(b), lb, d.transpose_b != 0}, static_cast<char*>(out), lo,
-             depth);
-    std::memset(workspace, 0x7f, 64);
-  });
+  const size_t kernel = ((lo->rows * 31 + lo->cols) * 31 + la->cols) * 31 + algorithm->alignment;
+  return cuda_double::send(
+      stream, kernel, [=, d = *d, la = *la, lb = *lb, lo = *lo, promised = algorithm->alignment] {
+        if (!cuda_double::has_bytes(a, bytes_of(la)) || !cuda_double::has_bytes(b, bytes_of(lb)) ||
+            !cuda_double::has_bytes(out, bytes_of(lo)) || !cuda_double::has_bytes(workspace, bytes))
+          return cuda_double::refuse("cublasLtMatmul: an operand is not the device's memory");
+        for (const void* data : {a, b, static_cast<const void*>(out)})
+          if (reinterpret_cast<uintptr_t>(data) % promised)
+            return cuda_double::refuse(
+                "cublasLtMatmul: an operand is less aligned than was promised");
+        const uint64_t depth = d.transpose_a ? la.rows : la.cols;
+        multiply({static_cast<const char*>(a), la, d.transpose_a != 0},
+                 {static_cast<const char*>(b), lb, d.transpose_b != 0}, static_cast<char*>(out), lo,
+                 depth);
+        std::memset(workspace, 0x7f, 64);
+      });
 }

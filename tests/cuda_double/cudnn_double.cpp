@@ -109,20 +109,21 @@ int run(Handle* h, Operand first, Operand second, const Array* result, void* out
         void* workspace, size_t bytes, Places places) {
   if (algorithm != kRight || bytes < kWorkspace) return kBadParameter;
   const Array a = *first.array, b = *second.array, to = *result;
-  return cuda_double::send(h->stream, [=, x = first.data, y = second.data] {
-    if (!cuda_double::has_bytes(x, bytes_of(a)) || !cuda_double::has_bytes(y, bytes_of(b)) ||
-        !cuda_double::has_bytes(out, bytes_of(to)) || !cuda_double::has_bytes(workspace, bytes))
-      return cuda_double::refuse("cudnnConvolution: an operand is not the device's memory");
-    std::vector<Number> sums(to.elements());
-    const Type type = type_of(to.type);
-    const size_t size = cuda_double::size_of(type);
-    auto at = [&](const void* data, size_t i) {
-      return load(static_cast<const char*>(data) + i * size, type);
-    };
-    places([&](size_t i, size_t j, size_t k) { sums[k] += at(x, i) * at(y, j); });
-    for (size_t k = 0; k < sums.size(); ++k)
-      cuda_double::store(static_cast<char*>(out) + k * size, type, sums[k]);
-  });
+  return cuda_double::send(
+      h->stream, to.elements() * 31 + a.elements(), [=, x = first.data, y = second.data] {
+        if (!cuda_double::has_bytes(x, bytes_of(a)) || !cuda_double::has_bytes(y, bytes_of(b)) ||
+            !cuda_double::has_bytes(out, bytes_of(to)) || !cuda_double::has_bytes(workspace, bytes))
+          return cuda_double::refuse("cudnnConvolution: an operand is not the device's memory");
+        std::vector<Number> sums(to.elements());
+        const Type type = type_of(to.type);
+        const size_t size = cuda_double::size_of(type);
+        auto at = [&](const void* data, size_t i) {
+          return load(static_cast<const char*>(data) + i * size, type);
+        };
+        places([&](size_t i, size_t j, size_t k) { sums[k] += at(x, i) * at(y, j); });
+        for (size_t k = 0; k < sums.size(); ++k)
+          cuda_double::store(static_cast<char*>(out) + k * size, type, sums[k]);
+      });
 }
 
 int find(const Geometry* g, int wanted, int* count, Found* rows) {

@@ -53,6 +53,7 @@ struct Node {
   Launch launch;
   bool empty = false;
   std::function<void()> work;
+  size_t kernel = 0;  // of the work: which, with attributes that an update leaves as they are
   std::vector<Node> inner;
   std::vector<size_t> after;
 };
@@ -214,7 +215,7 @@ size_t image_bytes(const void* image) {
 
 }  // namespace
 
-int send(void* stream, std::function<void()> work) {
+int send(void* stream, size_t kernel, std::function<void()> work) {
   if (idle()) work = [] {};
   std::lock_guard lock(gpu().mutex);
   if (Result r = enter("library"); r != 0) return r;
@@ -225,6 +226,7 @@ int send(void* stream, std::function<void()> work) {
   }
   auto node = std::make_unique<Node>();
   node->work = std::move(work);
+  node->kernel = kernel;
   if (!s->captured->nodes.empty()) node->after = {s->captured->nodes.size() - 1};
   s->captured->nodes.push_back(std::move(node));
   return 0;
@@ -541,6 +543,13 @@ DOUBLE Result cuGraphExecChildGraphNodeSetParams(Exec* e, Node* n, Graph* inner)
   auto it = e->of.find(n);
   if (it == e->of.end() || e->nodes[it->second].inner.size() != inner->nodes.size())
     return kInvalid;
+  const std::vector<Node>& known = e->nodes[it->second].inner;
+  for (size_t i = 0; i < known.size(); ++i)
+    if (known[i].kernel != inner->nodes[i]->kernel) {
+      // The driver says nothing and computes something else.
+      gpu().refused.insert("another kernel put into a graph's node");
+      gpu().lost = kIllegalAddress;
+    }
   e->nodes[it->second].inner = copies(*inner);
   return 0;
 }

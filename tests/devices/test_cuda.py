@@ -242,6 +242,15 @@ def test_products_stand_in_the_graph_of_their_plan(cuda: str) -> None:
     assert (got["graphs"], got["updates"], got["graph_launches"]) == (0, 0, 3)
 
 
+def test_products_of_other_sizes_are_other_kernels(cuda: str) -> None:
+    """Plans of one family share their graphs, but no node of one takes another product's kernels."""
+    rng = np.random.default_rng(9)
+    for n in (24, 40, 24, 24, 64, 40, 40, 24, 64, 64):
+        a = rng.standard_normal((n, n)).astype(np.float32)
+        x = mx.array(a)
+        np.testing.assert_allclose(mx.tanh(x @ x) + 1, np.tanh(a @ a) + 1, rtol=1e-4, atol=1e-4)
+
+
 def test_without_libraries_the_kernels_are_lamina_s_own(tmp_path: Path) -> None:
     program = """
 import sys
