@@ -243,7 +243,7 @@ def test_products_stand_in_the_graph_of_their_plan(cuda: str) -> None:
 
 
 def test_products_of_other_sizes_are_other_kernels(cuda: str) -> None:
-    """Plans of one family share their graphs, but no node of one takes another product's kernels."""
+    """Plans of one family share graphs, but no node of one takes another product's kernels."""
     rng = np.random.default_rng(9)
     for n in (24, 40, 24, 24, 64, 40, 40, 24, 64, 64):
         a = rng.standard_normal((n, n)).astype(np.float32)
