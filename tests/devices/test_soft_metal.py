@@ -279,6 +279,32 @@ def test_parts_of_a_struct_are_one_access() -> None:
     assert counts["load_transactions"] == 8 and counts["load_transactions_ideal"] == 2
 
 
+def test_parts_loaded_last_first_are_one_access() -> None:
+    """A compiler that takes a struct apart loads its parts from the last one down."""
+    source = """
+    struct alignas(16) Pack { float v[4]; };
+    kernel void total(device const float* x, device float* y, uint i [[thread_position_in_grid]]) {
+      const Pack p = *(device const Pack*)(x + i * 4);
+      float sum = 0;
+      _Pragma("unroll")
+      for (int k = 0; k < 4; ++k) sum += p.v[k];
+      y[i] = sum;
+    }
+    kernel void down(device const float* x, device float* y, uint i [[thread_position_in_grid]]) {
+      y[i] = x[4 * i + 3];
+      y[i] += x[4 * i + 2];
+    }
+    """
+    x, y = f32(32, 4), np.zeros(32, "f4")
+    counts = run(source, {0: x, 1: y}, 32, 32, name="total")
+    np.testing.assert_allclose(y, x.sum(axis=1), rtol=1e-5)
+    assert counts["device_loads"] == 128
+    assert counts["load_transactions"] == counts["load_transactions_ideal"] == 4
+    # With a store between them they are two.
+    counts = run(source, {0: x, 1: y}, 32, 32, name="down")
+    assert counts["load_transactions"] > counts["load_transactions_ideal"]
+
+
 def test_vector_loads_are_one_access() -> None:
     source = """
     kernel void copy(device const float4* x, device float4* y, uint i [[thread_position_in_grid]]) {

@@ -57,6 +57,17 @@ def test_programs(name: str, shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(np.array(got), want, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("shape", [(1024, 256), (256, 4096), (64, 128)])
+def test_column_sums_are_read_in_whole_lines(shape: tuple[int, int]) -> None:
+    x = mx.array(np.ones(shape, "f4"))
+    mx.eval(x)
+    soft_metal.take_counts()
+    mx.eval(x.sum(axis=0))
+    counts = soft_metal.take_counts()["reduce_sum"]
+    assert counts["load_transactions"] == counts["load_transactions_ideal"]
+    assert counts["load_transactions"] == shape[0] * shape[1] * 4 // 128
+
+
 def shared_elements(kind: str, x: mx.array, w: mx.array) -> tuple[mx.array, mx.array]:
     y = x * 3 + 1
     if kind == "row":

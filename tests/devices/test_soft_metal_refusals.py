@@ -8,6 +8,7 @@ from msl import HEAD, broken
 
 K = "kernel void f(device float* x) {"
 E = "kernel void f(device float* x) {}"
+T = " threadgroup float t[4];"
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,34 @@ E = "kernel void f(device float* x) {}"
         (
             "float g(thread float* p) { return *p; }\n" + K + " *x = g(x); }",
             ["program_source:4", "no matching function"],
+        ),
+        ("void g(thread float& r) { r = 1; }\n" + K + " g(x[0]); }", ["no matching function"]),
+        ("template <typename T> void g(device T* p) { *p = 1; }\n" + K + T + " g(t); }", ["'g'"]),
+        (K + T + " device float* p = (device float*)t; *p = 1; }", ["mismatching address spaces"]),
+        (
+            K + T + " device float* p = reinterpret_cast<device float*>(t); *p = 1; }",
+            ["threadgroup"],
+        ),
+        (K + " float v = 1; device float* p = &v; *p = 2; }", ["device float", "thread float"]),
+        (K + " thread float* p = x; *p = 1; }", ["thread float", "device float"]),
+        (
+            "device float* g(threadgroup float* t) { return t; }\n" + E,
+            ["device float", "threadgroup float"],
+        ),
+        (
+            "kernel void f(constant float* c, device float* x)"
+            " { device const float* p = c; x[0] = *p; }",
+            ["device float", "constant float"],
+        ),
+        (
+            "kernel void f(threadgroup float& t [[threadgroup(0)]], device float* x)"
+            " { device float& r = t; r = 1; }",
+            ["changes address space"],
+        ),
+        ("struct S { float* p; };\n" + E, ["program_source:3", "`float* p`", "address space"]),
+        (
+            "struct S {\n  int n;\n  thread float* p;\n  int& q;\n};\n" + E,
+            ["program_source:6", "q"],
         ),
         ("kernel void f(constant float* x) { *x = 1; }", ["constant"]),
         ("float total = 0;\n" + E, ["`total`", "constant address space"]),
@@ -86,3 +115,21 @@ def test_errors_show_the_users_line() -> None:
     with broken("compile", "program_source:5: error:", "'lokal'", "  x[0] = lokal;") as info:
         soft_metal.Library(HEAD + source)
     assert "__" not in str(info.value)
+
+
+def test_members_that_name_a_space_or_are_no_pointers() -> None:
+    source = """
+    template <typename T, int N>
+    struct Tile {
+      using Pointer = device T*;
+      device const T* from; threadgroup T *to = nullptr;
+      thread float& sum;
+      T values[N * 2];
+      enum { kind = 3 & 1 };
+      struct { int a, b; } pair;
+      int product(int a, const thread int* b) const { return a * *b; }
+      T operator*(T other) const { return other; }
+    };
+    kernel void f(device float* x) { x[0] = 1; }
+    """
+    soft_metal.Library(HEAD + source)

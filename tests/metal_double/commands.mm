@@ -225,6 +225,7 @@ void violation(const std::string& what) {
 - (void)setComputePipelineState:(id<MTLComputePipelineState>)object {
   std::lock_guard lock(world().mutex);
   if (![self may:"setComputePipelineState"]) return;
+  if (!object) return world().violation("setComputePipelineState: nil");
   *pipeline = *((DoublePipeline*)object)->state;
   need(**commands->state, *pipeline);
 }

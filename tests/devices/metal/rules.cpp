@@ -186,6 +186,32 @@ TEST(rule_grids_are_not_empty) {
   CONTAINS(raw.finish(), "an empty grid");
 }
 
+TEST(rule_a_pipeline_comes_first) {
+  Raw raw;
+  Dispatch d = raw.dispatch();
+  d.pipeline = nullptr;
+  raw.host->encode(raw.encoder, d);
+  auto all = take_violations();
+  EQUAL(all.size(), 2u);
+  CONTAINS(all[0], "setComputePipelineState: nil");
+  CONTAINS(all[1], "dispatch without a pipeline");
+  raw.host->stop_capture();  // finish() expects one more
+  raw.finish();
+}
+
+TEST(rule_arguments_are_31) {
+  Raw raw;
+  Dispatch d = raw.dispatch();
+  raw.bound.resize(31, {raw.buffer, 0});
+  d.buffers = raw.bound;
+  raw.host->encode(raw.encoder, d);
+  auto all = take_violations();
+  CHECK(!all.empty());
+  CONTAINS(all[0], "setBytes at index 31");
+  raw.host->stop_capture();  // finish() expects one more
+  raw.finish();
+}
+
 TEST(rule_every_argument_is_bound) {
   Raw raw;
   Dispatch d = raw.dispatch();

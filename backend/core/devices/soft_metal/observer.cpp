@@ -41,13 +41,18 @@ Observer::Site& Observer::site(const void* key, bool write, bool threadgroup) {
   }
 }
 
+// Upwards or downwards: a compiler that takes a struct apart loads its last part first.
 bool Observer::extends(const void* key, uint64_t address, uint32_t bytes, bool write, int lane) {
   Latest& l = latest_[lane];
-  if (!l.key || l.key == key || l.write != write || address != l.end ||
-      l.begin / kVector != (address + bytes - 1) / kVector)
+  const uint64_t end = address + bytes;
+  if (!l.key || l.key == key || l.write != write || (address != l.end && end != l.begin))
     return false;
-  l.end = address + bytes;
+  const uint64_t begin = std::min(address, l.begin), last = std::max(end, l.end) - 1;
+  if (begin / kVector != last / kVector) return false;
+  l.begin = begin;
+  l.end = last + 1;
   Issue& i = site(l.key, write, false).issues[l.time];
+  i.address[lane] = begin;
   i.bytes = std::max(i.bytes, static_cast<uint32_t>(l.end - l.begin));
   return true;
 }

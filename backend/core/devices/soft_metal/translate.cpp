@@ -31,6 +31,7 @@ class Translator {
       if (d.kind == Declaration::variable) program_variable(d);
       if (d.kind == Declaration::function) function(d);
       if (d.kind == Declaration::other) instantiation(d);
+      if (d.kind == Declaration::type) check_members(d);
     }
     for (size_t i = 0; i + 2 < tokens_.size(); ++i)
       if (tokens_[i].is("[") && tokens_[i + 1].is("[") && !rewrite_.removed(i))
@@ -154,6 +155,35 @@ class Translator {
                    std::string(tokens_[d.name].view) + "` names no address space",
                "write device, constant, threadgroup or thread before its type");
       from = i + 1;
+    }
+  }
+
+  // The same of a type's data members.
+  void check_members(const Declaration& d) {
+    const size_t close = closing(tokens_, d.body);
+    int angle = 0;
+    bool points = false, skip = false;
+    size_t from = d.body + 1;
+    auto next = [&](size_t begin) {
+      from = begin;
+      angle = 0;
+      points = skip = false;
+    };
+    for (size_t i = from; i < close; ++i) {
+      const Token& k = tokens_[i];
+      angle += k.is("<") - k.is(">");
+      // Functions, aliases and constants are looked at elsewhere, or are no data.
+      skip |= k.is("(") || k.is("using") || k.is("typedef") || k.is("=");
+      points |= !skip && angle == 0 && (k.is("*") || k.is("&"));
+      skip |= !space_keyword(k.view).empty();
+      if (k.is("(") || k.is("[")) i = closing(tokens_, i);
+      if (k.is("{")) i = closing(tokens_, i);
+      if (k.is(";") && points && !skip)
+        refuse(tokens_[from].line,
+               "pointer or reference `" + joined(tokens_, from, i) + "` in a type names no " +
+                   "address space",
+               "write device, constant, threadgroup or thread before its type");
+      if (k.is(";") || k.is("{") || (k.is(":") && angle == 0)) next(i + 1);
     }
   }
 
