@@ -11,6 +11,7 @@
 #include "devices/cpu/blocks.h"
 #include "devices/device.h"
 #include "devices/pool.h"
+#include "devices/text_device.h"
 #include "execute/evaluate.h"
 #include "graph/primitive.h"
 #include "module.h"
@@ -117,6 +118,28 @@ void define_testing(py::module_& m) {
     return d;
   });
   m.def("_clear_plan_cache", clear_plan_cache);
+  m.def(
+      "_epilogue_work",
+      [](int device, int64_t work) {
+        clear_plan_cache();
+        return dynamic_cast<TextDevice&>(device_of(static_cast<DeviceId>(device)))
+            .set_epilogue_work(work);
+      },
+      py::arg("device"), py::arg("work"),
+      "Up to how many multiplications a product takes an elementwise group along; returns what it "
+      "was. For devices that compile text.");
+  m.def(
+      "_check_bounds",
+      [](std::optional<bool> on) {
+        const bool before = checks_bounds();
+        if (on && *on != before) {
+          checks_bounds() = *on;
+          clear_plan_cache();
+        }
+        return before;
+      },
+      py::arg("on") = py::none(),
+      "Whether devices that compile text look at computed indices; returns what it was before.");
   m.def(
       "_count_traffic",
       [](bool on) {

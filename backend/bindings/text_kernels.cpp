@@ -1,8 +1,10 @@
-// Kernels whose body is Python text: mx.fast.metal_kernel and cuda_kernel.
+// Kernels whose body is Python text (mx.fast.metal_kernel and cuda_kernel), and those that were
+// compiled elsewhere.
 #include <pybind11/stl.h>
 
 #include "base/error.h"
 #include "convert.h"
+#include "custom/compiled_kernel.h"
 #include "custom/text_kernel.h"
 #include "module.h"
 #include "stream.h"
@@ -53,11 +55,11 @@ std::vector<TemplateArgument> template_from(const UserKernel& k, py::handle give
   return out;
 }
 
-std::vector<ResultType> results_from(const UserKernel& k, py::handle shapes, py::handle dtypes) {
-  py::sequence s = sequence_of(maker(k), "output_shapes", shapes),
-               d = sequence_of(maker(k), "output_dtypes", dtypes);
+std::vector<ResultType> results_from(const std::string& who, py::handle shapes, py::handle dtypes) {
+  py::sequence s = sequence_of(who, "output_shapes", shapes),
+               d = sequence_of(who, "output_dtypes", dtypes);
   if (s.size() != d.size())
-    throw ValueError(maker(k) + ": " + std::to_string(s.size()) + " output_shapes and " +
+    throw ValueError(who + ": " + std::to_string(s.size()) + " output_shapes and " +
                      std::to_string(d.size()) + " output_dtypes");
   std::vector<ResultType> out;
   for (size_t i = 0; i < s.size(); ++i) out.push_back({shape_from(s[i]), dtype_from(d[i])});
@@ -65,8 +67,46 @@ std::vector<ResultType> results_from(const UserKernel& k, py::handle shapes, py:
 }
 
 // Three numbers; ValueError otherwise comes from the kernel.
-Shape sizes_from(const UserKernel& k, const char* what, py::handle o) {
-  return shape_from(sequence_of(maker(k), what, o));
+Shape sizes_from(const std::string& who, const char* what, py::handle o) {
+  return shape_from(sequence_of(who, what, o));
+}
+
+ScalarParameter scalar_parameter(const std::string& who, py::handle value) {
+  if (PyBool_Check(value.ptr())) return value.ptr() == Py_True;
+  if (PyFloat_Check(value.ptr())) return static_cast<float>(PyFloat_AS_DOUBLE(value.ptr()));
+  if (!PyLong_Check(value.ptr()))
+    throw py::type_error(who + ": scalars must be bools, ints or floats, got " +
+                         std::string(py::repr(value)) + "\nPass an array among the inputs");
+  int overflow = 0;
+  const long long n = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+  if (overflow || n < INT32_MIN || n > INT32_MAX)
+    throw ValueError(who + ": the scalar " + std::string(py::str(value)) +
+                     " does not fit into an int of C (32 bits)\nPass an array among the inputs");
+  return static_cast<int32_t>(n);
+}
+
+py::list call_precompiled(const std::string& name, const py::bytes& image, const py::object& inputs,
+                          const py::object& output_shapes, const py::object& output_dtypes,
+                          const py::object& scalars, const py::object& grid,
+                          const py::object& threadgroup, int64_t shared_memory,
+                          std::optional<double> init_value, bool contiguous, OnStream) {
+  const std::string who = "precompiled_cuda_kernel " + name;
+  CompiledKernelCall c{.name = name,
+                       .image = std::make_shared<const std::string>(image),
+                       .scalars = {},
+                       .grid = sizes_from(who, "grid", grid),
+                       .threadgroup = sizes_from(who, "threadgroup", threadgroup),
+                       .threadgroup_bytes = shared_memory,
+                       .init = init_value,
+                       .contiguous = contiguous};
+  for (py::handle s : sequence_of(who, "scalars", scalars))
+    c.scalars.push_back(scalar_parameter(who, s));
+  Arrays in;
+  for (py::handle x : sequence_of(who, "inputs", inputs)) in.push_back(to_array(x));
+  py::list out;
+  for (const Array& x : call_compiled(c, in, results_from(who, output_shapes, output_dtypes)))
+    out.append(py::cast(x));
+  return out;
 }
 
 py::list call(const UserKernel& k, const py::object& inputs, const py::object& output_shapes,
@@ -76,9 +116,9 @@ py::list call(const UserKernel& k, const py::object& inputs, const py::object& o
   Arrays in;
   for (py::handle x : sequence_of(maker(k), "inputs", inputs)) in.push_back(to_array(x));
   std::vector<TemplateArgument> arguments = template_from(k, templates);
-  std::vector<ResultType> results = results_from(k, output_shapes, output_dtypes);
-  KernelLaunch launch{sizes_from(k, "grid", grid), sizes_from(k, "threadgroup", threadgroup),
-                      init_value};
+  std::vector<ResultType> results = results_from(maker(k), output_shapes, output_dtypes);
+  KernelLaunch launch{sizes_from(maker(k), "grid", grid),
+                      sizes_from(maker(k), "threadgroup", threadgroup), init_value};
   if (verbose) py::print(k.text(in, arguments, results, launch));
   py::list out;
   for (const Array& x : k.call(in, arguments, results, launch)) out.append(py::cast(x));
@@ -103,6 +143,11 @@ void init_text_kernels(py::module_& m) {
            arg("output_dtypes"), arg("grid"), arg("threadgroup"), arg("template") = py::none(),
            arg("init_value") = py::none(), arg("verbose") = false, arg("stream") = py::none(),
            "The outputs of one launch, as a list.");
+  m.def("_precompiled_cuda_kernel", call_precompiled, py::kw_only(), arg("name"),
+        arg("compiled_source"), arg("inputs"), arg("output_shapes"), arg("output_dtypes"),
+        arg("scalars"), arg("grid"), arg("threadgroup"), arg("shared_memory"), arg("init_value"),
+        arg("ensure_row_contiguous"), arg("stream") = py::none(),
+        "The outputs of one launch of a function of a compiled module, as a list.");
 }
 
 }  // namespace lamina::python

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "core",
+    "debug",
     "include_dir",
     "install_as_mlx",
     "library",
@@ -37,6 +38,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_LAZY[name])
     if name in ("include_dir", "library"):
         return getattr(importlib.import_module("lamina.primitives"), name)
+    if name == "debug":
+        return importlib.import_module("lamina._debug").debug
     if name == "install_as_mlx":
         return importlib.import_module("lamina._mlx").install_as_mlx
     if name == "profile":

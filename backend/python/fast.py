@@ -17,6 +17,7 @@ __all__ = [
     "gated_delta_update",
     "layer_norm",
     "metal_kernel",
+    "precompiled_cuda_kernel",
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
@@ -310,6 +311,45 @@ def cuda_kernel(
         atomic_outputs=False,
         shared_memory=shared_memory,
         cuda=True,
+    )
+
+
+def precompiled_cuda_kernel(
+    *,
+    name: str,
+    compiled_source: bytes,
+    inputs: Sequence[Any],
+    output_shapes: Sequence[tuple[int, ...]],
+    output_dtypes: Sequence[Any],
+    scalars: Sequence[Any],
+    grid: tuple[int, int, int],
+    threadgroup: tuple[int, int, int],
+    shared_memory: int = 0,
+    init_value: float | None = None,
+    ensure_row_contiguous: bool = False,
+    stream: Any = None,
+) -> list[array]:
+    """One launch of the function `name` of a compiled module (PTX, cubin or fatbin); its outputs.
+
+    The function takes pointers to the `inputs`, pointers to the outputs (`output_shapes`,
+    `output_dtypes`), then the `scalars` by value: bool, int (32 bits) and float. `grid` counts
+    threads; whole groups of `threadgroup` threads are launched, with `shared_memory` bytes. Outputs
+    hold `init_value` before, if that is given. Raises DeviceError when it is evaluated elsewhere
+    than on an NVIDIA GPU, or the driver cannot load it. See docs/custom-kernels.md.
+    """
+    return _c._precompiled_cuda_kernel(
+        name=name,
+        compiled_source=compiled_source,
+        inputs=inputs,
+        output_shapes=output_shapes,
+        output_dtypes=output_dtypes,
+        scalars=scalars,
+        grid=grid,
+        threadgroup=threadgroup,
+        shared_memory=shared_memory,
+        init_value=init_value,
+        ensure_row_contiguous=ensure_row_contiguous,
+        stream=stream,
     )
 
 

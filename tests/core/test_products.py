@@ -13,6 +13,7 @@ from arrays import (
     check,
     check_derivatives,
     check_vmap,
+    last_plan,
     name_of,
     normal64,
     options,
@@ -103,8 +104,31 @@ def test_epilogues() -> None:
         )
         z = mx.tanh(x @ y + b) * 2
         check(z, np.tanh(wide(x) @ wide(y) + wide(b)) * 2, 2e-5)
+        kinds = {g["label"]: g["kind"] for g in last_plan()["groups"]}
+        assert kinds == {"matmul+add+tanh+multiply": "call"}
         s = mx.sum(mx.maximum(x @ y, 0), axis=1)
         check(s, np.maximum(wide(x) @ wide(y), 0).sum(1), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((3, 100, 60), (3, 60, 400)),
+        ((3, 100, 60), (1, 60, 400)),
+        ((1, 100, 60), (5, 60, 400)),
+        ((2, 4, 150, 30), (2, 4, 30, 150)),
+        ((2, 4, 150, 30), (1, 4, 30, 150)),
+        ((5, 3, 0), (5, 0, 4)),
+    ],
+)
+def test_epilogues_of_batches(left: Any, right: Any) -> None:
+    """Parts of the batch take their matrices of both factors."""
+    x, y = sample("float32", left, 1), sample("float32", right, 2)
+    want = wide(x) @ wide(y)
+    mx.eval(x, y)
+    check(mx.exp(-mx.abs(x @ y)), np.exp(-np.abs(want)), 2e-5)
+    b = sample("float32", (*left[:-2], 1, right[-1]), 3)
+    check(mx.maximum(x @ y + b, 0), np.maximum(want + wide(b), 0), 2e-5)
 
 
 # --- convolution --------------------------------------------------------------------------------

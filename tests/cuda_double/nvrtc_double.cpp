@@ -36,7 +36,9 @@ std::string without_assembly(std::string s) {
   for (auto& [from, to] : known)
     for (size_t at; (at = s.find(from)) != std::string::npos;)
       s.replace(at, std::string(from).size(), to);
-  return s;
+  // C++ has no arrays of a size that the launch decides.
+  static const std::regex dynamic(R"(extern\s+__shared__\s+(\w[\w ]*?)\s+(\w+)\s*\[\s*\]\s*;)");
+  return std::regex_replace(s, dynamic, "$1* $2 = reinterpret_cast<$1*>(simt_dynamic);");
 }
 
 std::string entry_of(const std::string& source) {

@@ -37,6 +37,15 @@ struct alignas(16) uint4 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
+struct uint3 {
+  unsigned x, y, z;
+  uint3(unsigned x, unsigned y, unsigned z) : x(x), y(y), z(z) {}
+  uint3(const dim3_of_a_kernel& d) : x(d.x), y(d.y), z(d.z) {}
+};
+inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
+
+// Dynamic shared memory: blocks of a module run one after the other.
+alignas(16) static unsigned char simt_dynamic[227 << 10];
 
 // What the double gives a kernel: filled when its module is loaded.
 struct SimtHost {
@@ -220,3 +229,13 @@ int simt_sizes(void (*)(A...), size_t* out) {
   for (size_t s : std::initializer_list<size_t>{sizeof(A)...}) out[n++] = s;
   return n;
 }
+
+// What the headers above define besides and NVRTC does not: a text may define it for itself.
+#define uint8_t text_uint8_t
+#define uint16_t text_uint16_t
+#define uint32_t text_uint32_t
+#define uint64_t text_uint64_t
+#define int8_t text_int8_t
+#define int16_t text_int16_t
+#define int32_t text_int32_t
+#define int64_t text_int64_t

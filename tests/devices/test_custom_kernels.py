@@ -1,4 +1,4 @@
-"""Kernels that a program writes, run by the software Metal, and compiled for CUDA."""
+"""Kernels that a program writes, run by the software Metal and, as CUDA, on a GPU or its double."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from arrays import last_plan
-from lamina import soft_metal
 from plugins import example
-
-pytestmark = pytest.mark.skipif(
-    not soft_metal.available(), reason="no compiler for kernels (pip install ziglang)"
-)
+from present import PRESENT
 
 
-@pytest.fixture(autouse=True)
-def software_metal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("LAMINA_GPU", "soft_metal")
+@pytest.fixture(autouse=True, params=[d for d in ("soft_metal", "cuda") if d in PRESENT])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("LAMINA_GPU", request.param)
     before = mx.default_device()
     mx.set_default_device(mx.gpu)
-    yield
+    yield request.param
     mx.set_default_device(before)
 
 
@@ -244,17 +240,94 @@ def test_compilers_name_the_users_lines(body: str, header: str, line: str) -> No
     assert re.search(rf"\b{line}", str(error.value)), str(error.value)
 
 
-def test_the_text_and_its_device_are_in_the_plan() -> None:
+def test_the_text_and_its_device_are_in_the_plan(device: str) -> None:
     x = mx.array(normal(6))
     y = exp(x * 2) + 1
     np.testing.assert_allclose(np.array(y), np.exp(2 * np.array(x)) + 1, rtol=1e-5)
     plan = last_plan()
-    assert plan["device"] == "soft_metal"
+    assert plan["device"] == device
     (group,) = [g for g in plan["groups"] if g["label"] == "myexp"]
     assert EXP in group["text"]
 
 
-def test_flash_attention_as_text() -> None:
+def test_verbose_prints_what_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = mx.fast.metal_kernel("shown", ["x"], ["out"], "out[0] = 2 * x[0];")
+    (y,) = kernel(
+        inputs=[mx.ones(1)],
+        grid=(1, 1, 1),
+        threadgroup=(1, 1, 1),
+        output_shapes=[(1,)],
+        output_dtypes=[mx.float32],
+        verbose=True,
+    )
+    said = capsys.readouterr().out
+    assert "kernel void custom_kernel_shown(" in said and "out[0] = 2 * x[0];" in said
+    assert y.item() == 2
+
+
+def test_a_launch_in_three_dimensions() -> None:
+    """The grid counts threads; the last groups along each axis are partial."""
+    source = """
+        uint3 at = thread_position_in_grid;
+        uint i = (at.z * threads_per_grid.y + at.y) * threads_per_grid.x + at.x;
+        atomic_fetch_add_explicit(&seen[i], 1, memory_order_relaxed);
+        atomic_fetch_max_explicit(&most[0], threads_per_threadgroup.x, memory_order_relaxed);
+    """
+    kernel = mx.fast.metal_kernel("visit", [], ["seen", "most"], source, atomic_outputs=True)
+    seen, most = kernel(
+        inputs=[],
+        grid=(7, 5, 3),
+        threadgroup=(4, 2, 2),
+        output_shapes=[(3, 5, 7), (1,)],
+        output_dtypes=[mx.int32, mx.uint32],
+        init_value=0,
+    )
+    np.testing.assert_array_equal(np.array(seen), np.ones((3, 5, 7)))
+    assert most.item() == 4
+
+
+def test_rows_are_copied_first_unless_told_otherwise() -> None:
+    a = normal(4, 3)
+    source = "uint i = thread_position_in_grid.x;\nout[i] = x[i];"
+    for contiguous, want in ((True, a.T), (False, a.reshape(3, 4))):
+        kernel = mx.fast.metal_kernel(
+            "as_it_lies", ["x"], ["out"], source, ensure_row_contiguous=contiguous
+        )
+        (y,) = kernel(
+            inputs=[mx.array(a).T],
+            grid=(12, 1, 1),
+            threadgroup=(12, 1, 1),
+            output_shapes=[(3, 4)],
+            output_dtypes=[mx.float32],
+        )
+        np.testing.assert_array_equal(np.array(y), want)
+
+
+def test_a_cuda_body_has_what_cuda_has(device: str) -> None:
+    source = """
+        extern __shared__ float part[];
+        int i = blockIdx.x * blockDim.x + threadIdx.x;
+        part[threadIdx.x] = x[i];
+        __syncthreads();
+        out[i] = by * part[blockDim.x - 1 - threadIdx.x];
+    """
+    x = normal(128)
+    kernel = mx.fast.cuda_kernel("turned", ["x", "by"], ["out"], source, shared_memory=32 * 4)
+    (y,) = kernel(
+        inputs=[mx.array(x), 3.0],
+        grid=(128, 1, 1),
+        threadgroup=(32, 1, 1),
+        output_shapes=[(128,)],
+        output_dtypes=[mx.float32],
+    )
+    if device == "cuda":
+        np.testing.assert_array_equal(np.array(y).reshape(4, 32), 3 * x.reshape(4, 32)[:, ::-1])
+        return
+    with pytest.raises(mx.DeviceError, match="turned: this device compiles Metal text, not CUDA"):
+        mx.eval(y)
+
+
+def test_flash_attention_as_text(device: str) -> None:
     """The worked example's own kernel, and its derivative, which runs on the CPU."""
     flash = lamina.primitives.load(example("flash_attention.cpp", "flash_attention_text.cpp"))
     q, k, v = (mx.array(normal(2, 2, n, 16, seed=n)) for n in (70, 40, 40))
@@ -264,7 +337,7 @@ def test_flash_attention_as_text() -> None:
         fast = flash.attention(q, k, v, scale=0.25, causal=causal)
         slow = flash.attention(q, k, v, scale=0.25, causal=causal, stream=mx.cpu)
         mx.eval(fast)
-        assert last_plan()["device"] == "soft_metal"
+        assert last_plan()["device"] == device
         for a, b in zip(fast, slow, strict=True):
             np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-4, atol=1e-5)
 

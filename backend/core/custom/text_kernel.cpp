@@ -71,6 +71,19 @@ std::string spelled(const TemplateValue& v) {
 
 }  // namespace
 
+Shape results_to_keep(const std::vector<ResultType>& results) {
+  Shape out;
+  for (const ResultType& r : results) {
+    element_count(r.shape);
+    out.push_back(static_cast<int64_t>(r.dtype));
+    out.push_back(static_cast<int64_t>(r.shape.size()));
+    for (int64_t n : r.shape) out.push_back(n);
+  }
+  return out;
+}
+
+std::vector<ResultType> kept_results(const Params& params) { return decode(params).results; }
+
 bool mentions(const std::string& text, const std::string& name) {
   auto part = [&](size_t i) {
     return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) || text[i] == '_');
@@ -129,7 +142,7 @@ const CustomPrimitive& UserKernel::specialised(
               {"initialised", FieldKind::boolean},
               {"init_value", FieldKind::real},
               {"outputs", FieldKind::ints}};
-  p.results = [](const Params& params, const Arrays&) { return decode(params).results; };
+  p.results = [](const Params& params, const Arrays&) { return kept_results(params); };
   p.text = [s, arguments](const TextCall& call, const TextTraits& traits) {
     return write_kernel(s, arguments, decode(*static_cast<const Params*>(call.params)).launch, call,
                         traits);
@@ -167,15 +180,9 @@ Params UserKernel::params_for(const Arrays& inputs, const std::vector<TemplateAr
                        " has the name of another argument");
   }
   Params out;
-  Shape types;
-  for (const ResultType& r : results) {
-    element_count(r.shape);
-    types.push_back(static_cast<int64_t>(r.dtype));
-    types.push_back(static_cast<int64_t>(r.shape.size()));
-    for (int64_t n : r.shape) types.push_back(n);
-  }
   out.add_ints(launch.grid).add_ints(launch.threadgroup);
-  out.add(launch.init.has_value()).add_real(launch.init.value_or(0)).add_ints(types);
+  out.add(launch.init.has_value()).add_real(launch.init.value_or(0));
+  out.add_ints(results_to_keep(results));
   return out;
 }
 

@@ -59,6 +59,12 @@ class UserKernel {
 TextProgram write_kernel(const KernelSource& source, const std::vector<TemplateArgument>& arguments,
                          const KernelLaunch& launch, const TextCall& call,
                          const TextTraits& traits);
+// The launch that writes one value to every element of a call's output `index`.
+TextKernel write_fill(const TextCall& call, size_t index, double value, const TextTraits& traits);
+// What the outputs are (dtype, rank, sizes of each) as integers of a node's parameters, which start
+// with grid, threadgroup, whether and to what outputs are initialised; and back.
+Shape results_to_keep(const std::vector<ResultType>& results);
+std::vector<ResultType> kept_results(const Params& params);
 // Whether `name` stands in the text as an identifier of its own.
 bool mentions(const std::string& text, const std::string& name);
 

@@ -150,6 +150,7 @@ __device__ inline T atomic_fetch_min_explicit(T* at, V v, memory_order) {
 // Words of Metal and what CUDA says instead. Replaced in the user's text, since macros of these
 // names would break CUDA's own keywords.
 using Words = std::vector<std::pair<std::string, std::string>>;
+const Words kOwnCudaWords{{"inline", "__device__ inline"}, {"explicit", ""}};
 const Words kCudaWords{{"device", ""},
                        {"constant", ""},
                        {"thread", ""},
@@ -249,14 +250,15 @@ class Writer {
  private:
   bool msl() const { return traits_.dialect == Dialect::msl; }
 
-  // CUDA's own are in headers that a run-time compiler does not have.
+  // CUDA's own are in headers that a run-time compiler does not have. Bodies assign floats to them
+  // as they do in Metal and in CUDA.
   std::string half_types() const {
     std::string out;
     for (const auto& [dtype, name] :
          {std::pair{Dtype::float16, "half"}, {Dtype::bfloat16, "bfloat"}})
       if (uses(dtype))
         for (const Helper& h : basic_helpers())
-          if (std::string_view(h.name) == name) out += replaced(h.cuda, kCudaWords);
+          if (std::string_view(h.name) == name) out += replaced(h.cuda, kOwnCudaWords);
     return out;
   }
   bool uses(Dtype d) const {
@@ -409,6 +411,13 @@ class Writer {
 };
 
 }  // namespace
+
+TextKernel write_fill(const TextCall& call, size_t index, double value, const TextTraits& traits) {
+  KernelSource none;
+  none.name = "fill";
+  none.dialect = traits.dialect;
+  return Writer(none, {}, call, traits).fill(index, value);
+}
 
 TextProgram write_kernel(const KernelSource& source, const std::vector<TemplateArgument>& arguments,
                          const KernelLaunch& launch, const TextCall& call,

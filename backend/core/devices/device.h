@@ -21,6 +21,7 @@ namespace lamina {
 struct TextTraits;
 struct TextProgram;
 struct TextCall;
+struct TextEpilogue;
 
 struct DeviceInfo {
   std::string name;  // e.g. "cpu", with the processor's own name in `detail`
@@ -74,10 +75,11 @@ class Device {
   virtual std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) = 0;
   // Not null: structured operations are compiled from text too, and call() takes none.
   virtual const TextTraits* text_traits() const { return nullptr; }
-  // REQUIRES: text_traits(). `write` is the operation's TextFn; its views lose their data.
+  // REQUIRES: text_traits(). `write` is the operation's TextFn; its views lose their data. With an
+  // epilogue, launch() takes the operands of TextCall, and the epilogue's scalars.
   virtual std::unique_ptr<CompiledKernel> compile_call(TextProgram (*)(const TextCall&,
                                                                        const TextTraits&),
-                                                       const CallArgs&) {
+                                                       const CallArgs&, const TextEpilogue*) {
     return nullptr;
   }
   // buffers[i] is the start of argument i's buffer (KernelArg::offset not applied).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -14,11 +15,17 @@ namespace {
 
 constexpr size_t kMaxPipelines = 4096;
 constexpr int kMaxLooks = 4;  // at results that show nothing, before they are trusted
+constexpr int64_t kFaultBytes = 16;
 
 // The views of a call without their data, and its parameters, kept to write the text again.
 struct KeptCall {
   Params params;
   std::vector<TensorView> in, out;
+  std::optional<TextEpilogue> epilogue;
+
+  TextProgram write(TextFn fn, const TextTraits& traits) const {
+    return fn({&params, in, out, epilogue ? &*epilogue : nullptr}, traits);
+  }
 };
 
 // The elements that strides lead to, as bytes; nothing where a size is 0.
@@ -42,14 +49,26 @@ std::vector<Reach> reaches_of(const Kernel& kernel) {
   return out;
 }
 
-std::vector<Reach> reaches_of(const CallArgs& args) {
+std::vector<Reach> reaches_of(const CallArgs& args, const TextEpilogue* epilogue) {
   std::vector<Reach> out;
-  for (std::span<const TensorView> views : {args.in, args.out})
-    for (const TensorView& v : views) out.push_back(reach_of(v.shape, v.strides, 0, v.dtype));
+  auto add = [&](const TensorView& v) { out.push_back(reach_of(v.shape, v.strides, 0, v.dtype)); };
+  for (const TensorView& v : args.in) add(v);
+  if (!epilogue) {
+    for (const TensorView& v : args.out) add(v);
+    return out;
+  }
+  std::vector<Reach> further = reaches_of(epilogue->kernel);
+  further.erase(further.begin() + epilogue->result);
+  out.insert(out.end(), further.begin(), further.end());
   return out;
 }
 
 }  // namespace
+
+std::atomic<bool>& checks_bounds() {
+  static std::atomic<bool> on{false};
+  return on;
+}
 
 // One program and its pipelines.
 struct TextDevice::Stage {
@@ -80,8 +99,10 @@ class TextDevice::Compiled : public CompiledKernel {
       : scalars(std::move(scalars)),
         reaches(std::move(reaches)),
         device_(device),
-        write_(std::move(write)) {
-    wide_ = make(device.traits_);
+        write_(std::move(write)),
+        traits_(device.traits_) {
+    traits_.bounds = checks_bounds();
+    wide_ = make(traits_);
   }
 
   std::string text() const override { return wide_->text(); }
@@ -96,7 +117,7 @@ class TextDevice::Compiled : public CompiledKernel {
   // The next choice in the place of one that was refuted.
   void replace(const Stage& stage) const {
     (&stage == wide_.get() ? wide_ : narrow_) =
-        make(&stage == wide_.get() ? device_.traits_ : narrow_traits());
+        make(&stage == wide_.get() ? traits_ : narrow_traits());
   }
 
   const std::vector<Dtype> scalars;
@@ -104,7 +125,7 @@ class TextDevice::Compiled : public CompiledKernel {
 
  private:
   TextTraits narrow_traits() const {
-    TextTraits traits = device_.traits_;
+    TextTraits traits = traits_;
     traits.vector_bytes = 1;
     return traits;
   }
@@ -149,6 +170,7 @@ class TextDevice::Compiled : public CompiledKernel {
 
   TextDevice& device_;
   Write write_;
+  TextTraits traits_;
   mutable std::unique_ptr<Stage> wide_;
   mutable std::unique_ptr<Stage> narrow_;
 };
@@ -162,15 +184,22 @@ std::unique_ptr<CompiledKernel> TextDevice::compile(const Kernel& kernel) {
       reaches_of(kernel));
 }
 
-std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const CallArgs& args) {
+std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const CallArgs& args,
+                                                         const TextEpilogue* epilogue) {
   KeptCall kept{*static_cast<const Params*>(args.params),
                 {args.in.begin(), args.in.end()},
-                {args.out.begin(), args.out.end()}};
+                {args.out.begin(), args.out.end()},
+                {}};
+  std::vector<Dtype> scalars;
+  if (epilogue) {
+    kept.epilogue = *epilogue;
+    scalars = epilogue->kernel.scalars;
+  }
   auto writer = [write, kept = std::move(kept)](const TextTraits& t) {
-    return write({&kept.params, kept.in, kept.out}, t);
+    return kept.write(write, t);
   };
-  return std::make_unique<Compiled>(*this, std::move(writer), std::vector<Dtype>{},
-                                    reaches_of(args));
+  return std::make_unique<Compiled>(*this, std::move(writer), std::move(scalars),
+                                    reaches_of(args, epilogue));
 }
 
 Hash128 TextDevice::key_of(const TextKernel& kernel) const {
@@ -179,6 +208,7 @@ Hash128 TextDevice::key_of(const TextKernel& kernel) const {
   h.add(options_);
   h.add(kernel.contracts);
   h.add_bytes(kernel.source.data(), kernel.source.size());
+  if (kernel.image) h.add_bytes(kernel.image->data(), kernel.image->size());
   return h;
 }
 
@@ -261,6 +291,38 @@ void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void
     }
   } held{*this, sizes, temporaries_};
   for (int64_t bytes : sizes) temporaries_.push_back(allocate(bytes));
+  if (stage.program.checked.empty()) return launch_all(compiled, stage, buffers, scalars, nullptr);
+  struct Faults {
+    TextDevice& device;
+    void* words = device.allocate(kFaultBytes);
+    ~Faults() { device.release(words, kFaultBytes); }
+  } faults{*this};
+  const uint32_t none[kFaultBytes / 4] = {};
+  flush();
+  upload(faults.words, none, kFaultBytes);
+  launch_all(compiled, stage, buffers, scalars, faults.words);
+  raise_faults(stage.program, faults.words);
+}
+
+// Waits for the program.
+void TextDevice::raise_faults(const TextProgram& program, const void* faults) {
+  uint32_t words[kFaultBytes / 4];
+  flush();
+  synchronize();
+  download(words, faults, kFaultBytes);
+  if (words[0] == 0) return;
+  const CheckedIndex& at = program.checked.at(words[0] - 1);
+  const uint64_t index = words[2] | uint64_t{words[3]} << 32;
+  throw IndexError(
+      at.op + ": index " +
+      (at.is_signed ? std::to_string(static_cast<int64_t>(index)) : std::to_string(index)) +
+      " is out of bounds for axis " + std::to_string(at.axis) + " with size " +
+      std::to_string(at.size));
+}
+
+void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
+                            const ScalarValue* scalars, void* faults) {
+  const std::vector<int64_t>& sizes = stage.program.temporaries;
   auto address = [&](int operand) {
     return operand >= 0 ? buffers[operand] : temporaries_[static_cast<size_t>(-1 - operand)];
   };
@@ -269,6 +331,11 @@ void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void
     bound_.clear();
     bound_reach_.clear();
     for (const TextKernel::Bind& b : k.buffers) {
+      if (b.operand == kFaultWords) {
+        bound_.push_back(faults);
+        bound_reach_.push_back({0, kFaultBytes});
+        continue;
+      }
       bound_.push_back(address(b.operand));
       bound_reach_.push_back(b.operand >= 0 ? compiled.reaches[static_cast<size_t>(b.operand)]
                                             : Reach{0, sizes[static_cast<size_t>(-1 - b.operand)]});

@@ -3,10 +3,12 @@
 // A device adds its compiler, its launch and its memory. Calls are made by one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "base/hash.h"
 #include "devices/device.h"
@@ -23,11 +25,18 @@ struct Reach {
   int64_t begin = 0, end = 0;
 };
 
+// Whether programs that are written from now on look at the indices they compute with, and raise
+// IndexError at the step where one is out of bounds. What was compiled before stays as it is.
+std::atomic<bool>& checks_bounds();
+
 class TextDevice : public Device {
  public:
   const TextTraits* text_traits() const override { return &traits_; }
+  // For plans made from now on; returns what it was (TextTraits::epilogue_work).
+  int64_t set_epilogue_work(int64_t work) { return std::exchange(traits_.epilogue_work, work); }
   std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) override;
-  std::unique_ptr<CompiledKernel> compile_call(TextFn write, const CallArgs& args) override;
+  std::unique_ptr<CompiledKernel> compile_call(TextFn write, const CallArgs& args,
+                                               const TextEpilogue* epilogue) override;
   void launch(const CompiledKernel& kernel, void* const* buffers,
               const ScalarValue* scalars) override;
   void launch_many(std::span<const Instance> instances) override;
@@ -70,6 +79,8 @@ class TextDevice : public Device {
     (void)first, (void)second, (void)out;
     return Proof::holds;
   }
+  // Launches handed over so far reach the queue, where a device collects them.
+  virtual void flush() {}
   // Within launch_text: what buffers[i] reaches, and the arithmetic of the launch where that is
   // known, else 0.
   std::span<const Reach> bound_reach() const { return bound_reach_; }
@@ -93,6 +104,9 @@ class TextDevice : public Device {
   void launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
                     const ScalarValue* scalars);
   bool holds(Stage& stage, void* const* buffers);
+  void launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
+                  const ScalarValue* scalars, void* faults);
+  void raise_faults(const TextProgram& program, const void* faults);
 
   KernelStore store_;
   std::string options_;

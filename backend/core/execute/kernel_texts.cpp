@@ -23,7 +23,10 @@ StepText call_text(const CallRun& call, const TextTraits& traits) {
   for (const Operand& o : call.inputs) in.push_back(view_of(o));
   std::vector<TensorView> results{view_of(call.output)};
   for (const Operand& o : call.further) results.push_back(view_of(o));
-  out.program = call.primitive->text({&call.params, in, results}, traits);
+  std::optional<TextEpilogue> epilogue;
+  if (call.epilogue && call.panel_rows == 0) epilogue.emplace(text_epilogue(*call.epilogue));
+  out.program =
+      call.primitive->text({&call.params, in, results, epilogue ? &*epilogue : nullptr}, traits);
   return out;
 }
 
@@ -41,7 +44,7 @@ std::vector<StepText> kernel_texts(uint64_t id, const TextTraits& traits) {
       out.push_back(std::move(text));
     };
     if (step.call) add(call_text(*step.call, traits));
-    if (step.call && step.call->epilogue)
+    if (step.call && step.call->panel_rows > 0)
       add({.program = write_text(step.call->epilogue->kernel, traits)});
     for (const KernelRun& run : step.runs) add({.program = write_text(run.kernel, traits)});
   }

@@ -239,7 +239,7 @@ class Runner {
     std::vector<ScalarValue> literals(call.inputs.size());
     std::vector<TensorView> in;
     for (size_t i = 0; i < call.inputs.size(); ++i) in.push_back(view(call.inputs[i], literals[i]));
-    if (call.epilogue) return run_panels(call, in);
+    if (call.epilogue) return call.compiled ? run_fused(call, in) : run_panels(call, in);
     ScalarValue unused;
     std::vector<TensorView> out{view(call.output, unused)};
     for (const Operand& o : call.further) out.push_back(view(o, unused));
@@ -248,6 +248,16 @@ class Runner {
     for (const TensorView& v : in) buffers_.push_back(v.data);
     for (const TensorView& v : out) buffers_.push_back(v.data);
     device_.launch(*call.compiled, buffers_.data(), nullptr);
+  }
+
+  void run_fused(const CallRun& call, const std::vector<TensorView>& in) {
+    buffers_.clear();
+    scalars_.clear();
+    for (const TensorView& v : in) buffers_.push_back(v.data);
+    for (int s : call.epilogue->slots)
+      if (s != kPanel) buffers_.push_back(data_[static_cast<size_t>(s)]);
+    for (const ScalarSource& s : call.epilogue->scalars) scalars_.push_back(scalar(s));
+    device_.launch(*call.compiled, buffers_.data(), scalars_.data());
   }
 
   void run_panels(const CallRun& call, const std::vector<TensorView>& in) {
@@ -274,12 +284,14 @@ class Runner {
                  const std::vector<ScalarValue>& scalars, int64_t row, void* panel) {
     TensorView out{panel, call.output.dtype, call.output.layout.shape, call.output.layout.strides};
     out.shape[0] = std::min(call.panel_rows, out.shape[0] - row);
+    const uint32_t splits =
+        out.shape.size() > 2 ? call.primitive->splits_batch : call.primitive->splits_rows;
     for (size_t i = 0; i < in.size(); ++i) {
-      if (!(call.primitive->splits_rows >> i & 1)) continue;
+      if (!(splits >> i & 1)) continue;
       in[i].shape[0] = out.shape[0];
       in[i].data = static_cast<char*>(in[i].data) + row * in[i].strides[0] * itemsize(in[i].dtype);
     }
-    call.primitive->call({&call.params, in, {&out, 1}});
+    device_.call(call.primitive->call, {&call.params, in, {&out, 1}});
     bool tail = out.shape[0] != call.epilogue->kernel.domain[0];
     const KernelRun& run = tail ? *call.tail_epilogue : *call.epilogue;
     for (size_t i = 0; i < buffers.size(); ++i) {

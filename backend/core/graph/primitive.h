@@ -48,15 +48,18 @@ struct Primitive {
   Kind kind;
   std::string doc;
   std::vector<Field> fields{};
-  int formula = -1;                    // elementwise
-  ReduceOp reduce_op = ReduceOp::sum;  // reduce
-  LayoutFn layout = nullptr;           // view; nullopt: needs a contiguous copy first
-  DecomposeFn decompose = nullptr;     // composite
-  CallFn call = nullptr;               // call
-  TextFn text = nullptr;               // call: as kernel text; without it, the CPU runs it
-  FlopsFn flops = nullptr;             // call; others count by element
+  int formula = -1;                          // elementwise
+  ReduceOp reduce_op = ReduceOp::sum;        // reduce
+  LayoutFn layout = nullptr;                 // view; nullopt: needs a contiguous copy first
+  DecomposeFn decompose = nullptr;           // composite
+  CallFn call = nullptr;                     // call
+  TextFn text = nullptr;                     // call: as kernel text; without it, the CPU runs it
+  TakesEpilogueFn takes_epilogue = nullptr;  // call: null where its text never takes one
+  FlopsFn flops = nullptr;                   // call; others count by element
   uint32_t splits_rows = 0;  // call: rows [a, b) of the result (axis 0) need only those rows of
                              // the inputs whose bits are set, and the other inputs whole
+  uint32_t splits_batch =
+      0;  // the same of results with more than two axes, whose axis 0 is a batch
   std::vector<PartialFn> partials{};  // elementwise; nullptr where zero
   VjpFn vjp = nullptr;
   JvpFn jvp = nullptr;

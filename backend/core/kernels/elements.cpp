@@ -45,16 +45,16 @@ void Elements::buffers(const std::function<int(int)>& operand) {
   }
 }
 
-std::string Elements::input(int i, const std::function<std::string(int)>& element,
-                            const AxisNames& axis) {
-  const Instr& in = instr(i);
-  if (in.code == Code::load) return spell_load(element(in.index), arg(in.index).dtype);
+std::string spell_input(const Kernel& kernel, Unit& unit, Places& places, int i,
+                        const std::function<std::string(int)>& element, const AxisNames& axis) {
+  const Instr& in = kernel.instrs[static_cast<size_t>(i)];
+  if (in.code == Code::load) return spell_load(element(in.index), kernel.args[in.index].dtype);
   if (in.code == Code::scalar) {
-    Dtype d = k_.scalars[in.index];
-    return spell_load(unit_.scalar(in.index, d, static_cast<int>(k_.scalars.size())), d);
+    Dtype d = kernel.scalars[in.index];
+    return spell_load(unit.scalar(in.index, d, static_cast<int>(kernel.scalars.size())), d);
   }
-  std::string value = places_.iota(in.index, ~0u, axis);
-  Dtype from = places_.wide() ? Dtype::int64 : Dtype::int32;
+  std::string value = places.iota(in.index, ~0u, axis);
+  Dtype from = places.wide() ? Dtype::int64 : Dtype::int32;
   return spell_cast({value, from}, in.dtype).text;
 }
 

@@ -8,6 +8,10 @@ namespace lamina {
 
 using AxisNames = std::function<std::string(size_t)>;
 
+// An input of a stage: an element (converted), a scalar, an index value.
+std::string spell_input(const Kernel& kernel, Unit& unit, Places& places, int i,
+                        const std::function<std::string(int)>& element, const AxisNames& axis);
+
 class Elements {
  public:
   Elements(const Kernel& kernel, const TextTraits& traits, std::string name)
@@ -44,8 +48,9 @@ class Elements {
 
   // ---- Elements
 
-  // An input of a stage: an element (converted), a scalar, an index value.
-  std::string input(int i, const std::function<std::string(int)>& element, const AxisNames& axis);
+  std::string input(int i, const std::function<std::string(int)>& element, const AxisNames& axis) {
+    return spell_input(k_, unit_, places_, i, element, axis);
+  }
   std::string element_at(int a, const AxisNames& axis) {
     return buffer_name(k_, a) + "[" + places_.index(a, ~0u, axis) + "]";
   }

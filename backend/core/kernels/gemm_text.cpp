@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/epilogue_text.h"
 #include "kernels/spell.h"
 
 namespace lamina {
@@ -94,7 +95,7 @@ class GemmWriter {
   GemmWriter(const GemmText& g, const TextTraits& traits)
       : g_(g),
         traits_(traits),
-        unit_(traits, g.name),
+        unit_(traits, g.epilogue ? g.name + "_" + epilogue_name(*g.epilogue) : g.name),
         sum_(g.a_dtype == Dtype::complex64 ? Dtype::complex64 : compute_dtype(g.a_dtype)),
         matrices_(traits.dialect == Dialect::msl && traits.simd_matrices && sum_ == Dtype::float32),
         threads_(matrices_ ? 128 : 256) {
@@ -103,6 +104,7 @@ class GemmWriter {
     const int64_t groups = count(tile_);
     if (g.may_split && groups < wanted && g.depth >= 1024)
       parts_ = std::clamp<int64_t>(wanted / groups, 1, g.depth / 256);
+    if (g.epilogue) epilogue_.emplace(*g.epilogue, unit_);
   }
 
   TextProgram write() {
@@ -122,11 +124,15 @@ class GemmWriter {
   TextKernel tile_launch() {
     unit_.buffer("a", text_type(g_.a_dtype), g_.a_operand, false, itemsize(g_.a_dtype));
     unit_.buffer("b", text_type(g_.b_dtype), g_.b_operand, false, itemsize(g_.b_dtype));
+    const bool fused = g_.epilogue && parts_ == 1;
     Dtype out = parts_ > 1 ? sum_ : g_.out_dtype;
-    unit_.buffer("out", text_type(out), parts_ > 1 ? -1 : g_.out_operand, true, itemsize(out));
+    if (fused)
+      epilogue_->buffers(2);
+    else
+      unit_.buffer("out", text_type(out), parts_ > 1 ? -1 : g_.out_operand, true, itemsize(out));
     for (const GemmText::Operand& o : g_.more)
       unit_.buffer(o.name, text_type(o.dtype), o.operand, false, itemsize(o.dtype));
-    declare_functions();
+    declare_functions(fused);
     const std::string rows = "uint(" + unit_.field("rows", g_.rows) + ")";
     const std::string cols = "uint(" + unit_.field("cols", g_.cols) + ")";
     std::string body = place(rows, cols);
@@ -139,10 +145,11 @@ class GemmWriter {
     const std::string part = parts_ > 1 ? "part * " + std::string(g_.wide ? "long" : "int") + "(" +
                                               unit_.field("out_size", g_.out_size, g_.wide) + ") + "
                                         : "";
-    // `store(x)` becomes an assignment of x converted.
+    // `store(x)` becomes an assignment of x converted, or what the epilogue makes of it.
     for (std::string x : {"sum[i][j]", "out_tile[at]"})
       replace(body, "$store(" + x + ")",
-              "out[" + part + "out_at(p, z, row, col)] = " + spell_store({x, sum_}, out));
+              fused ? epilogue_->call(x, "z, row, col")
+                    : "out[" + part + "out_at(p, z, row, col)] = " + spell_store({x, sum_}, out));
     replace(body, "$rows", rows);
     replace(body, "$cols", cols);
     const std::pair<const char*, int64_t> sizes[] = {
@@ -158,7 +165,7 @@ class GemmWriter {
     return unit_.finish(body, {count(tile_) * parts_, 1, 1}, threads_);
   }
 
-  void declare_functions() {
+  void declare_functions(bool fused) {
     const std::string value = text_type(sum_), index = g_.wide ? "long" : "int";
     auto element = [&](const char* of, Dtype d, const char* places, const std::string& text) {
       unit_.declare("inline " + value + " " + of + "_at(device const " + text_type(d) + "* " + of +
@@ -166,8 +173,15 @@ class GemmWriter {
     };
     element("a", g_.a_dtype, "uint row, uint k", g_.a_at(unit_));
     element("b", g_.b_dtype, "uint k, uint col", g_.b_at(unit_));
+    if (fused) return epilogue_->declare(sum_, "uint z, uint row, uint col", result_places());
     unit_.declare("inline " + index + " out_at(constant Block& p, uint z, uint row, uint col) {\n" +
                   g_.out_at(unit_) + "}\n");
+  }
+
+  std::vector<EpilogueText::Coordinate> result_places() const {
+    EpilogueText::Coordinate z{g_.batch, "z"}, row{g_.rows, "row"}, col{g_.cols, "col"};
+    if (g_.batch_in_columns) std::swap(z, row);
+    return {z, row, col};
   }
 
   // The further operands as parameters, or as arguments.
@@ -226,23 +240,38 @@ class GemmWriter {
            ";\n    }\n";
   }
 
+  // The parts' sum, and the epilogue of it.
   TextKernel add_parts() {
+    if (!g_.epilogue) return add_parts({g_.out_size}, nullptr);
+    return add_parts(g_.epilogue->kernel.domain, g_.epilogue);
+  }
+  TextKernel add_parts(const Shape& results, const TextEpilogue* epilogue) {
     Kernel k;
     k.kind = KernelKind::reduce;
-    k.domain = {parts_, g_.out_size};
+    k.domain = {parts_};
+    Strides part{g_.out_size}, place{0};
+    std::vector<int> axes;
+    for (int64_t n : results)
+      axes.push_back(static_cast<int>(k.domain.size())), k.domain.push_back(n);
+    for (int64_t s : row_major_strides(results)) part.push_back(s), place.push_back(s);
     k.reduced = 1;
-    k.args = {{sum_, false, {g_.out_size, 1}, 0}, {g_.out_dtype, true, {0, 1}, 0}};
-    k.instrs = {{.code = Code::load, .dtype = sum_, .mask = 3},
-                {.code = Code::reduce,
-                 .dtype = sum_,
-                 .op = static_cast<uint16_t>(ReduceOp::sum),
-                 .src = {0, -1, -1},
-                 .mask = 2},
-                {.code = Code::store, .dtype = sum_, .index = 1, .src = {1, -1, -1}, .mask = 2}};
+    const uint32_t all = (2u << results.size()) - 1;
+    k.args = {{sum_, false, part, 0}, {g_.out_dtype, true, place, 0}};
+    k.instrs = {
+        {.code = Code::load, .dtype = sum_, .mask = all},
+        {.code = Code::reduce,
+         .dtype = sum_,
+         .op = static_cast<uint16_t>(ReduceOp::sum),
+         .src = {0, -1, -1},
+         .mask = all - 1},
+        {.code = Code::store, .dtype = sum_, .index = 1, .src = {1, -1, -1}, .mask = all - 1}};
+    if (epilogue) k = with_epilogue(k, *epilogue, axes);
     TextTraits plain = traits_;
     plain.cores = 0;  // parts of parts would need temporaries of their own
     TextKernel launch = std::move(write_text(k, plain).launches[0]);
-    for (TextKernel::Bind& b : launch.buffers) b.operand = b.operand == 0 ? -1 : g_.out_operand;
+    const int further = epilogue ? 1 : g_.out_operand - 1;
+    for (TextKernel::Bind& b : launch.buffers)
+      b.operand = b.operand == 0 ? -1 : b.operand + further;
     return launch;
   }
 
@@ -254,6 +283,7 @@ class GemmWriter {
   int64_t threads_;
   GemmTile tile_;
   int64_t parts_ = 1;
+  std::optional<EpilogueText> epilogue_;
 };
 
 }  // namespace

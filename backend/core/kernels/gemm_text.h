@@ -34,6 +34,11 @@ struct GemmText {
   std::function<std::string(Unit&)> depth_at{};
   int64_t out_size = 0;
   bool may_split = true;  // the depth may be cut into parts that a second launch adds up
+  // Over the result, which then is no operand; its arguments come after the two factors. In the
+  // result's row-major order an element is number (z, row, col), or (row, z, col) where columns of
+  // all z stand side by side.
+  const TextEpilogue* epilogue = nullptr;
+  bool batch_in_columns = false;
 };
 
 TextProgram write_gemm(const GemmText& gemm, const TextTraits& traits);

@@ -46,6 +46,12 @@ struct TextTraits {
   int cores = 8;                  // processors that each run threadgroups
   bool simd_matrices = true;      // MSL's simdgroup_matrix gives right sums
   GemmTile tile{}, small_tile{};  // small: where the other leaves processors without work
+  // Structured operations take an elementwise group over their result along, where their text can
+  // (Primitive::takes_epilogue), up to so many multiplications: beyond, a device's library is worth
+  // more than a launch saved. 0: never.
+  int64_t epilogue_work = INT64_MAX;
+  // Indices that are computed are looked at: what is out of bounds is noted in the fault words.
+  bool bounds = false;
   // Widest load and store. Smaller where the address of an operand is less aligned than its Bind
   // says; a text written for 1 asks for no more than an element's own alignment.
   int vector_bytes = 16;
@@ -62,7 +68,7 @@ struct TextKernel {
   std::string source;  // whole translation unit of the dialect
   struct Bind {
     int operand = 0;  // the kernel's argument, or the call's operand by position (inputs, then
-                      // outputs); -1 - k: temporary k
+                      // outputs); -1 - k: temporary k; kFaultWords
     bool written = false;
     int alignment = 1;  // bytes the bound address is a multiple of
   };
@@ -79,6 +85,22 @@ struct TextKernel {
   // A product and a sum beside it may round once, as compilers have it by default: for the text of
   // a program's own kernels. lamina's texts say fma where they mean it.
   bool contracts = false;
+  // CUDA: a module that was compiled elsewhere; `source` is then for readers only, and the values
+  // of the block are parameters of their own, each from one of these offsets on.
+  std::shared_ptr<const std::string> image{};
+  std::vector<uint32_t> values{};
+};
+
+// Bind::operand of four words of 32 bits, zero before the program's first launch. The first thread
+// that meets an index out of bounds writes there: 1 + k of the index array, 0, and the index in
+// two.
+inline constexpr int kFaultWords = INT32_MIN;
+
+// An index array whose values a program looks at.
+struct CheckedIndex {
+  std::string op;
+  int64_t axis = 0, size = 0;  // that is indexed
+  bool is_signed = true;
 };
 
 // Launches in order, with temporaries of the given bytes between them.
@@ -88,19 +110,33 @@ struct TextProgram {
   // The whole program as work of a library that a device may have (kernels/library.h): of a call's
   // first two inputs to its output. Null: none knows it.
   std::shared_ptr<const LibraryWork> library{};
+  std::vector<CheckedIndex> checked{};  // by k; empty where nothing is (TextTraits::bounds)
 };
 
 // Throws DtypeError where a dtype is not the device's (float64 on Metal), naming what to do.
 TextProgram write_text(const Kernel& kernel, const TextTraits& traits);
 
-// A structured operation to be written: views without data.
+// An elementwise group over a structured operation's result: its text computes the group at each
+// element, and the result itself is not stored.
+struct TextEpilogue {
+  Kernel kernel;   // a map whose points are the result's elements in row-major order
+  int result = 0;  // the argument that stands for it
+};
+
+// A structured operation to be written: views without data. With an epilogue its operands are the
+// inputs and, in the result's stead, the epilogue's other arguments.
 struct TextCall {
   const void* params;  // const Params*
   std::span<const TensorView> in;
   std::span<const TensorView> out;
+  const TextEpilogue* epilogue = nullptr;
 };
 // A program may have no launch where nothing is to be done. Binds name operands whose addresses are
 // those of the views' first elements.
 using TextFn = TextProgram (*)(const TextCall& call, const TextTraits& traits);
+// Whether the text of this call can take along a group that runs over `domain`, and is better for
+// it: asked for each size.
+using TakesEpilogueFn = bool (*)(const TextCall& call, const Shape& domain,
+                                 const TextTraits& traits);
 
 }  // namespace lamina

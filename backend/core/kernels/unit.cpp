@@ -69,6 +69,21 @@ void Unit::buffer(const std::string& name, const std::string& type, int operand,
   kernel_.buffers.push_back({operand, written, static_cast<int>(alignment)});
 }
 
+void Unit::faults() {
+  if (faults_) return;
+  faults_ = true;
+  buffer("faults", "atomic_uint", kFaultWords, true, 4);
+  declare(R"(// The first index out of bounds stays.
+inline void note_fault(device atomic_uint* faults, uint k, ulong index) {
+  uint seen = 0;
+  while (!exchange_if(faults, seen, k + 1))
+    if (seen != 0) return;
+  atomic_raise(faults + 2, uint(index));
+  atomic_raise(faults + 3, uint(index >> 32));
+}
+)");
+}
+
 TextKernel Unit::finish(const std::string& body, std::array<int64_t, 3> groups, int threads) {
   const bool msl = traits_.dialect == Dialect::msl;
   if (kernel_.block.empty()) field("unused", 0);

@@ -18,6 +18,8 @@ class Unit {
   // A buffer parameter `device [const] type* name`. Alignment in bytes, of the bound address.
   void buffer(const std::string& name, const std::string& type, int operand, bool written,
               int64_t alignment);
+  // The program's fault words, as `faults`, and note_fault(faults, k, index).
+  void faults();
   // Integers in the constant block: gives "p.name". `wide`: long, else int.
   std::string field(const std::string& name, int64_t value, bool wide = false);
   std::string word(const std::string& name, uint32_t value);
@@ -41,6 +43,7 @@ class Unit {
   TextKernel kernel_;
   std::vector<std::string> parameters_;
   std::string fields_, declarations_;
+  bool faults_ = false;
 };
 
 // "i * p.s + j + p.offset" with what is 0 or 1 left out; "0" if nothing is left.

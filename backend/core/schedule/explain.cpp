@@ -257,8 +257,10 @@ std::string call_text(const Plan& plan, const Step& step) {
   for (const Operand& o : c.further)
     out += ", " + std::string(name_of(o.dtype)) + " " + to_string(o.layout.shape);
   if (c.epilogue)
-    out += "\nepilogue, " + std::to_string(c.panel_rows) + " rows at a time:\n" +
-           to_text(c.epilogue->kernel);
+    out += "\nepilogue, " +
+           (c.panel_rows > 0 ? std::to_string(c.panel_rows) + " rows at a time"
+                             : std::string("at each element")) +
+           ":\n" + to_text(c.epilogue->kernel);
   (void)plan;
   return out;
 }

@@ -47,7 +47,7 @@ class Fuser {
     if (n.role == Role::view || materialised_kind(n) || free_value(n)) return;
     bool joined = options_.enabled && !uses(i).empty() && !n.is(Kind::call) && join(i);
     if (joined) return;
-    if (options_.enabled && options_.panels && n.is(Kind::call) && take_epilogue(i)) return;
+    if (options_.enabled && n.is(Kind::call) && take_epilogue(i)) return;
     start_group(i);
   }
 
@@ -302,13 +302,16 @@ class Fuser {
     return Reason::none;
   }
 
-  // A call whose rows are independent takes an elementwise group over its result as epilogue.
+  // A call takes an elementwise group over its result as epilogue, where the device can run it so.
   bool take_epilogue(int i) {
+    const Primitive& p = *node(i).primitive;
     std::set<int> readers = reader_groups(i);
     Reason& why = why_[static_cast<size_t>(i)];
     why = Reason::opaque_call;
-    if (readers.size() != 1 || kept(i) || !node(i).primitive->splits_rows || !waiting(i).empty())
-      return false;
+    const uint32_t splits = node(i).shape.size() > 2 ? p.splits_batch : p.splits_rows;
+    const bool able = options_.text ? p.takes_epilogue && options_.text->epilogue_work > 0
+                                    : options_.panels && splits;
+    if (!able || readers.size() != 1 || kept(i) || !waiting(i).empty()) return false;
     int g = *readers.begin();
     Group& gr = group(g);
     std::vector<Layout> maps;
@@ -316,16 +319,13 @@ class Fuser {
       return false;
     const IrNode& n = node(i);
     if (n.shape.size() < 2 || element_count(gr.domain) != n.size() ||
-        !(canonical(maps[0]) == canonical(Layout{gr.domain, row_major_strides(gr.domain), 0})))
+        !(canonical(maps[0]) == canonical(Layout::row_major(gr.domain))))
       return false;
-    for (int s : gr.stored)
-      if (!(canonical(gr.maps[s][0]) == canonical(Layout::row_major(gr.domain))) ||
-          node(s).role == Role::piece)
-        return false;
-    if (gr.domain.empty() || gr.domain[0] != n.shape[0]) return false;
+    if (options_.text ? !takes_in_text(gr, i) : !takes_by_rows(gr, n)) return false;
     for (int member : gr.nodes) {
       for (int in : node(member).inputs)
-        if (depends_on(access(ir_, in)->base, i)) return false;
+        if (int base = access(ir_, in)->base; !gr.maps.count(base) && depends_on(base, i))
+          return false;
       for (int before : reads_.awaited[static_cast<size_t>(member)])
         if (depends_on(before, i)) return false;
     }
@@ -337,6 +337,24 @@ class Fuser {
     members_of_[static_cast<size_t>(i)].push_back(g);
     home_[static_cast<size_t>(i)] = g;
     return true;
+  }
+
+  // Panels of rows: everything that is stored lies as the call's result would.
+  bool takes_by_rows(Group& g, const IrNode& call) {
+    for (int s : g.stored)
+      if (!(canonical(g.maps[s][0]) == canonical(Layout::row_major(g.domain))) ||
+          node(s).role == Role::piece)
+        return false;
+    return !g.domain.empty() && g.domain[0] == call.shape[0];
+  }
+
+  bool takes_in_text(Group& g, int call) {
+    const auto inputs = static_cast<int>(node(call).inputs.size());
+    if (arguments(g, call) + inputs > options_.max_arguments) {
+      why_[static_cast<size_t>(call)] = Reason::argument_limit;
+      return false;
+    }
+    return text_takes_epilogue(ir_, call, g.domain, *options_.text);
   }
 
   // A member's other input that itself waits for the call through another group would be a cycle.

@@ -64,12 +64,14 @@ struct FuseOptions {
   int max_arguments = 64;
   int max_instructions = 96;
   bool panels = true;  // the device runs epilogues of calls on panels of their results
+  const TextTraits* text = nullptr;  // of a device whose calls are text: epilogues are part of it
 };
 
 Fusion fuse(const Ir& ir, const FuseOptions& options);
 // The decisions of `old`, made for old_ir, on a graph of the same structure but other sizes;
-// nullopt where they would not hold.
-std::optional<Fusion> refit(const Ir& ir, const Ir& old_ir, const Fusion& old);
+// nullopt where they would not hold. `text` as in FuseOptions.
+std::optional<Fusion> refit(const Ir& ir, const Ir& old_ir, const Fusion& old,
+                            const TextTraits* text);
 // Throws InternalError if an edge is missing, doubled, or fused across groups.
 void verify(const Ir& ir, const Fusion& fusion);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 #include "schedule/plan.h"
 
 namespace lamina::schedule {
@@ -353,24 +354,34 @@ void compile_call(CallRun& call, Device& device) {
   for (const Operand& o : call.inputs) in.push_back(view(o));
   std::vector<TensorView> out{view(call.output)};
   for (const Operand& o : call.further) out.push_back(view(o));
-  call.compiled = device.compile_call(call.primitive->text, {&call.params, in, out});
+  std::optional<TextEpilogue> epilogue;
+  if (call.epilogue) epilogue.emplace(text_epilogue(*call.epilogue));
+  call.compiled = device.compile_call(call.primitive->text, {&call.params, in, out},
+                                      epilogue ? &*epilogue : nullptr);
 }
 
-// Rows of the call's result per panel: about 128 KiB, so that it stays in the second-level cache.
+// Rows of the call's result per panel: about 512 KiB, so that it stays in the second-level cache. A
+// call packs its other factor for each panel anew, so panels of a matrix have 64 rows or more, and
+// two for each core where that leaves enough.
 int64_t choose_panel(const IrNode& call) {
-  int64_t rows = call.shape[0],
-          row_bytes = std::max<int64_t>(1, call.bytes() / std::max<int64_t>(1, rows));
-  int64_t panel = std::max<int64_t>(1, (128 << 10) / row_bytes);
-  // At least two panels a core while rows are many, so that the pool has something to share.
-  return std::clamp<int64_t>(panel, 1, std::max<int64_t>(1, rows));
+  const int64_t rows = std::max<int64_t>(1, call.shape[0]);
+  const int64_t row_bytes = std::max<int64_t>(1, call.bytes() / rows);
+  const int64_t least = call.shape.size() > 2 ? 1 : 64;
+  const int64_t share = rows / (2 * std::max(1, thread_count()));
+  const int64_t panel = std::min((512 << 10) / row_bytes, share);
+  return std::min(rows, std::max(panel, least));
 }
 
 void make_epilogue(Plan& plan, Slots& slots, const Group& g, Device& device, Step& step) {
-  int64_t rows = g.domain[0];
   CallRun& call = *step.call;
-  call.panel_rows = choose_panel(plan.ir.nodes[static_cast<size_t>(g.call)]);
   KernelRun whole = Emitter(plan, slots, g).run();
   count_traffic(plan, whole, step);
+  if (device.text_traits()) {
+    call.epilogue = std::move(whole);
+    return;
+  }
+  int64_t rows = g.domain[0];
+  call.panel_rows = choose_panel(plan.ir.nodes[static_cast<size_t>(g.call)]);
   auto panel_of = [&](int64_t n) {
     KernelRun run = whole;
     run.kernel.domain[0] = n;
@@ -422,8 +433,8 @@ void lower_group(Plan& plan, Slots& slots, const Group& group, Device& device, S
     return;
   }
   make_call(plan, slots, group, step);
-  if (device.text_traits()) compile_call(*step.call, device);
   if (group.nodes.size() > 1) make_epilogue(plan, slots, group, device, step);
+  if (device.text_traits()) compile_call(*step.call, device);
 }
 
 // Whether what was compiled for a serves b.
@@ -446,6 +457,11 @@ bool same_kernel(const Kernel& a, const Kernel& b) {
 }
 
 }  // namespace
+
+TextEpilogue text_epilogue(const KernelRun& epilogue) {
+  auto result = std::find(epilogue.slots.begin(), epilogue.slots.end(), kPanel);
+  return {epilogue.kernel, static_cast<int>(result - epilogue.slots.begin())};
+}
 
 GroupCost group_cost(const Step& step, size_t k) {
   if (step.call) return {step.reads, step.writes, step.flops};

@@ -70,7 +70,8 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
     fuse_options.enabled = options().fuse;
     fuse_options.max_arguments = device.info().max_kernel_args;
     fuse_options.panels = device.info().panels;
-    fusion = like ? refit(ir, like->ir, like->fusion) : fuse(ir, fuse_options);
+    fuse_options.text = device.text_traits();
+    fusion = like ? refit(ir, like->ir, like->fusion, fuse_options.text) : fuse(ir, fuse_options);
     return static_cast<int>(fusion ? fusion->groups.size() : 0);
   });
   if (!fusion) return nullptr;

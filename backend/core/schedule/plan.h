@@ -42,7 +42,7 @@ struct GroupCost {
 struct KernelRun {
   Kernel kernel;
   std::shared_ptr<const CompiledKernel> compiled;  // plans of other sizes share what is equal
-  std::vector<int> slots;  // per argument; kPanel: the panel of the call before it
+  std::vector<int> slots;  // per argument; kPanel: the result of the call before it
   std::vector<ScalarSource> scalars;
   GroupCost cost;
 };
@@ -61,8 +61,8 @@ struct CallRun {
   std::vector<Operand> inputs;
   Operand output;
   std::vector<Operand> further{};  // results after the first
-  // With an epilogue: rows of the result are made panel by panel, and each panel's epilogue runs
-  // while the panel is in cache.
+  // With an epilogue on the CPU: rows of the result are made panel by panel, and each panel's
+  // epilogue runs while the panel is in cache. 0: the call's text contains the epilogue.
   int64_t panel_rows = 0;
   std::shared_ptr<const CompiledKernel> compiled;  // of a device that takes text
   std::optional<KernelRun> epilogue, tail_epilogue;
@@ -147,6 +147,8 @@ struct DoesNotCompose : InternalError {
 void lower_again(Plan& plan, const std::vector<uint8_t>& changes,
                  const std::vector<int>& changed_groups, Device& device);
 std::string group_name(const Plan& plan, size_t group);  // of its step, for readers
+// A call's epilogue as its text takes it.
+TextEpilogue text_epilogue(const KernelRun& epilogue);
 // Lifetimes, donation, arena offsets, predicted peak.
 void plan_memory(Plan& plan);
 // Bytes that any plan must move: what is read of each leaf, once, and the results. Never more than

@@ -239,6 +239,18 @@ std::vector<Group> ordered(const Ir& ir, std::vector<Group> groups, std::vector<
   return out;
 }
 
+bool text_takes_epilogue(const Ir& ir, int call, const Shape& domain, const TextTraits& text) {
+  const IrNode& n = ir.nodes[static_cast<size_t>(call)];
+  if (!n.primitive->takes_epilogue) return false;
+  std::vector<TensorView> in;
+  for (int i : n.inputs) {
+    const Layout& at = ir.resolved[static_cast<size_t>(i)]->layout;
+    in.push_back({nullptr, ir.nodes[static_cast<size_t>(i)].dtype, at.shape, at.strides});
+  }
+  const TensorView out{nullptr, n.dtype, n.shape, row_major_strides(n.shape)};
+  return n.primitive->takes_epilogue({&n.params, in, {&out, 1}}, domain, text);
+}
+
 void verify(const Ir& ir, const Fusion& fusion) {
   std::set<std::pair<int, int>> seen;
   for (const Edge& e : fusion.edges)

@@ -38,8 +38,12 @@ Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced);
 // Strides of size-1 axes are 0, so that equal maps compare equal.
 Layout canonical(Layout map);
 
-// Puts a group on the sizes the graph has now; false where it would not have been made so.
-bool refit(const Ir& ir, const Reads& reads, Group& g);
+// Whether the text of a call takes along a group over `domain`.
+bool text_takes_epilogue(const Ir& ir, int call, const Shape& domain, const TextTraits& text);
+
+// Puts a group on the sizes the graph has now; false where it would not have been made so. `text`
+// as in FuseOptions.
+bool refit(const Ir& ir, const Reads& reads, Group& g, const TextTraits* text);
 
 // All maps under which group g reads node i, or why it cannot. REQUIRES: g.maps has i's readers in
 // g.

@@ -94,19 +94,21 @@ bool place(const Ir& ir, const Reads& reads, int i, Group& g, const Shape& domai
   return true;
 }
 
-// Whether an epilogue goes through memory exactly as its call does.
-bool runs_by_rows(const Ir& ir, const Group& g) {
+// Whether an epilogue reads its call's result in order, and on panels writes in that order too.
+bool follows_call(const Ir& ir, const Group& g, const TextTraits* text) {
   const IrNode& call = node_at(ir, g.call);
   const Layout rows = canonical(Layout::row_major(g.domain));
+  if (!(canonical(g.maps.at(g.call)[0]) == rows) || element_count(g.domain) != call.size())
+    return false;
+  if (text) return text_takes_epilogue(ir, g.call, g.domain, *text);
   for (int i : g.stored)
     if (!(canonical(g.maps.at(i)[0]) == rows)) return false;
-  return canonical(g.maps.at(g.call)[0]) == rows && element_count(g.domain) == call.size() &&
-         g.domain[0] == call.shape[0];
+  return g.domain[0] == call.shape[0];
 }
 
 }  // namespace
 
-bool refit(const Ir& ir, const Reads& reads, Group& g) {
+bool refit(const Ir& ir, const Reads& reads, Group& g, const TextTraits* text) {
   Shape before = g.domain;
   g.domain = domain_of(ir, g);
   if (!same_pattern(g.domain, before)) return false;
@@ -115,7 +117,7 @@ bool refit(const Ir& ir, const Reads& reads, Group& g) {
   // What is stored may have been as large as what is read of it by chance.
   for (int i : g.stored)
     if (i != g.call && written(canonical(g.maps.at(i)[0])) != node_at(ir, i).size()) return false;
-  if (g.call >= 0 && g.nodes.size() > 1 && !runs_by_rows(ir, g)) return false;
+  if (g.call >= 0 && g.nodes.size() > 1 && !follows_call(ir, g, text)) return false;
   if (g.kind != GroupKind::row) return true;
   int64_t row = 1;
   for (size_t d = 0; d < g.domain.size(); ++d)
@@ -123,12 +125,13 @@ bool refit(const Ir& ir, const Reads& reads, Group& g) {
   return row <= kMaxRow;
 }
 
-std::optional<Fusion> refit(const Ir& ir, const Ir& old_ir, const Fusion& old) {
+std::optional<Fusion> refit(const Ir& ir, const Ir& old_ir, const Fusion& old,
+                            const TextTraits* text) {
   if (!same_structure(ir, old_ir)) return std::nullopt;
   Fusion out = old;
   Reads reads = find_reads(ir);
   for (Group& g : out.groups)
-    if (!refit(ir, reads, g)) return std::nullopt;
+    if (!refit(ir, reads, g, text)) return std::nullopt;
   return out;
 }
 

@@ -152,7 +152,7 @@ class Resizer {
     for (size_t g = 0; g < plan_.fusion.groups.size(); ++g) {
       Group& group = plan_.fusion.groups[g];
       if (!touched(group)) continue;
-      if (!refit(ir_, recipe_.reads, group)) return false;
+      if (!refit(ir_, recipe_.reads, group, device_.text_traits())) return false;
       groups_.push_back(static_cast<int>(g));
     }
     return true;

@@ -20,6 +20,9 @@ namespace {
 
 constexpr int64_t kStaticSharedBytes = 48 << 10;  // what a kernel may declare
 constexpr int kMaxArguments = 64;
+// Products go to the matrix library, and what follows them is a launch of its own. Below which size
+// a launch saved is worth more has not been measured.
+constexpr int64_t kEpilogueWork = 0;
 constexpr const char* kWaits = "  AFTER_EARLIER_KERNELS();";  // first in the body of such a text
 
 struct Hardware {
@@ -106,6 +109,7 @@ TextTraits traits_of(const Hardware& h) {
   t.max_buffers = kMaxArguments + 1;
   t.float64 = true;
   t.cores = h.cores;
+  t.epilogue_work = kEpilogueWork;
   return t;
 }
 
@@ -229,11 +233,17 @@ class CudaDevice : public TextDevice {
   const Replay::Counts& replay_counts() const { return replay_.counts(); }
 
  protected:
+  void flush() override { replay_.flush(); }
+
   std::shared_ptr<void> compile_text(const TextKernel& kernel) override {
     enter();
-    std::string image = artifact(kernel, [&] { return cuda::compile(kernel, target_); });
+    std::string image = kernel.image
+                            ? *kernel.image
+                            : artifact(kernel, [&] { return cuda::compile(kernel, target_); });
     auto made = std::make_shared<Pipeline>();
-    check(driver().module_load(&made->module, image.c_str()), "loading a kernel");
+    const std::string loading = kernel.image ? "loading the module given for " + kernel.name
+                                             : std::string("loading a kernel");
+    check(driver().module_load(&made->module, image.c_str()), loading.c_str());
     check(driver().module_function(&made->function, made->module, kernel.name.c_str()),
           kernel.name.c_str());
     made->waits = kernel.source.find(kWaits) != std::string::npos;
@@ -268,7 +278,8 @@ class CudaDevice : public TextDevice {
     std::memcpy(l.args.data(), buffers, count * sizeof(void*));
     if (!kernel.block.empty()) {
       std::memcpy(l.args.data() + block_at, block, kernel.block.size());
-      l.offsets.push_back(static_cast<uint32_t>(block_at));
+      for (uint32_t at : kernel.values) l.offsets.push_back(static_cast<uint32_t>(block_at) + at);
+      if (kernel.values.empty()) l.offsets.push_back(static_cast<uint32_t>(block_at));
     }
     replay_.add();
   }

@@ -116,8 +116,9 @@ const Primitive& forward_row = define(
      .call =
          [](const CallArgs& c) { cpu::conv_general(c.in[0], c.in[1], c.out[0], device_params(c)); },
      .text = text::convolution,
+     .takes_epilogue = text::convolution_takes_epilogue,
      .flops = [](const Node& n) { return conv_flops(n.shape, n.inputs[1].shape()); },
-     .splits_rows = 1,
+     .splits_batch = 1,
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
        Arrays out(2);
@@ -138,8 +139,9 @@ const Primitive& input_row = define(
            cpu::conv_backward_input(c.in[0], c.in[1], c.out[0], device_params(c));
          },
      .text = text::convolution_input_gradient,
+     .takes_epilogue = text::convolution_takes_epilogue,
      .flops = [](const Node& n) { return conv_flops(n.inputs[0].shape(), n.inputs[1].shape()); },
-     .splits_rows = 1,
+     .splits_batch = 1,
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
        Arrays out(2);
@@ -160,6 +162,7 @@ const Primitive& weight_row =
                   cpu::conv_backward_weight(c.in[0], c.in[1], c.out[0], device_params(c));
                 },
             .text = text::convolution_weight_gradient,
+            .takes_epilogue = text::weight_gradient_takes_epilogue,
             .flops = [](const Node& n) { return conv_flops(n.inputs[1].shape(), n.shape); },
             .vjp = [](const Node& n, const Array&, const Array& ct,
                       const std::vector<bool>& wanted) -> Arrays {

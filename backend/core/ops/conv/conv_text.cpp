@@ -33,6 +33,7 @@ class Convolution {
   int64_t taps() const { return product(weight_); }
   int64_t in_positions() const { return product(input_); }
   int64_t out_positions() const { return product(output_); }
+  bool mirrored() const { return flip_; }
   const char* index() const { return wide ? "long" : "int"; }
 
   int64_t groups;
@@ -150,11 +151,13 @@ GemmText product(const char* name, const Convolution& c, const TextCall& call) {
   g.batch = c.groups;
   g.wide = c.wide;
   g.out_size = call.out[0].size();
+  g.epilogue = call.epilogue;
   return g;
 }
 
 TextProgram or_library(TextProgram program, const TextCall& call, LibraryConvolution::Kind kind) {
-  program.library = library_convolution(call, kind);
+  // A library knows nothing of the epilogue.
+  if (!call.epilogue) program.library = library_convolution(call, kind);
   return program;
 }
 
@@ -170,6 +173,7 @@ TextProgram convolution(const TextCall& call, const TextTraits& traits) {
   g.rows = c.batch() * c.out_positions();
   g.cols = c.group_out();
   g.depth = c.taps() * c.group_in();
+  g.batch_in_columns = true;
   g.b_along_depth = true;
   g.a_at = [&](Unit& unit) {
     std::string lines = c.spatial_lines(unit, "o", "row", out) +
@@ -205,6 +209,7 @@ TextProgram convolution_input_gradient(const TextCall& call, const TextTraits& t
   g.rows = c.batch() * c.in_positions();
   g.cols = c.group_in();
   g.depth = c.taps() * c.group_out();
+  g.batch_in_columns = true;
   g.a_at = [&](Unit& unit) {
     std::string lines = c.spatial_lines(unit, "i", "row", out) +
                         c.inner_line(unit, "filter", "k", "tap", c.group_out()) +
@@ -264,6 +269,24 @@ TextProgram convolution_weight_gradient(const TextCall& call, const TextTraits& 
     return lines + "  return " + at + ";\n";
   };
   return or_library(write_gemm(g, traits), call, LibraryConvolution::Kind::weight_gradient);
+}
+
+namespace {
+bool small_enough(const TensorView& out, int64_t depth, const TextTraits& traits) {
+  return out.size() > 0 && depth > 0 && out.size() <= traits.epilogue_work / depth;
+}
+}  // namespace
+
+// A result is a sum over taps and the channels of a group; those of a gradient are about as many.
+bool convolution_takes_epilogue(const TextCall& call, const Shape&, const TextTraits& traits) {
+  const TensorView& weight = call.in[1];
+  return weight.size() > 0 && small_enough(call.out[0], weight.size() / weight.shape[0], traits);
+}
+
+bool weight_gradient_takes_epilogue(const TextCall& call, const Shape&, const TextTraits& traits) {
+  const TensorView &ct = call.in[1], &out = call.out[0];
+  return ct.size() > 0 && small_enough(out, ct.size() / ct.shape.back(), traits) &&
+         !Convolution(call, traits, call.in[0], out, ct).mirrored();
 }
 
 }  // namespace lamina::text

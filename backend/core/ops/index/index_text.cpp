@@ -20,25 +20,35 @@ std::string position_lines(Unit& unit, size_t k, const std::string& element, Dty
                            int64_t size, int64_t extent, bool wide, const std::string& indent) {
   const std::string name = "at" + std::to_string(k), type = wide ? "long" : "int";
   std::string n = unit.field("size" + std::to_string(k), size, wide);
-  std::string out;
+  std::string out, fits = "false", place = element;
   if (is_signed(dtype)) {
     // In 64 bits, so that no index wraps into range.
-    out = indent + "long wide" + std::to_string(k) + " = long(" + element + ");\n";
-    out += indent + "if (wide" + std::to_string(k) + " < 0) wide" + std::to_string(k) + " += " + n +
-           ";\n";
-    out += indent + "inside = inside && wide" + std::to_string(k) + " >= 0 && wide" +
-           std::to_string(k) +
-           " <= " + unit.field("last" + std::to_string(k), size - extent, wide) + ";\n";
-    return out + indent + "const " + type + " " + name + " = " + type + "(wide" +
-           std::to_string(k) + ");\n";
+    place = "wide" + std::to_string(k);
+    out = indent + "long " + place + " = long(" + element + ");\n";
+    out += indent + "if (" + place + " < 0) " + place + " += " + n + ";\n";
+    fits = place + " >= 0 && " + place +
+           " <= " + unit.field("last" + std::to_string(k), size - extent, wide);
+  } else if (size >= extent) {
+    fits = "ulong(" + element + ") <= ulong(" +
+           unit.field("last" + std::to_string(k), size - extent, wide) + ")";
   }
-  if (size < extent) {
-    out = indent + "inside = false;\n";
-  } else {
-    out = indent + "inside = inside && ulong(" + element + ") <= ulong(" +
-          unit.field("last" + std::to_string(k), size - extent, wide) + ");\n";
+  out += indent + "inside = " + (fits == "false" ? "" : "inside && ") + fits + ";\n";
+  if (unit.traits().bounds) {
+    unit.faults();
+    out += indent + "if (!(" + fits + ")) note_fault(faults, " + std::to_string(k) + ", ulong(" +
+           (is_signed(dtype) ? "long(" + element + ")" : element) + "));\n";
   }
-  return out + indent + "const " + type + " " + name + " = " + type + "(" + element + ");\n";
+  return out + indent + "const " + type + " " + name + " = " + type + "(" + place + ");\n";
+}
+
+std::vector<CheckedIndex> checked_indices(const char* op, const TextCall& call, size_t before,
+                                          const Axes& axes, const Shape& target,
+                                          const TextTraits& traits) {
+  std::vector<CheckedIndex> out;
+  for (size_t k = 0; traits.bounds && k < axes.size(); ++k)
+    out.push_back(
+        {op, axes[k], target[static_cast<size_t>(axes[k])], is_signed(call.in[before + k].dtype)});
+  return out;
 }
 
 TextProgram gather(const TextCall& call, const TextTraits& traits) {
@@ -99,6 +109,7 @@ TextProgram gather(const TextCall& call, const TextTraits& traits) {
   }
   body += "  " + type + " value = {};\n  if (inside) value = source[" + joined_sum(terms) +
           "];\n  out[item] = value;\n";
+  program.checked = checked_indices("take", call, 1, axes, src.shape, traits);
   program.launches.push_back(unit.finish(body, item_groups(items), kItemThreads));
   return program;
 }
@@ -124,6 +135,7 @@ TextProgram take_along_axis(const TextCall& call, const TextTraits& traits) {
       joined_sum({walk.index(0),
                   "at0 * " + unit.field("stride0", src.strides[static_cast<size_t>(axis)], wide)}) +
       "];\n  out[item] = value;\n";
+  program.checked = checked_indices("take_along_axis", call, 1, {axis}, src.shape, traits);
   program.launches.push_back(unit.finish(body, item_groups(out.size()), kItemThreads));
   return program;
 }

@@ -1,5 +1,6 @@
 // Gather, scatter and their along-an-axis forms as kernel text. An index counts from the end where
-// it is negative. A kernel cannot raise: an index out of range reads zero and writes nothing.
+// it is negative. A kernel cannot raise: an index out of range reads zero and writes nothing, and
+// with TextTraits::bounds it is noted for the device to raise.
 #pragma once
 
 #include "kernels/text.h"

@@ -241,7 +241,9 @@ TextProgram scatter(const TextCall& call, const TextTraits& traits) {
     l.update = joined_sum({point.index(0), length > 1 ? part.index(1) : std::string()});
     return l;
   };
-  return ScatterWriter(call, traits, updates, 1, t, mode).write();
+  TextProgram program = ScatterWriter(call, traits, updates, 1, t, mode).write();
+  program.checked = checked_indices("scatter", call, 2, axes, out.shape, traits);
+  return program;
 }
 
 TextProgram put_along_axis(const TextCall& call, const TextTraits& traits) {
@@ -277,7 +279,9 @@ TextProgram put_along_axis(const TextCall& call, const TextTraits& traits) {
     l.update = walk.index(2);
     return l;
   };
-  return ScatterWriter(call, traits, updates, 2, t, mode).write();
+  TextProgram program = ScatterWriter(call, traits, updates, 2, t, mode).write();
+  program.checked = checked_indices("put_along_axis", call, 1, {axis}, out.shape, traits);
+  return program;
 }
 
 }  // namespace lamina::text

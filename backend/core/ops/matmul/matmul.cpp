@@ -15,8 +15,10 @@ const Primitive& matmul_row = define(
      .doc = "Matrix product over the last two axes.",
      .call = [](const CallArgs& c) { cpu::matmul(c.in[0], c.in[1], c.out[0]); },
      .text = text::matmul,
+     .takes_epilogue = text::matmul_takes_epilogue,
      .flops = [](const Node& n) { return 2 * element_count(n.shape) * n.inputs[0].shape(-1); },
      .splits_rows = 1,
+     .splits_batch = 3,
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
        Arrays out(2);

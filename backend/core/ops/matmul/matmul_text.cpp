@@ -1,5 +1,6 @@
 #include "ops/matmul/matmul_text.h"
 
+#include "kernels/epilogue_text.h"
 #include "kernels/formulas.h"
 #include "kernels/gemm_text.h"
 #include "kernels/spell.h"
@@ -9,10 +10,10 @@
 namespace lamina::text {
 namespace {
 
-// A product with one row or one column, as the fused group multiply + sum. The axis along which the
-// matrix is contiguous goes last.
-TextProgram vector_product(const TensorView& a, const TensorView& b, const TensorView& out,
-                           const TextTraits& traits) {
+// A product with one row or one column, as the fused group multiply + sum, and the epilogue in that
+// group. The axis along which the matrix is contiguous goes last.
+TextProgram vector_product(const TextCall& call, const TextTraits& traits) {
+  const TensorView &a = call.in[0], &b = call.in[1], &out = call.out[0];
   const size_t rank = out.shape.size();
   const int64_t m = out.shape[rank - 2], n = out.shape[rank - 1], k = a.shape[rank - 1];
   const bool row = m == 1;
@@ -61,7 +62,14 @@ TextProgram vector_product(const TensorView& a, const TensorView& b, const Tenso
        .src = {2, -1, -1},
        .mask = results},
       {.code = Code::store, .dtype = d, .index = 2, .src = {3, -1, -1}, .mask = results}};
-  return write_text(kernel, traits);
+  if (!call.epilogue) return write_text(kernel, traits);
+  // The result's axes are those of the sum but for the depth, and the one of size 1 that it lacks.
+  std::vector<int> axes = *matched_axes(call.epilogue->kernel.domain, out.shape);
+  const int depth_axis = depth_last ? static_cast<int>(rank) - 1 : static_cast<int>(rank) - 2;
+  const int kept_axis = depth_last ? depth_axis - 1 : depth_axis + 1;
+  for (int& axis : axes)
+    if (axis >= static_cast<int>(rank) - 2) axis = kept_axis;
+  return write_text(with_epilogue(kernel, *call.epilogue, axes), traits);
 }
 
 // Sums of nothing.
@@ -98,7 +106,7 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
   const size_t rank = out.shape.size();
   const int64_t m = out.shape[rank - 2], n = out.shape[rank - 1], k = a.shape[rank - 1];
   if (k == 0) return zeros(a, out, traits);
-  if (m == 1 || n == 1) return vector_product(a, b, out, traits);
+  if (m == 1 || n == 1) return vector_product(call, traits);
   GemmText g;
   g.name = "matmul";
   g.a_dtype = g.b_dtype = g.out_dtype = out.dtype;
@@ -107,6 +115,7 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
   g.depth = k;
   g.batch = out.size() / (m * n);
   g.out_size = out.size();
+  g.epilogue = call.epilogue;
   g.wide = needs_long(traits, {&a, &b, &out});
   g.a_along_depth = a.strides[rank - 1] == 1 || a.strides[rank - 2] != 1;
   g.b_along_depth = b.strides[rank - 2] == 1 && b.strides[rank - 1] != 1;
@@ -146,9 +155,19 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
     return lines + "  return " + at + ";\n";
   };
   TextProgram program = write_gemm(g, traits);
-  if (auto product = library_product(a, b, out))
+  // A library knows nothing of the epilogue.
+  if (auto product = library_product(a, b, out); product && !call.epilogue)
     program.library = std::make_shared<LibraryWork>(LibraryWork{*product});
   return program;
+}
+
+bool matmul_takes_epilogue(const TextCall& call, const Shape& domain, const TextTraits& traits) {
+  const Shape& shape = call.out[0].shape;
+  const int64_t depth = call.in[0].shape.back(), results = call.out[0].size();
+  if (results == 0 || depth == 0 || results > traits.epilogue_work / depth) return false;
+  // A product with a vector has the axes of its sum.
+  const bool vector = shape.back() == 1 || shape[shape.size() - 2] == 1;
+  return !vector || matched_axes(domain, shape).has_value();
 }
 
 }  // namespace lamina::text
