@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import lamina
 import lamina.core as mx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounds() -> Iterator[None]:
+    """Devices that do not look at indices are asked to."""
+    with lamina.debug(bounds=True):
+        yield
 
 
 def ours(index: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import lamina
@@ -10,6 +11,14 @@ import numpy as np
 import pytest
 from arrays import last_plan
 from lamina import _core
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    """Where texts are planned for any dialect and none is compiled."""
+    with mx.stream(mx.cpu):
+        yield
+
 
 EXP = "uint i = thread_position_in_grid.x;\nout[i] = metal::exp(T(x[i]));"
 
