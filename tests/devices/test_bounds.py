@@ -65,6 +65,11 @@ PROGRAMS: dict[str, tuple[Callable[[], mx.array], str, Callable[[], np.ndarray]]
         "take: index -1099511627776 is out of bounds for axis 0 with size 3",
         lambda: np.array([[0, 0, 0, 0], [4, 5, 6, 7]], "f4"),
     ),
+    "a slice without elements": (
+        lambda: x()[:, :0, None][i(0, 3)],
+        "take: index 3 is out of bounds for axis 0 with size 3",
+        lambda: np.zeros((2, 0, 1), "f4"),
+    ),
     "along an axis": (
         lambda: mx.take_along_axis(x(), mx.array([[1], [4], [-4]]), axis=1),
         "take_along_axis: index 4 is out of bounds for axis 1 with size 4",

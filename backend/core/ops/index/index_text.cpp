@@ -57,7 +57,9 @@ TextProgram gather(const TextCall& call, const TextTraits& traits) {
   Shape slice = r.ints();
   const TensorView &src = call.in[0], &out = call.out[0];
   TextProgram program;
-  if (out.size() == 0) return program;
+  // Of a slice without elements the indices are still looked at, if they are asked to be.
+  const bool looks_only = out.size() == 0;
+  if (looks_only && !traits.bounds) return program;
   // Slices whose rows lie whole are moved in words of up to 16 bytes.
   Strides strides = src.strides;
   int64_t word = itemsize(src.dtype);
@@ -75,7 +77,9 @@ TextProgram gather(const TextCall& call, const TextTraits& traits) {
     for (size_t d = 0; d + 1 < strides.size(); ++d) strides[d] /= 2;
   }
   Shape points(out.shape.begin(), out.shape.end() - static_cast<int64_t>(slice.size()));
-  const int64_t length = element_count(slice), items = element_count(points) * length;
+  const int64_t length = element_count(slice);
+  const int64_t items = element_count(points) * (looks_only ? 1 : length);
+  if (items == 0) return program;
   bool wide = needs_long(traits, {&src, &out}, items);
   for (const TensorView& i : call.in.subspan(1)) wide |= needs_long(traits, {&i});
   Unit unit(traits, "gather");
@@ -107,8 +111,9 @@ TextProgram gather(const TextCall& call, const TextTraits& traits) {
     terms.push_back("at" + std::to_string(k) + " * " +
                     unit.field("stride" + std::to_string(k), strides[axis], wide));
   }
-  body += "  " + type + " value = {};\n  if (inside) value = source[" + joined_sum(terms) +
-          "];\n  out[item] = value;\n";
+  if (!looks_only)
+    body += "  " + type + " value = {};\n  if (inside) value = source[" + joined_sum(terms) +
+            "];\n  out[item] = value;\n";
   program.checked = checked_indices("take", call, 1, axes, src.shape, traits);
   program.launches.push_back(unit.finish(body, item_groups(items), kItemThreads));
   return program;
