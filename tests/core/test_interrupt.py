@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 PROGRAM = """
-import _thread, threading, time
+import _thread, signal, threading, time
 import lamina.core as mx
+
+# A shell's background jobs are started deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 x = mx.random.normal((700, 700))
 mx.eval(x)
@@ -45,8 +48,11 @@ def test_interrupt_leaves_the_process_usable() -> None:
 
 # The step's own time sets how many there are, so that the interrupt falls inside on any machine.
 DONATED = """
-import _thread, threading, time
+import _thread, signal, threading, time
 import lamina.core as mx
+
+# A shell's background jobs are started deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 w = mx.random.normal((400, 400))
 mx.eval(w)
