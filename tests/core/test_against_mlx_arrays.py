@@ -219,7 +219,7 @@ PROTOCOLS = [
     "repr({x})",
     "str({x})",
     "format({x})",
-    "f'{{{x}}}'",
+    "(lambda x: f'{{x}}')({x})",
     "'{{:.2f}}'.format({x})",
     "len({x})",
     "bool({x})",
