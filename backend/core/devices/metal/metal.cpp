@@ -35,6 +35,27 @@ class Blocks : public BlockSource {
   Memory& memory_;
 };
 
+// LAMINA_METAL_PRODUCTS: "library" or "text" in place of the chip's table, to measure them.
+enum class Products : uint8_t { by_table, library, text };
+Products wanted_products() {
+  const char* value = std::getenv("LAMINA_METAL_PRODUCTS");
+  const std::string said = value ? value : "";
+  if (said.empty()) return Products::by_table;
+  if (said == "library") return Products::library;
+  if (said == "text") return Products::text;
+  throw ValueError("LAMINA_METAL_PRODUCTS: expected library or text, got \"" + said + "\"");
+}
+
+// What is larger than this may be the library's, which takes no epilogue along.
+int64_t epilogue_work(const Chip& chip) {
+  switch (wanted_products()) {
+    case Products::library: return 0;
+    case Products::text: return INT64_MAX;
+    case Products::by_table: return library_multiplications(chip);
+  }
+  return 0;
+}
+
 TextTraits traits_of(const Host& host) {
   TextTraits t;
   t.dialect = Dialect::msl;
@@ -45,6 +66,7 @@ TextTraits traits_of(const Host& host) {
   t.cores = chip.cores;
   t.tile = chip.tile;
   t.small_tile = chip.small_tile;
+  t.epilogue_work = epilogue_work(chip);
   return t;
 }
 
@@ -58,17 +80,6 @@ uint32_t dtypes_of(const Facts& facts) {
   uint32_t all = ~0u & ~(1u << static_cast<int>(Dtype::float64));
   if (facts.os_major < kFirstWithBfloat) all &= ~(1u << static_cast<int>(Dtype::bfloat16));
   return all;
-}
-
-// LAMINA_METAL_PRODUCTS: "library" or "text" in place of the chip's table, to measure them.
-enum class Products : uint8_t { by_table, library, text };
-Products wanted_products() {
-  const char* value = std::getenv("LAMINA_METAL_PRODUCTS");
-  const std::string said = value ? value : "";
-  if (said.empty()) return Products::by_table;
-  if (said == "library") return Products::library;
-  if (said == "text") return Products::text;
-  throw ValueError("LAMINA_METAL_PRODUCTS: expected library or text, got \"" + said + "\"");
 }
 
 // The command buffers of one plan.

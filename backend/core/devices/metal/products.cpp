@@ -37,6 +37,10 @@ bool library_first(const Chip& chip, Dtype dtype, const ProductRequest& s) {
   return estimated_ms(chip, 0, 2 * s.rows * s.columns * s.depth * s.batch) >= row.least_ms;
 }
 
+int64_t library_multiplications(const Chip& chip) {
+  return static_cast<int64_t>(choice_row(chip.generation).least_ms * chip.teraflops * 1e9 / 2);
+}
+
 namespace {
 
 constexpr int64_t kLargest = INT32_MAX;

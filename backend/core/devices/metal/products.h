@@ -31,6 +31,8 @@ class Product {
 // Whether the library has products of this dtype and, on this chip, is the first choice for one of
 // these sizes; the others are lamina's own text.
 bool library_first(const Chip& chip, Dtype dtype, const ProductRequest& sizes);
+// Multiplications of the smallest product of which that can be true.
+int64_t library_multiplications(const Chip& chip);
 
 // Work as the library takes it.
 struct Multiplication {
