@@ -220,6 +220,8 @@ def apart(a: np.ndarray, b: np.ndarray) -> str:
     with np.errstate(all="ignore"):
         if a.dtype.kind in "biu" and b.dtype.kind in "biu":
             wrong = a != b
+        elif (np.abs(a - b) < ABSOLUTE + RELATIVE * np.abs(b)).all():
+            return ""  # in a tenth of the time of isclose; never where one is not finite
         else:
             wrong = ~np.isclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
     if not wrong.any():

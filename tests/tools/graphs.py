@@ -208,10 +208,13 @@ class Generator:
     def partner(self, i: int) -> tuple[int, Shape] | None:
         """A value of the same kind that broadcasts with value i, and the shape of both."""
         v, fits = self.values[i], []
-        for j, w in enumerate(self.values):
+        for j in range(len(self.values) - 1, -1, -1):
+            w = self.values[j]
             if w.kind == v.kind and (shape := broadcast(v.shape, w.shape)) is not None:
                 fits.append((j, shape))
-        return self.choice(fits[-24:]) if fits else None
+                if len(fits) == 24:
+                    break
+        return self.choice(fits) if fits else None
 
     def binary(self, i: int, v: Value) -> None:
         j, shape = self.partner(i) or (i, v.shape)
