@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -122,5 +123,29 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for count in (2, 5):
         done = subprocess.run([*command, "--count", str(count)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(state.read_text()) == {"next": 7 + count, "mismatches": {}, "float32": []}
+        kept = {"next": 7 + count, "mismatches": {}, "float32": [], "without MLX": {}}
+        assert json.loads(state.read_text()) == kept
     assert "3 graphs" in done.stdout
+
+
+def hopeless(pipe, least: int, most: int) -> None:
+    """A worker for which MLX hangs on seed 3 and dies on seed 5, and lamina dies on seed 5."""
+    while True:
+        first, end, alone = pipe.recv()
+        for seed in range(first, end):
+            if seed == 5:
+                os._exit(1)
+            if seed == 3 and not alone:
+                time.sleep(1000)
+            pipe.send((seed, "", ""))
+
+
+def test_a_seed_without_an_answer_is_tried_without_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "work", hopeless)
+    monkeypatch.setattr(fuzz, "PATIENCE", 5.0)
+    state = {"next": 0, "mismatches": {}, "float32": [], "without MLX": {}}
+    done = list(fuzz.Campaign(state, 8, 2, (10, 20)).run())
+    assert done[-1] == state["next"] == 8
+    assert state["without MLX"] == {"3": "no answer in 5 s", "5": "its process died"}
+    assert list(state["mismatches"]) == ["5"]
+    assert state["mismatches"]["5"][0] == "without MLX: its process died"

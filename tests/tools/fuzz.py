@@ -1,7 +1,7 @@
 """Random programs on lamina, MLX and NumPy, and a short program for every disagreement.
 
     python tests/tools/fuzz.py --first 0 --count 1000        # seeds 0 to 999
-    python tests/tools/fuzz.py --count 1000000 --state fuzz.json    # goes on where it stopped
+    python tests/tools/fuzz.py --count 1000000 --jobs 2 --state fuzz.json  # goes on where it stopped
 
 Each seed is a program of 10 to 200 operations (tests/tools/graphs.py). It runs
 
@@ -15,202 +15,49 @@ A difference is put down to float32 where the same check passes in float64 (on l
 the other), and lamina in float32 is no farther from MLX in float64 than MLX in float32 gets when
 each of its results is off by a last bit. What is left is a mismatch: it prints the seed, what
 differs, and the shortest program that still differs: one output, and as many operations as could be
-replaced by their values. The exit status tells whether there was one. --state keeps the next seed,
-the seeds put down to float32, and all mismatches in a file.
+replaced by their values. Seeds run in processes of their own: one that does not answer, or dies, is
+tried again without MLX, and is a mismatch only if that, too, fails. The exit status tells whether
+there was a mismatch. --state keeps the next seed, the seeds put down to float32 or run without MLX,
+and all mismatches in a file.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
+import multiprocessing
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "tools"), str(TESTS / "core")]
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
-import lamina.core as mx  # noqa: E402
-import mlx.core as omx  # noqa: E402
 from graphs import Generator, Line, Program  # noqa: E402
 from lamina import _core  # noqa: E402
+from oracles import (  # noqa: E402
+    ALONE,
+    DOUBLE,
+    NUMBERS,
+    SINGLE,
+    Arrays,
+    Cores,
+    Shaken,
+    mx,
+    omx,
+    outputs,
+    run,
+)
 
-Arrays = list[Any]
+Check = Callable[[Program, Cores], str]
 RELATIVE, ABSOLUTE = 2e-3, 3e-4
 FLOAT32 = "float32"
-
-
-class At:
-    """NumPy's copy-and-join under the spelling of `x.at[...]`."""
-
-    def __init__(self, x: np.ndarray, index: Any = None) -> None:
-        self.x, self.index = x, index
-
-    def __getitem__(self, index: Any) -> At:
-        return At(self.x, index)
-
-    def _join(self, ufunc: Any, value: Any) -> Reference:
-        out = np.array(self.x)
-        ufunc.at(out, self.index, value)
-        return out.view(Reference)
-
-    def add(self, value: Any) -> Reference:
-        return self._join(np.add, value)
-
-    def maximum(self, value: Any) -> Reference:
-        return self._join(np.maximum, value)
-
-    def minimum(self, value: Any) -> Reference:
-        return self._join(np.minimum, value)
-
-
-class Reference(np.ndarray):
-    """A NumPy array that programs may ask for `.at`."""
-
-    @property
-    def at(self) -> At:
-        return At(self)
-
-
-def _referenced(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **keywords: np.asarray(f(*args, **keywords)).view(Reference)
-
-
-def _scanned(ufunc: Any) -> Callable[..., Any]:
-    def scan(x: Any, axis: int, reverse: bool) -> Any:
-        order = (slice(None),) * axis + (slice(None, None, -1),)
-        x = np.asarray(x)
-        return ufunc.accumulate(x[order], axis)[order] if reverse else ufunc.accumulate(x, axis)
-
-    return scan
-
-
-class Numbers:
-    """NumPy under the names of `mlx.core`; floats are float64."""
-
-    float32, int32 = np.float64, np.int32
-
-    def __init__(self) -> None:
-        from scipy import special
-
-        named: dict[str, Callable[..., Any]] = {
-            "sigmoid": special.expit,
-            "erf": special.erf,
-            "rsqrt": lambda x: 1 / np.sqrt(x),
-            "softmax": special.softmax,
-            "logsumexp": lambda x, axis, keepdims: special.logsumexp(x, axis, keepdims=keepdims),
-            "cumsum": _scanned(np.add),
-            "cummax": _scanned(np.maximum),
-            "cummin": _scanned(np.minimum),
-            "flatten": lambda x, low, _: (
-                x.reshape(*x.shape[:low], -1)
-                if x.size
-                else x.reshape(*x.shape[:low], int(np.prod(x.shape[low:])))
-            ),
-            "array": np.array,
-        }
-        self._named = {name: _referenced(f) for name, f in named.items()}
-
-    def __getattr__(self, name: str) -> Any:
-        return self._named.get(name) or _referenced(getattr(np, name))
-
-
-NUMBERS = Numbers()
-
-
-class Wide:
-    """One of the two frameworks with float64 in place of float32."""
-
-    def __init__(self, core: Any) -> None:
-        self._core = core
-        self.float32 = core.float64
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._core, name)
-
-    def array(self, x: Any) -> Any:
-        floats = isinstance(x, float) or (isinstance(x, np.ndarray) and x.dtype == np.float32)
-        return self._core.array(x, self.float32) if floats else self._core.array(x)
-
-
-class Shaken:
-    """MLX with every floating result of a line off by about a last bit of float32."""
-
-    def __init__(self, core: Any, seed: int) -> None:
-        self._core, self._random = core, np.random.default_rng(seed)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._core, name)
-
-    def shake(self, x: Any) -> Any:
-        if x.dtype != self._core.float32:
-            return x
-        bits = self._random.uniform(-1, 1, x.shape).astype(np.float32) * np.float32(2**-23)
-        return x + x * self._core.array(bits)
-
-    # Their derivatives are written with their results, and lose where those are near one.
-    def tanh(self, x: Any) -> Any:
-        return self._by_result(self._core.tanh, lambda y: 1 - y * y, x)
-
-    def sigmoid(self, x: Any) -> Any:
-        return self._by_result(self._core.sigmoid, lambda y: y * (1 - y), x)
-
-    def _by_result(self, f: Any, slope: Any, x: Any) -> Any:
-        y = self._core.stop_gradient(self.shake(f(x)))
-        through = slope(y) * x
-        return y + (through - self._core.stop_gradient(through))
-
-
-@dataclass
-class Cores:
-    """Who runs a program: lamina, and MLX beside it."""
-
-    mine: Any
-    other: Any
-
-
-SINGLE = Cores(mx, omx)
-DOUBLE = Cores(Wide(mx), Wide(omx))
-Check = Callable[[Program, Cores], str]
-
-
-def run(program: Program, core: Any, leaves: Arrays | None = None) -> Arrays:
-    """All values of a program on one of the three."""
-    if leaves is not None:
-        values = list(leaves)
-    elif core is NUMBERS:
-        wide = [a.astype(np.float64) if a.dtype == np.float32 else a for a in program.leaves]
-        values = [a.view(Reference) for a in wide]
-    else:
-        values = [core.array(a) for a in program.leaves]
-    names: dict[str, Any] = {"mx": core}
-    shake = core.shake if isinstance(core, Shaken) else None
-    for line in program.lines:
-        names["v"] = [values[k] for k in line.reads]
-        value = eval(compiled(line.text), names)
-        values.append(shake(value) if shake else value)
-    return values
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def compiled(text: str) -> Any:
-    return compile(text.format("v[0]", "v[1]", "v[2]"), "<program>", "eval")
-
-
-def outputs(program: Program, core: Any) -> list[np.ndarray]:
-    with np.errstate(all="ignore"):
-        values = run(program, core)
-        out = [values[k] for k in program.outputs]
-        del values
-        if core is not NUMBERS:
-            core.eval(out)
-        return [np.array(v) for v in out]
+BLOCK = 100  # seeds that a process is given at a time
+PATIENCE = 60.0  # seconds for one seed
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> str:
@@ -253,7 +100,8 @@ def variants(
 ) -> dict[str, list[np.ndarray]]:
     """The outputs under every way of running a program."""
     mx = cores.mine
-    out = {"NumPy": outputs(program, NUMBERS), "MLX": outputs(program, cores.other)}
+    other = NUMBERS if cores.other is None else cores.other
+    out = {"NumPy": outputs(program, NUMBERS), "MLX": outputs(program, other)}
     with Switches(verify=True):
         out["lamina"] = outputs(program, mx)
         out["lamina, planned before"] = outputs(program, mx)
@@ -311,6 +159,8 @@ def by_grad(program: Program, cores: Cores = SINGLE) -> str:
     for k, (a, b) in enumerate(zip(mine, plain, strict=True)):
         if text := apart(a, b):
             return f"gradient {k}, fused and not: {text}"
+    if cores.other is None:
+        return ""
     for k, (a, b) in enumerate(zip(mine, gradients(program, cores.other), strict=True)):
         if text := apart(a, b):
             return f"gradient {k}: {text} in MLX"
@@ -403,9 +253,9 @@ def wrong_by_rounding(check: Check, program: Program) -> bool:
         return False  # what raises in float64, too, is no rounding
 
 
-def verdict(check: Check, program: Program) -> str:
+def verdict(check: Check, program: Program, cores: Cores = SINGLE) -> str:
     try:
-        return check(program, SINGLE)
+        return check(program, cores)
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
@@ -431,14 +281,15 @@ def pruned(program: Program) -> Program:
 
 
 def smallest(program: Program, check: Check) -> Program:
-    """A shorter program on which the check still fails."""
+    """A shorter program on which the check still fails: the shortest found in half of PATIENCE."""
+    deadline = time.monotonic() + PATIENCE / 2
     for k in program.outputs:
         alone = pruned(Program(program.leaves, program.lines, [k]))
         if verdict(check, alone):
             program = alone
             break
     at = len(program.leaves) + len(program.lines)
-    while (at := at - 1) >= len(program.leaves):
+    while (at := at - 1) >= len(program.leaves) and time.monotonic() < deadline:
         if at in program.outputs or at >= len(program.leaves) + len(program.lines):
             continue
         made = program.lines[at - len(program.leaves)].value
@@ -455,7 +306,7 @@ def smallest(program: Program, check: Check) -> Program:
     return program
 
 
-def examine(seed: int, least: int, most: int) -> tuple[str, str]:
+def examine(seed: int, least: int, most: int, cores: Cores = SINGLE) -> tuple[str, str]:
     """What went wrong with a seed, and the shortest program for it; two empty texts if nothing.
 
     FLOAT32 and no program where the rounding of float32 explains it.
@@ -463,8 +314,8 @@ def examine(seed: int, least: int, most: int) -> tuple[str, str]:
     program = Generator(seed, least, most).program
     text = ""
     for check in checks(seed):
-        if wrong := verdict(check, program):
-            if wrong_by_rounding(check, program):
+        if wrong := verdict(check, program, cores):
+            if cores is SINGLE and wrong_by_rounding(check, program):
                 text = FLOAT32
                 continue
             short = smallest(program, check)
@@ -472,37 +323,137 @@ def examine(seed: int, least: int, most: int) -> tuple[str, str]:
     return text, ""
 
 
+# --- many seeds ---------------------------------------------------------------------------------
+
+
+def work(pipe: Connection, least: int, most: int) -> None:
+    """In a process of its own: takes (first, end, without MLX or not), tells each seed's result."""
+    while True:
+        first, end, alone = pipe.recv()
+        for seed in range(first, end):
+            pipe.send((seed, *examine(seed, least, most, ALONE if alone else SINGLE)))
+
+
+class Worker:
+    """A process that examines seeds, and can be given up on."""
+
+    def __init__(self, least: int, most: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, least, most), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.first = self.next = self.end = 0
+        self.alone = False
+
+    def give(self, first: int, end: int, alone: bool = False) -> None:
+        self.first, self.next, self.end, self.alone = first, first, end, alone
+        self.heard = time.monotonic()
+        self.pipe.send((first, end, alone))
+
+    def answer(self) -> tuple[str, str] | None:
+        """What was said of seed `next`; None if its process is gone."""
+        try:
+            seed, text, source = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return None
+        assert seed == self.next
+        self.heard = time.monotonic()
+        return text, source
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+class Campaign:
+    """Seeds from `state["next"]` to `end`, in `jobs` processes."""
+
+    def __init__(self, state: dict[str, Any], end: int, jobs: int, sizes: tuple[int, int]) -> None:
+        self.state, self.end, self.jobs, self.sizes = state, end, jobs, sizes
+        self.begin = state["next"]
+        self.workers: list[Worker] = []
+
+    def run(self) -> Iterator[int]:
+        """Yields how many seeds are done, after each block."""
+        at = self.begin
+        while at < self.end or self.workers:
+            while at < self.end and len(self.workers) < self.jobs:
+                self.start(at, at := min(at + BLOCK, self.end))
+            pipes = {w.pipe: w for w in self.workers}
+            for pipe in wait(list(pipes), timeout=1):
+                worker = pipes[pipe]  # type: ignore[index]
+                said = worker.answer()
+                if said is None:
+                    self.lost(worker, "its process died")
+                    continue
+                self.note(worker.next, *said)
+                worker.next += 1
+                if worker.next == worker.end:
+                    if at < self.end:
+                        worker.give(at, at := min(at + BLOCK, self.end))
+                    else:
+                        self.retire(worker)
+                    self.state["next"] = min([w.next for w in self.workers], default=self.end)
+                    yield self.state["next"] - self.begin
+            for worker in list(self.workers):
+                if time.monotonic() - worker.heard > PATIENCE:
+                    self.lost(worker, f"no answer in {PATIENCE:.0f} s")
+
+    def start(self, first: int, end: int, alone: bool = False) -> None:
+        worker = Worker(*self.sizes)
+        worker.give(first, end, alone)
+        self.workers.append(worker)
+
+    def retire(self, worker: Worker) -> None:
+        worker.stop()
+        self.workers.remove(worker)
+
+    def lost(self, worker: Worker, why: str) -> None:
+        """Tries the seed again without MLX, which may be to blame, and goes on behind it."""
+        seed, end = worker.next, worker.end
+        self.retire(worker)
+        if worker.alone:
+            self.note(seed, f"without MLX: {why}", Generator(seed, *self.sizes).program.source())
+        else:
+            self.state["without MLX"][str(seed)] = why
+            self.start(seed, seed + 1, alone=True)
+        if seed + 1 < end:
+            self.start(seed + 1, end)
+
+    def note(self, seed: int, text: str, source: str) -> None:
+        if text == FLOAT32:
+            self.state["float32"] = sorted({*self.state["float32"], seed})
+        elif text:
+            self.state["mismatches"][str(seed)] = [text, source]
+            print(f"seed {seed}: {text}\n{source}\n", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--least", type=int, default=10, help="fewest operations")
     parser.add_argument("--most", type=int, default=200, help="most operations")
     parser.add_argument("--state", type=Path, help="where to go on, and all mismatches")
     options = parser.parse_args()
-    state: dict[str, Any] = {"next": options.first, "mismatches": {}, "float32": []}
+    state: dict[str, Any] = {"next": options.first, "mismatches": {}}
+    state |= {"float32": [], "without MLX": {}}
     if options.state and options.state.exists():
-        state = json.loads(options.state.read_text(encoding="utf-8"))
-    begun, start = time.perf_counter(), state["next"]
-    end = options.first + options.count
-    for seed in range(start, end):
-        text, source = examine(seed, options.least, options.most)
-        if text == FLOAT32:
-            state["float32"].append(seed)
-        elif text:
-            state["mismatches"][str(seed)] = [text, source]
-            print(f"seed {seed}: {text}\n{source}\n", flush=True)
-        state["next"] = seed + 1
-        done = seed + 1 - start
-        if done % 100 == 0 or seed + 1 == end:
-            rate = done / (time.perf_counter() - begun)
-            print(
-                f"{done} graphs, {rate:.1f} a second, {len(state['mismatches'])} mismatches, "
-                f"{len(state['float32'])} of float32",
-                flush=True,
-            )
-            if options.state:
-                options.state.write_text(json.dumps(state), encoding="utf-8")
+        state |= json.loads(options.state.read_text(encoding="utf-8"))
+    begun, end = time.perf_counter(), options.first + options.count
+    campaign = Campaign(state, end, options.jobs, (options.least, options.most))
+    for done in campaign.run():
+        print(
+            f"{done} graphs, {done / (time.perf_counter() - begun):.1f} a second, "
+            f"{len(state['mismatches'])} mismatches, {len(state['float32'])} of float32, "
+            f"{len(state['without MLX'])} without MLX",
+            flush=True,
+        )
+        if options.state:
+            options.state.write_text(json.dumps(state), encoding="utf-8")
     return 1 if state["mismatches"] else 0
 
 
