@@ -1,7 +1,7 @@
 """Random programs on lamina, MLX and NumPy, and a short program for every disagreement.
 
     python tests/tools/fuzz.py --first 0 --count 1000        # seeds 0 to 999
-    python tests/tools/fuzz.py --count 1000000 --jobs 2 --state fuzz.json  # goes on where it stopped
+    python tests/tools/fuzz.py --count 1000000 --jobs 2 --state fuzz.json    # where it stopped
 
 Each seed is a program of 10 to 200 operations (tests/tools/graphs.py). It runs
 
