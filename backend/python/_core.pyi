@@ -354,7 +354,7 @@ class array:
         """Return self&value."""
     def __array__(self: array, dtype: Any = None, copy: Any = None) -> array: ...
     def __array_namespace__(self: array, api_version: Any = None) -> array:
-        """`lamina.core`, which has the functions of the array API standard."""
+        """`lamina.array_api`: `lamina.core` under the signatures of the array API standard."""
     __array_priority__: int
     def __bool__(self, /) -> bool:
         """True if self else False"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -154,13 +153,15 @@ def reduce(self: array) -> tuple[Any, ...]:
 
 
 def namespace(self: array, api_version: str | None = None) -> types.ModuleType:
-    """`lamina.core`, which has the functions of the array API standard."""
+    """`lamina.array_api`: `lamina.core` under the signatures of the array API standard."""
     if api_version not in (None, *_API_VERSIONS):
         raise ValueError(
             f"__array_namespace__: api_version must be one of {', '.join(_API_VERSIONS)}, "
             f"got {api_version!r}"
         )
-    return sys.modules["lamina.core"]
+    import lamina.array_api  # which imports the core
+
+    return lamina.array_api
 
 
 def format_(self: array, spec: str) -> str:

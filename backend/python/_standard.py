@@ -171,7 +171,7 @@ class NamespaceInfo:
             "real floating": _c.float32,
             "complex floating": _c.complex64,
             "integral": _c.int32,
-            "indexing": _c.int32,
+            "indexing": _c.int64,
         }
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Dtype]:

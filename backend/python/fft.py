@@ -21,10 +21,12 @@ __all__ = [
     "fftfreq",
     "fftn",
     "fftshift",
+    "hfft",
     "ifft",
     "ifft2",
     "ifftn",
     "ifftshift",
+    "ihfft",
     "irfft",
     "irfft2",
     "irfftn",
@@ -160,6 +162,24 @@ def irfft(
 ) -> array:
     """The inverse of `rfft`: `n` real numbers, 2 * (points - 1) if not given; float32."""
     return _to_real("irfft", a, _one(n), [axis], norm)
+
+
+def hfft(
+    a: array, n: int | None = None, axis: int = -1, norm: str = "backward", stream: Any = None
+) -> array:
+    """The transform, which is real, of half of a Hermitian signal; n as in `irfft`."""
+    return irfft(_c.conjugate(a.astype(_c.complex64)), n, axis, _OTHER_WAY.get(norm, norm))
+
+
+def ihfft(
+    a: array, n: int | None = None, axis: int = -1, norm: str = "backward", stream: Any = None
+) -> array:
+    """The inverse of `hfft`: half of the Hermitian signal whose transform the real `a` is."""
+    return _c.conjugate(rfft(a, n, axis, _OTHER_WAY.get(norm, norm)))
+
+
+# Factors that a transform has and its inverse lacks.
+_OTHER_WAY = {"backward": "forward", "forward": "backward"}
 
 
 def fftn(

@@ -15,6 +15,7 @@ from lamina import _core as _c
 from lamina._arguments import explain
 from lamina._core import array
 from lamina._dtypes import inexact, issubdtype
+from lamina._linear import outer, tensordot, vecdot
 
 __all__ = [
     "EigResult",
@@ -28,6 +29,7 @@ __all__ = [
     "cholesky_inv",
     "cross",
     "det",
+    "diagonal",
     "eig",
     "eigh",
     "eigvals",
@@ -35,7 +37,13 @@ __all__ = [
     "inv",
     "lu",
     "lu_factor",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
     "norm",
+    "outer",
     "pinv",
     "qr",
     "slogdet",
@@ -43,8 +51,14 @@ __all__ = [
     "solve_triangular",
     "svd",
     "svdvals",
+    "tensordot",
+    "trace",
     "tri_inv",
+    "vecdot",
+    "vector_norm",
 ]
+
+matmul = _c.matmul
 
 
 class QrResult(NamedTuple):
@@ -319,4 +333,108 @@ def slogdet(a: array, *, stream: Any = None) -> SlogdetResult:
     return SlogdetResult(*_c._slogdet(a))
 
 
-explain(globals(), __all__)
+# Of the array API standard's extension, under its signatures.
+
+
+def _square(op: str, x: array) -> int:
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise _c.ShapeError(f"{op}: needs square matrices, got shape {tuple(x.shape)}")
+    return x.shape[-1]
+
+
+def _matrices(op: str, x: array) -> None:
+    if x.ndim < 2:
+        raise _c.ShapeError(f"{op}: needs matrices, got shape {tuple(x.shape)}")
+
+
+def matrix_transpose(x: array, /, *, stream: Any = None) -> array:
+    """The last two axes exchanged."""
+    _matrices("matrix_transpose", x)
+    return _c.swapaxes(x, -1, -2)
+
+
+def diagonal(x: array, /, *, offset: int = 0, stream: Any = None) -> array:
+    """The diagonals of (..., M, N), `offset` above the main one: (..., K)."""
+    _matrices("diagonal", x)
+    return _c.diagonal(x, offset, -2, -1)
+
+
+def trace(x: array, /, *, offset: int = 0, dtype: Any = None, stream: Any = None) -> array:
+    """The sums of the diagonals of (..., M, N), `offset` above the main one: (...)."""
+    line = diagonal(x, offset=offset)
+    return _c.sum(line if dtype is None else line.astype(dtype), -1)
+
+
+def vector_norm(
+    x: array,
+    /,
+    *,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    ord: float = 2,
+    stream: Any = None,
+) -> array:
+    """The norm of order `ord` over `axis`, all of whose elements are one vector.
+
+    The root of the sum of the powers `ord` of absolute values; of 0 how many are not 0, of inf and
+    -inf the largest and the smallest. Without `axis` over every axis. In a floating dtype, real.
+    """
+    a = x if issubdtype(x.dtype, inexact) else x.astype(_c.float32)
+    given = range(a.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    axes = [_axis("vector_norm", i, a) for i in given]
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"vector_norm: axes {tuple(given)} name one twice")
+    out = _vector_norm(a, float(ord), axes, keepdims)
+    return _c.real(out) if out.dtype == _c.complex64 else out
+
+
+def matrix_norm(
+    x: array,
+    /,
+    *,
+    keepdims: bool = False,
+    ord: float | str | None = "fro",
+    stream: Any = None,
+) -> array:
+    """The norms of the matrices (..., M, N): 'fro', 'nuc', 1, -1, 2, -2, inf or -inf."""
+    _matrices("matrix_norm", x)
+    return norm(x, "fro" if ord is None else ord, (-2, -1), keepdims)
+
+
+def matrix_power(x: array, n: int, /, *, stream: Any = None) -> array:
+    """Square matrices to the power `n`, by repeated squares; below 0 that of the inverses."""
+    size = _square("matrix_power", x)
+    if not isinstance(n, int):
+        raise TypeError(f"matrix_power: n must be an int, got {n!r}")
+    base = inv(x) if n < 0 else x
+    out = None if n else _c.broadcast_to(_c.eye(size, dtype=x.dtype), list(x.shape))
+    left = abs(n)
+    while left:
+        if left & 1:
+            out = base if out is None else out @ base
+        left >>= 1
+        base = base @ base if left else base
+    assert out is not None
+    return out
+
+
+def matrix_rank(x: array, /, *, rtol: float | array | None = None, stream: Any = None) -> array:
+    """How many singular values exceed `rtol` times the largest; int32, of shape (...).
+
+    `rtol` is max(M, N) times the dtype's epsilon if it is not given, and may be one per matrix.
+    """
+    _matrices("matrix_rank", x)
+    s = svdvals(x)
+    if 0 in x.shape[-2:]:
+        return _c.sum((s != 0).astype(_c.int32), -1)
+    least = _epsilon(x, rtol) * _c.max(s, -1)
+    return _c.sum((s > _c.expand_dims(least, -1)).astype(_c.int32), -1)
+
+
+def _epsilon(x: array, rtol: float | array | None) -> Any:
+    if rtol is not None:
+        return rtol
+    return max(x.shape[-2:]) * (2.0**-52 if x.dtype == _c.float64 else 2.0**-23)
+
+
+explain(globals(), [name for name in __all__ if name not in ("outer", "tensordot", "vecdot")])

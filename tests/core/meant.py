@@ -35,6 +35,7 @@ MEANT: list[tuple[str, str, str]] = [
     (r"(all|prod)\(a\('float32', (2, 0|0, 2)", "values", "MLX reads memory that nobody wrote"),
     (r"(mean|var|std)\(edge\('u?int", "values", "sums are wide"),
     (r"full\(.*2\.5.*-1", "shape must be", "which of two mistakes is named"),
+    (r"array_namespace", "lamina.array_api", "the namespace has the standard's signatures"),
     (r"flags\.writeable", "False, MLX has True", "memory that NumPy looks into is read-only"),
     (r"take\(.*, -1, axis=-1\)", "no error", "an index from the end, alone or among others"),
     (r"nan_to_num", "no error", "float64 has NaN too"),

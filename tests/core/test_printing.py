@@ -143,8 +143,10 @@ def test_old_division() -> None:
 
 def test_array_namespace() -> None:
     x = mx.array(1)
-    assert x.__array_namespace__() is mx
-    assert x.__array_namespace__(api_version="2024.12") is mx
+    space = x.__array_namespace__()
+    assert space.__name__ == "lamina.array_api"
+    assert x.__array_namespace__(api_version="2024.12") is space
+    assert space.add is mx.add
     with pytest.raises(ValueError, match=r"__array_namespace__: api_version must .*, got '1999'"):
         x.__array_namespace__(api_version="1999")
 

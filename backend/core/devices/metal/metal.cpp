@@ -49,9 +49,12 @@ Products wanted_products() {
 // What is larger than this may be the library's, which takes no epilogue along.
 int64_t epilogue_work(const Chip& chip) {
   switch (wanted_products()) {
-    case Products::library: return 0;
-    case Products::text: return INT64_MAX;
-    case Products::by_table: return library_multiplications(chip);
+    case Products::library:
+      return 0;
+    case Products::text:
+      return INT64_MAX;
+    case Products::by_table:
+      return library_multiplications(chip);
   }
   return 0;
 }
