@@ -351,6 +351,23 @@ def test_damaged_files_raise_value_errors(tmp_path: Path, data: st.DataObject) -
             assert to_numpy(x).size == x.size
 
 
+def alignment(n: int) -> mx.array:
+    return mx.array(n, dtype=mx.uint32)
+
+
+@pytest.mark.parametrize("n", [8, 32, 4096])
+def test_an_alignment_of_ones_own(tmp_path: Path, n: int) -> None:
+    arrays = {"a": mx.arange(3), "b": mx.ones((5,), mx.int8), "c": mx.zeros((0,)), "d": mx.ones(1)}
+    mx.save_gguf(tmp_path / "x.gguf", arrays, {"general.alignment": alignment(n)})
+    loaded, metadata = mx.load(tmp_path / "x.gguf", return_metadata=True)
+    assert metadata["general.alignment"].item() == n
+    for name, x in arrays.items():
+        same(loaded[name], x)
+    assert (tmp_path / "x.gguf").stat().st_size % n == 0
+    read = omx.load(str(tmp_path / "x.gguf"))
+    assert np.array(read["b"]).tolist() == [1] * 5
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     mx.save_gguf(path, {"x": mx.arange(3)})
@@ -373,12 +390,9 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
             "metadata 'k' must be an array, a str or a list of str, got 3\nWrap",
         ),
         (one, {"k": ["a", 1]}, TypeError, "metadata 'k' is a list with 1"),
-        (
-            one,
-            {"general.alignment": mx.array(4)},
-            ValueError,
-            "'general.alignment': the writer chooses it",
-        ),
+        (one, {"general.alignment": mx.array(32)}, ValueError, "alignment must be a uint32"),
+        (one, {"general.alignment": alignment(48)}, ValueError, "alignment is 48, no power of two"),
+        (one, {"general.alignment": alignment(4)}, ValueError, "alignment is 4, not from 8 to"),
     ]
     for arrays, metadata, kind, message in calls:
         with pytest.raises(kind, match=message):

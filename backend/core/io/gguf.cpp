@@ -14,7 +14,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 
 constexpr char kMagic[] = "GGUF";
 constexpr uint32_t kVersion = 3;
-constexpr int64_t kAlignment = 32;
+constexpr int64_t kAlignment = 32, kLeastAlignment = 8, kMostAlignment = 65536;
 constexpr uint32_t kMaxAxes = 64;
 constexpr uint32_t kText = 8, kList = 9;
 
@@ -178,22 +178,25 @@ GgufTensor read_tensor(Reader& in) {
   return t;
 }
 
-int64_t alignment_of(const GgufMetadata& metadata, const Reader& in) {
+// What "general.alignment" says, or 32. `fail` throws.
+template <class Fail>
+int64_t alignment_of(const GgufMetadata& metadata, const Fail& fail) {
   for (const auto& [key, value] : metadata) {
     if (key != "general.alignment") continue;
     uint32_t v = 0;
     if (value.kind != GgufValue::Kind::number || value.dtype != Dtype::uint32)
-      in.fail("general.alignment must be a uint32");
+      fail("general.alignment must be a uint32");
     std::memcpy(&v, value.numbers.data(), sizeof v);
     if (!std::has_single_bit(v))
-      in.fail("general.alignment is " + std::to_string(v) + ", no power of two");
+      fail("general.alignment is " + std::to_string(v) + ", no power of two");
     return v;
   }
   return kAlignment;
 }
 
 void place_tensors(GgufIndex& index, const Reader& in, int64_t size) {
-  const int64_t alignment = alignment_of(index.metadata, in);
+  const int64_t alignment =
+      alignment_of(index.metadata, [&](const std::string& why) { in.fail(why); });
   const int64_t start = (in.at() + alignment - 1) / alignment * alignment;
   std::vector<const GgufTensor*> order;
   for (GgufTensor& t : index.tensors) {
@@ -218,7 +221,19 @@ void append_text(std::string& out, const std::string& text) {
   append(out, static_cast<uint64_t>(text.size()));
   out += text;
 }
-int64_t padding(int64_t bytes) { return (kAlignment - bytes % kAlignment) % kAlignment; }
+int64_t padding(int64_t bytes, int64_t alignment) {
+  return (alignment - bytes % alignment) % alignment;
+}
+
+// The format asks for a multiple of 8.
+int64_t alignment_to_write(const GgufMetadata& metadata) {
+  auto fail = [](const std::string& why) { throw ValueError("save_gguf: " + why); };
+  const int64_t alignment = alignment_of(metadata, fail);
+  if (alignment < kLeastAlignment || alignment > kMostAlignment)
+    fail("general.alignment is " + std::to_string(alignment) + ", not from " +
+         std::to_string(kLeastAlignment) + " to " + std::to_string(kMostAlignment));
+  return alignment;
+}
 
 void append_value(std::string& out, const std::string& key, const GgufValue& v) {
   using Kind = GgufValue::Kind;
@@ -256,11 +271,9 @@ void check_names(std::span<const NamedView> tensors, const GgufMetadata& metadat
       throw ValueError("save_gguf: '" + t.name + "' cannot name an array: " +
                        (t.name.empty() ? "it is empty" : "given twice"));
   for (const auto& [key, value] : metadata)
-    if (key.empty() || key == "general.alignment" || !keys.insert(key).second)
-      throw ValueError("save_gguf: metadata cannot be called '" + key + "': " +
-                       (key.empty()                  ? "it is empty"
-                        : key == "general.alignment" ? "the writer chooses it"
-                                                     : "given twice"));
+    if (key.empty() || !keys.insert(key).second)
+      throw ValueError("save_gguf: metadata cannot be called '" + key +
+                       "': " + (key.empty() ? "it is empty" : "given twice"));
 }
 
 }  // namespace
@@ -297,6 +310,7 @@ GgufIndex read_gguf_index(const unsigned char* data, int64_t size, const std::st
 void write_gguf(const ByteSink& sink, std::span<const NamedView> tensors,
                 const GgufMetadata& metadata) {
   check_names(tensors, metadata);
+  const int64_t alignment = alignment_to_write(metadata);
   std::string head = kMagic;
   append(head, kVersion);
   append(head, static_cast<uint64_t>(tensors.size()));
@@ -311,14 +325,15 @@ void write_gguf(const ByteSink& sink, std::span<const NamedView> tensors,
     append(head, plain_type(t));
     append(head, static_cast<uint64_t>(at));
     at += t.view.size() * itemsize(t.view.dtype);
-    at += padding(at);
+    at += padding(at, alignment);
   }
-  head.append(static_cast<size_t>(padding(static_cast<int64_t>(head.size()))), '\0');
+  head.append(static_cast<size_t>(padding(static_cast<int64_t>(head.size()), alignment)), '\0');
   sink(head.data(), static_cast<int64_t>(head.size()));
-  const char zeros[kAlignment] = {};
+  const std::string zeros(static_cast<size_t>(alignment), '\0');
   for (const NamedView& t : tensors) {
     write_row_major(sink, t.view);
-    if (const int64_t rest = padding(t.view.size() * itemsize(t.view.dtype))) sink(zeros, rest);
+    const int64_t bytes = t.view.size() * itemsize(t.view.dtype);
+    if (const int64_t rest = padding(bytes, alignment)) sink(zeros.data(), rest);
   }
 }
 
