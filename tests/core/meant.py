@@ -26,7 +26,7 @@ MEANT: list[tuple[str, str, str]] = [
     (r"\[::-1\]", "no error.*negative strides", "NumPy's reversed arrays are copied"),
     # Numbers.
     (r"sign\(edge", r"values \[nan\], MLX has \[0", "the sign of NaN is NaN, as in NumPy"),
-    (r"power|\*\* -", r"values \[1.*MLX has \[0", "1 to a negative power is 1"),
+    (r"pow|\*\* -", r"values \[1.*MLX has \[0", "1 to a negative power is 1"),
     (r"(shift\(.*, |<< |>> )-\d", "values", "a shift below zero or past the width gives zero"),
     (r"(remainder|divmod)\(edge", "values", "the remainder of a division by zero is zero"),
     (r"logaddexp.*float16", "values", "MLX rounds in between"),
@@ -35,6 +35,7 @@ MEANT: list[tuple[str, str, str]] = [
     (r"(all|prod)\(a\('float32', (2, 0|0, 2)", "values", "MLX reads memory that nobody wrote"),
     (r"(mean|var|std)\(edge\('u?int", "values", "sums are wide"),
     (r"full\(.*2\.5.*-1", "shape must be", "which of two mistakes is named"),
+    (r"segmented_mm.*5, 3", "inner sizes differ", "sizes that do not fit are a mistake"),
     (r"array_namespace", "lamina.array_api", "the namespace has the standard's signatures"),
     (r"flags\.writeable", "False, MLX has True", "memory that NumPy looks into is read-only"),
     (r"take\(.*, -1, axis=-1\)", "no error", "an index from the end, alone or among others"),

@@ -58,6 +58,13 @@ UNARY = [
     "zeros_like",
     "ones_like",
     "nan_to_num",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "conj",
 ]
 BINARY = [
     "add",
@@ -81,11 +88,15 @@ BINARY = [
     "remainder",
     "subtract",
     "divmod",
+    "atan2",
+    "pow",
 ]
 BITWISE = ["bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"]
+BITWISE += ["bitwise_left_shift", "bitwise_right_shift"]
 REDUCTIONS = ["all", "any", "max", "mean", "min", "prod", "sum", "logsumexp", "var", "std"]
 PICKED = ["argmax", "argmin"]
 SCANS = ["cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"]
+SCANS += ["cumulative_sum", "cumulative_prod"]
 SORTS = ["sort", "argsort"]
 NUMBERS = [d for d in DTYPES if d != "bool_"]
 

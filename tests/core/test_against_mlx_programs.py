@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+import signatures
 from both import agree
 
 PROGRAMS = [
@@ -256,9 +260,63 @@ PROGRAMS = [
     "mx.ones((2, 3)).reshape((3, 2)).shape",
     "mx.ones((0, 3)).reshape(-1, 3)",
     "mx.ones((0,)).reshape(0, -1)",
+    "mx.fft.stft(a('float32', 64), 16)",
+    "mx.fft.stft(a('float32', 2, 64), 16, 4, 12, mx.hanning(12), False)",
+    "mx.fft.stft(a('float32', 64), n_fft=16, hop_length=8, pad_mode='edge', norm='ortho')",
+    "mx.fft.stft(a('complex64', 64), 16, onesided=False)",
+    "mx.fft.stft(a('float32', 8), 16, center=False)",
+    "mx.fft.istft(mx.fft.stft(a('float32', 64), 16), 16)",
+    "mx.fft.istft(mx.fft.stft(a('float32', 64), 16, 4), 16, 4, length=60)",
+    "mx.fft.istft(mx.fft.stft(a('float32', 2, 64), 16, norm='ortho'), norm='ortho')",
+    "mx.segmented_mm(a('float32', 4, 6), a('float32', 6, 3), mx.array([[0, 2], [2, 6]], mx.uint32))",
+    "mx.segmented_mm(a('float32', 4, 6), a('float32', 6, 3), mx.array([[3, 3]], mx.uint32))",
+    "mx.segmented_mm(a('float32', 4, 6), a('float32', 5, 3), mx.array([[0, 2]], mx.uint32))",
+    "mx.matrix_norm(a('float32', 3, 4))",
+    "mx.matrix_norm(a('float32', 3, 4), 'nuc', stream=mx.cpu)",
+    "mx.matrix_norm(a('float32', 2, 3, 4), 1, [1, 2], True)",
+    "mx.matrix_norm(a('float32', 3), 'fro')",
+    "with mx.printoptions(precision=2): t = repr(mx.array([1.23456, 2.0]))\nt",
+    "mx.set_printoptions(precision=3); t = str(mx.array(1.23456)); mx.set_printoptions(); t",
+    "mx.get_printoptions().precision",
+    "list(iter(mx.array([1, 2])))",
+    "mx.array([1, 2, 3]).conj()",
 ]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(program: str) -> None:
     agree(program)
+
+
+HERE = Path(__file__).resolve().parent
+# What no program on both can show, and where it is tried instead.
+ELSEWHERE = {
+    "of several devices": "ThreadLocalStream new_thread_local_stream new_thread_unsafe_stream "
+    "clear_streams StreamContext",  # test_threads.py, tests/devices
+    "of a GPU": "metal_kernel cuda_kernel precompiled_cuda_kernel start_capture stop_capture",
+    "of NVIDIA's matrix units, for the oracle": "qqmm gather_qqmm QQLinear",  # test_quantized.py
+    "of files of one's own format": "export_function exporter FunctionExporter import_function",
+    "of one process here": "Group all_max all_min recv recv_like send sum_scatter shard_linear "
+    "shard_inplace AllToShardedLinear ShardedToAllLinear QuantizedAllToShardedLinear "
+    "QuantizedShardedToAllLinear FullyShardedModule fully_shard average_gradients sum_gradients "
+    "clip_grad_norm_sharded",  # test_distributed.py
+    "of this machine": "get_memory_limit",
+    "for annotations": "ArrayLike",
+    "behind another name": "ArrayAt ArrayIterator PrintOptions Optimizer",
+    "in a test of its own": "gated_delta_update",  # test_gated_delta.py
+}
+
+
+def test_every_name_is_in_some_program() -> None:
+    files = [*HERE.glob("test_against_mlx*.py"), *HERE.parent.glob("nn/test_against_mlx*.py")]
+    text = "\n".join(file.read_text() for file in files)
+    said = set(re.findall(r"\w+", text.replace(HERE_AND_AFTER, "")))
+    # Pools are spelled {pool}2d.
+    said |= {f"{kind}Pool{n}d" for kind in ("Max", "Avg") for n in (1, 2, 3)}
+    names = {name.rpartition(".")[2] for name in signatures.stated()}
+    elsewhere = {name for row in ELSEWHERE.values() for name in row.split()}
+    assert elsewhere <= names
+    assert names - said - elsewhere == set()
+
+
+HERE_AND_AFTER = Path(__file__).read_text().partition("\nELSEWHERE = {")[2]
