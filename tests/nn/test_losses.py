@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import lamina.core as mx
 import mlx.core as omx
@@ -154,3 +155,19 @@ def test_cross_entropy_learns_a_label():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(mx.array(X))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_differences_of_16_bits_round_once(dtype: str) -> None:
+    """log(1 + e**-3) has its bits though logsumexp, near 2, has not."""
+    logits = mx.array([[2.0, -1.0], [-1.0, 2.0]], getattr(mx, dtype))
+    exact = math.log1p(math.exp(-3))
+    close = 2**-8 if dtype == "bfloat16" else 2**-11
+    one_hot = mx.array([[1.0, 0.0], [0.0, 1.0]], getattr(mx, dtype))
+    for loss in (
+        nn.losses.cross_entropy(logits, mx.array([0, 1])),
+        nn.losses.cross_entropy(logits, one_hot),
+        -mx.diag(nn.log_softmax(logits)),
+    ):
+        assert loss.dtype == logits.dtype
+        np.testing.assert_allclose(np.array(loss.astype(mx.float32)), exact, rtol=close)

@@ -400,6 +400,8 @@ class Campaign:
             for worker in list(self.workers):
                 if time.monotonic() - worker.heard > PATIENCE:
                     self.lost(worker, f"no answer in {PATIENCE:.0f} s")
+        self.state["next"] = self.end
+        yield self.end - self.begin
 
     def start(self, first: int, end: int, alone: bool = False) -> None:
         worker = Worker(*self.sizes)

@@ -38,8 +38,20 @@ def leaky_relu(x: mx.array, negative_slope: float = 0.01) -> mx.array:
 
 
 def log_softmax(x: mx.array, axis: int = -1) -> mx.array:
-    """`x` - logsumexp(x) along `axis`."""
-    return x - mx.logsumexp(x, axis=axis, keepdims=True)
+    """`x` - logsumexp(x) along `axis`, in float32 for floats of 16 bits and rounded once."""
+    wide = _wide(x)
+    return _as_narrow(wide - mx.logsumexp(wide, axis=axis, keepdims=True), x.dtype)
+
+
+# Differences of floats of 16 bits would lose most of their bits.
+
+
+def _wide(x: mx.array) -> mx.array:
+    return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
+
+
+def _as_narrow(x: mx.array, dtype: mx.Dtype) -> mx.array:
+    return x.astype(dtype) if dtype in (mx.float16, mx.bfloat16) else x
 
 
 def softmax(x: mx.array, axis: int = -1) -> mx.array:

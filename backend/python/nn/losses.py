@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import lamina.core as mx
+from lamina.nn.activations import _as_narrow, _wide
 
 Reduction = Literal["none", "mean", "sum"]
 
@@ -50,7 +51,7 @@ def cross_entropy(
 
     Indices are shaped as `logits` without `axis`, and so are the factors `weights`; probabilities
     are shaped as `logits`. The share `label_smoothing`, in [0, 1), of the target is spread evenly
-    over the classes.
+    over the classes. Floats of 16 bits are computed with in float32, and the losses rounded once.
 
     Raises:
         ValueError: `label_smoothing` out of range or shapes that do not match.
@@ -68,8 +69,10 @@ def cross_entropy(
             f"cross_entropy: expected targets of shape {rows} or {tuple(logits.shape)} "
             f"for logits {tuple(logits.shape)}, got {tuple(targets.shape)}"
         )
+    dtype = mx.result_type(logits, targets) if as_probabilities else logits.dtype
+    logits = _wide(logits)
     if as_probabilities:
-        score = mx.sum(logits * targets, axis=axis)
+        score = mx.sum(logits * _wide(targets), axis=axis)
     else:
         indices = mx.expand_dims(targets, axis)
         score = mx.squeeze(mx.take_along_axis(logits, indices, axis), axis)
@@ -77,7 +80,8 @@ def cross_entropy(
     if label_smoothing > 0:
         mean_logit = mx.mean(logits, axis=axis)
         score = (1 - label_smoothing) * score + label_smoothing * mean_logit
-    return _reduce(_weighted("cross_entropy", normalizer - score, weights), reduction)
+    losses = _as_narrow(normalizer - score, dtype)
+    return _reduce(_weighted("cross_entropy", losses, weights), reduction)
 
 
 def binary_cross_entropy(
