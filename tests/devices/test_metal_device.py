@@ -226,6 +226,22 @@ def test_capture(tmp_path: Path) -> None:
         mx.metal.start_capture(str(tmp_path))
 
 
+@needs_metal
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PRODUCTS", "both", 'expected library or text, got "both"'),
+        ("UNFOLDED", "64 MiB", 'expected a number of bytes, got "64 MiB"'),
+        ("UNFOLDED", "-1", 'expected a number of bytes, got "-1"'),
+    ],
+)
+def test_a_wish_that_is_none(name: str, value: str, said: str) -> None:
+    program = "import lamina.core as mx; mx.eval(mx.add(mx.ones(3), 1, stream=mx.gpu))"
+    env = {**os.environ, "LAMINA_GPU": "metal", f"LAMINA_METAL_{name}": value}
+    told = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    assert f"LAMINA_METAL_{name}: {said}" in told.stderr.splitlines()[-1]
+
+
 @pytest.mark.skipif("metal" in _core._device_names(), reason="not applicable: a build with Metal")
 def test_without_metal() -> None:
     assert not mx.metal.is_available()
@@ -250,7 +266,7 @@ def test_on_the_double(suite: str, tmp_path: Path) -> None:
     subprocess.run(tree, check=True, cwd=ROOT)
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "LAMINA_GPU": "metal"}
     if suite == PRODUCTS:
-        env["LAMINA_METAL_PRODUCTS"] = "library"
+        env |= {"LAMINA_METAL_PRODUCTS": "library", "LAMINA_METAL_UNFOLDED": "5000"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", suite]
     said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=800)
     assert said.returncode == 0, said.stdout[-5000:] + said.stderr[-2000:]

@@ -1,5 +1,6 @@
 """Products and convolutions on Metal: who computes them, and that wrong sums are noticed. Run by
-test_metal_device.py with LAMINA_METAL_PRODUCTS=library, so that small ones go to the library."""
+test_metal_device.py with LAMINA_METAL_PRODUCTS=library, so that small ones go to the library, and
+with little memory for convolutions, so that they are unfolded in parts."""
 
 from __future__ import annotations
 
@@ -25,6 +26,9 @@ from metal_double import (
     violations,
 )
 from present import recorded
+
+SUFFIXES = ("", "_input_gradient", "_weight_gradient")
+UNFOLDED = int(os.environ.get("LAMINA_METAL_UNFOLDED", "0"))
 
 pytestmark = [
     needs_metal,
@@ -125,11 +129,64 @@ def test_convolutions_of_one_tap_are_products() -> None:
     np.testing.assert_allclose(np.array(dw)[:, 0, 0], want, rtol=1e-4, atol=1e-4)
 
 
-def test_other_convolutions_are_text_and_are_looked_at() -> None:
-    x, w = normal(2, 9, 8, 6), normal(4, 3, 2, 3, seed=1)
+# Shapes of input and weight, options, and the products of forward, input's and weight's gradient:
+# one for each part of UNFOLDED bytes, where float32 is unfolded.
+CONVOLUTIONS: dict[str, tuple] = {
+    "one axis": ((2, 19, 4), (5, 3, 4), {"padding": 1}, (1, 1, 1)),
+    "words of two": ((2, 19, 6), (10, 3, 6), {"stride": 2}, (1, 1, 1)),
+    "two axes": (
+        (2, 9, 8, 6),
+        (4, 3, 2, 6),
+        {"stride": (2, 1), "padding": (1, 0), "kernel_dilation": (1, 2)},
+        (2, 5, 2),
+    ),
+    "many parts": ((3, 12, 11, 4), (8, 3, 3, 4), {"padding": 1}, (13, 24, 12)),
+    "mirrored": ((2, 7, 6, 3), (4, 3, 2, 3), {"padding": 1, "flip": True}, (2, 3, 2)),
+    "three axes": ((1, 5, 6, 4, 3), (2, 2, 3, 2, 3), {"stride": (1, 2, 1)}, (1, 4, 1)),
+    "one tap in steps": ((2, 7, 9, 3), (5, 1, 1, 3), {"stride": (2, 3)}, (1, 1, 1)),
+    "one channel": ((2, 30, 1), (1, 5, 1), {"kernel_dilation": 3}, (1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_convolutions_of_the_library(case: str, dtype: str) -> None:
+    input_shape, weight_shape, options, parts = CONVOLUTIONS[case]
+    x, w = normal(*input_shape, dtype=dtype), normal(*weight_shape, seed=1, dtype=dtype)
 
     def of(x: mx.array, w: mx.array) -> mx.array:
-        return mx.conv2d(x, w, stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)
+        return mx.conv_general(x, w, **options)
+
+    with mx.stream(mx.cpu):
+        want = of(mx.array(x), mx.array(w))
+        g = normal(*want.shape, seed=2, dtype=dtype)
+        _, gradients = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
+        mx.eval(want, gradients)
+    y = of(mx.array(x), mx.array(w))
+    _, (dx, dw) = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
+    asked = [products(lambda z=z: mx.eval(z)) for z in (y, dx, dw)]
+    if dtype == "float32":
+        assert asked == list(parts)
+    assert min(asked) > 0
+    room = 1e-4 if dtype == "float32" else 3e-2
+    for mine, theirs in zip((y, dx, dw), (want, *gradients), strict=True):
+        np.testing.assert_allclose(np.array(mine), np.array(theirs), rtol=room, atol=room)
+
+
+@pytest.mark.parametrize("case", ["groups", "padding of one side", "elements apart", "too long"])
+def test_other_convolutions_are_text_and_are_looked_at(case: str) -> None:
+    x, w = normal(2, 9, 8, 6), normal(4, 3, 2, 3 if case == "groups" else 6, seed=1)
+    options = {
+        "groups": {"stride": (2, 1), "padding": (1, 0), "kernel_dilation": (1, 2), "groups": 2},
+        "padding of one side": {"padding": ([1, 0], [0, 1])},
+        "elements apart": {"input_dilation": 2},
+        "too long": {},
+    }[case]
+    if case == "too long":  # not even a row fits
+        x, w = normal(1, 1, 3, UNFOLDED // 4), normal(2, 1, 2, UNFOLDED // 4, seed=1)
+
+    def of(x: mx.array, w: mx.array) -> mx.array:
+        return mx.conv_general(x, w, **options)
 
     with mx.stream(mx.cpu):
         want = of(mx.array(x), mx.array(w))
@@ -137,10 +194,89 @@ def test_other_convolutions_are_text_and_are_looked_at() -> None:
         _, gradients = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
         mx.eval(want, gradients)
     y = of(mx.array(x), mx.array(w))
-    _, got = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
-    assert products(lambda: mx.eval(y, got)) == 0
-    for mine, theirs in zip((y, *got), (want, *gradients), strict=True):
+    _, (dx, dw) = mx.vjp(of, [mx.array(x), mx.array(w)], [mx.array(g)])
+    assert products(lambda: mx.eval(y)) == 0
+    if case != "too long":
+        assert products(lambda: mx.eval(dx, dw)) == 0
+    for mine, theirs in zip((y, dx, dw), (want, *gradients), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_recording_shows_what_is_unfolded() -> None:
+    x, w, g = normal(3, 12, 11, 4), normal(8, 3, 3, 4, seed=1), normal(3, 10, 9, 8, seed=2)
+    with recorded() as log:
+        _, gradients = mx.vjp(mx.conv2d, [mx.array(x), mx.array(w)], [mx.array(g)])
+        mx.eval(mx.conv2d(mx.array(x), mx.array(w)), gradients)
+    groups = {g["label"]: g for plan in log.plans() for g in plan["groups"]}
+    forward, backward, weight = (groups["convolution" + x] for x in SUFFIXES)
+    assert "kernel void unfold(" in forward["text"] and "unfold(" in weight["text"]
+    assert "kernel void unfold_gradient(" in backward["text"]
+    assert forward["text"].endswith(
+        "convolution of 9 taps, unfolded in 9 parts of up to 4.6 kB\n"
+        "MPSMatrixMultiplication: 1 x (32, 36) @ (36, 8) float32, right transposed\n"
+        "MPSMatrixMultiplication: 1 x (14, 36) @ (36, 8) float32, right transposed"
+    )
+    assert "its weight turned in 1.2 kB\n" in backward["text"]
+    assert [g["scratch"] for g in (forward, backward, weight)] == [
+        32 * 36 * 4,
+        17 * 72 * 4 + 9 * 8 * 4 * 4,
+        270 * 4 * 4,
+    ]
+    assert not any("simdgroup_multiply" in g["text"] for g in groups.values())
+
+
+def test_wrong_sums_of_an_unfolded_convolution_are_noticed_and_told() -> None:
+    x, w = normal(2, 14, 9, 5), normal(7, 2, 3, 5, seed=1)
+    with mx.stream(mx.cpu):
+        want = mx.conv2d(mx.array(x), mx.array(w))
+        mx.eval(want)
+    inject(SUMS, times=1000)
+    z = mx.conv2d(mx.array(x), mx.array(w))
+    told = r"^metal: convolution of 6 taps, unfolded in .*\nMPSMatrix[^;]*gives wrong sums"
+    with pytest.warns(RuntimeWarning, match=told):
+        mx.eval(z)
+    inject(SUMS, times=0, after=1 << 40)
+    np.testing.assert_allclose(z, want, rtol=1e-4, atol=1e-4)
+    again = mx.conv2d(mx.array(x), mx.array(w))
+    assert products(lambda: mx.eval(again)) == 0
+
+
+def test_a_product_of_a_part_that_the_library_refuses_makes_all_of_it_text() -> None:
+    x, w = normal(2, 14, 8, 5), normal(7, 2, 3, 5, seed=1)
+    with mx.stream(mx.cpu):
+        want = mx.conv2d(mx.array(x), mx.array(w))
+        mx.eval(want)
+    inject(PRODUCT, after=1)
+    z = mx.conv2d(mx.array(x), mx.array(w))
+    assert products(lambda: mx.eval(z)) == 0
+    np.testing.assert_allclose(z, want, rtol=1e-4, atol=1e-4)
+
+
+def test_unfolded_convolutions_in_flight() -> None:
+    x, w = normal(2, 14, 7, 5), normal(5, 3, 3, 5, seed=1)
+    with mx.stream(mx.cpu):
+        inner = mx.tanh(mx.conv2d(mx.tanh(mx.array(x)), mx.array(w)))
+        want = mx.conv2d(inner, mx.array(w))
+        mx.eval(want)
+    ax, aw = mx.array(x), mx.array(w)
+    mx.eval(mx.conv2d(mx.tanh(mx.conv2d(mx.tanh(ax), aw)), aw))  # the looks
+    with held():
+        z = mx.conv2d(mx.tanh(mx.conv2d(mx.tanh(ax), aw)), aw)
+        mx.async_eval(z)
+    np.testing.assert_allclose(z, want, rtol=1e-4, atol=1e-4)
+
+
+def test_an_operand_at_any_element_is_unfolded() -> None:
+    """Words of several elements need an address that is a multiple of them."""
+    flat, w = normal(1 + 2 * 9 * 8 * 4), normal(3, 2, 2, 4, seed=1)
+    with mx.stream(mx.cpu):
+        want = mx.conv2d(mx.array(flat[1:].reshape(2, 9, 8, 4)), mx.array(w))
+        mx.eval(want)
+    whole = mx.array(flat)
+    mx.eval(whole)
+    z = mx.conv2d(whole[1:].reshape(2, 9, 8, 4), mx.array(w))
+    assert products(lambda: mx.eval(z)) > 1
+    np.testing.assert_allclose(z, want, rtol=1e-4, atol=1e-4)
 
 
 def test_wrong_sums_of_the_library_are_noticed_and_told() -> None:
@@ -174,19 +310,19 @@ def test_a_product_that_the_library_refuses_is_text() -> None:
 
 
 def test_wrong_sums_of_a_text_are_noticed_and_another_takes_its_place() -> None:
-    x, w = normal(2, 19, 4, dtype="float16"), normal(5, 3, 4, seed=1, dtype="float16")
+    x, w = normal(2, 19, 4, dtype="float16"), normal(6, 3, 2, seed=1, dtype="float16")
     ax, aw = mx.array(x), mx.array(w)
     with mx.stream(mx.cpu):
-        want = mx.conv1d(mx.array(x), mx.array(w))
+        want = mx.conv1d(mx.array(x), mx.array(w), groups=2)
         mx.eval(want)
     inject(TILES)
     with pytest.warns(RuntimeWarning, match=r"metal: kernel \w+ gives wrong sums") as told:
-        z = mx.conv1d(ax, aw)
+        z = mx.conv1d(ax, aw, groups=2)
         mx.eval(z)
     assert len(told) == 1
     np.testing.assert_allclose(np.array(z), np.array(want), rtol=1e-2, atol=1e-2)
     with recorded() as log:
-        mx.eval(mx.conv1d(ax, aw))
+        mx.eval(mx.conv1d(ax, aw, groups=2))
     texts = str(log.plans())
     assert "a_tile" in texts and "simdgroup_multiply" not in texts
 

@@ -42,6 +42,8 @@ class CompiledKernel {
   virtual std::string text() const { return {}; }
   // Spent by a compiler on it, in nanoseconds; 0 where every part came from a cache.
   virtual int64_t compile_ns() const { return 0; }
+  // Memory that a launch takes for itself, beside its operands.
+  virtual int64_t scratch_bytes() const { return 0; }
 };
 
 // One library or structured operation: runs on views, splits its own work over the pool.

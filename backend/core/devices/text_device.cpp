@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <optional>
 
 #include "base/clock.h"
@@ -75,19 +76,37 @@ struct TextDevice::Stage {
   TextProgram program;
   bool trusted = false;
   int looks = 0;
-  std::shared_ptr<void> library;  // in place of what the program's work says
-  std::string library_text;
+  // In place of what the program's work says. What is ahead of its parts has moved to the program:
+  // part i comes before launch number ends[i].
+  Library library;
+  std::vector<size_t> ends;
   std::vector<std::shared_ptr<void>> pipelines;
   int64_t compile_ns = 0;
 
+  bool by_library() const { return !library.parts.empty(); }
+
+  void take(Library made) {
+    library = std::move(made);
+    program.launches.resize(program.library->first_launch);
+    program.temporaries.resize(program.library->temporaries);
+    for (int64_t bytes : library.temporaries) program.temporaries.push_back(bytes);
+    for (LibraryPart& part : library.parts) {
+      for (TextKernel& k : part.ahead) program.launches.push_back(std::move(k));
+      part.ahead.clear();
+      ends.push_back(program.launches.size());
+    }
+  }
+
+  // Parts of a library's work have the same texts ahead of them.
   std::string text() const {
     std::string out;
     for (const TextKernel& k : program.launches) {
+      if (by_library() && out.find(k.source) != std::string::npos) continue;
       if (!out.empty()) out += "\n";
       out += k.source;
     }
-    if (!library) return out;
-    return out.empty() ? library_text : out + "\n" + library_text;
+    if (!by_library()) return out;
+    return out.empty() ? library.text : out + "\n" + library.text;
   }
 };
 
@@ -107,6 +126,10 @@ class TextDevice::Compiled : public CompiledKernel {
 
   std::string text() const override { return wide_->text(); }
   int64_t compile_ns() const override { return wide_->compile_ns; }
+  int64_t scratch_bytes() const override {
+    const std::vector<int64_t>& sizes = wide_->program.temporaries;
+    return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  }
 
   // The program whose alignments hold for these operands.
   Stage& stage_for(void* const* buffers) const {
@@ -135,16 +158,13 @@ class TextDevice::Compiled : public CompiledKernel {
     auto refuted = [&] { return device_.refuted_.contains(stage->text()); };
     stage->program = write_(traits);
     if (const std::shared_ptr<const LibraryWork> work = stage->program.library) {
-      stage->library = device_.prepare_library(*work, stage->library_text);
-      if (stage->library) {
-        stage->program.launches.resize(work->first_launch);
-        stage->program.temporaries.resize(work->temporaries);
-        if (refuted()) {
-          stage->library = nullptr;
-          stage->program = write_(traits);
-        }
+      Library library = device_.prepare_library(*work, traits);
+      if (!library.parts.empty()) stage->take(std::move(library));
+      if (stage->by_library() && refuted()) {
+        stage = std::make_unique<Stage>();
+        stage->program = write_(traits);
       }
-      if (!stage->library && refuted()) {
+      if (!stage->by_library() && refuted()) {
         traits.simd_matrices = false;
         stage->program = write_(traits);
         if (refuted())
@@ -266,7 +286,8 @@ bool TextDevice::holds(Stage& stage, void* const* buffers) {
   const Proof proof = prove_launch(work, buffers[first], buffers[second], buffers[out]);
   if (proof == Proof::fails) {
     refuted_.insert(text);
-    const std::string what = stage.library ? text : "kernel " + stage.program.launches[0].name;
+    const std::string what =
+        stage.by_library() ? stage.library.text : "kernel " + stage.program.launches[0].name;
     notice(info().name + ": " + what +
            " gives wrong sums on this device; the next choice takes its place");
     return false;
@@ -278,7 +299,6 @@ bool TextDevice::holds(Stage& stage, void* const* buffers) {
 
 void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
                               const ScalarValue* scalars) {
-  launch_flops_ = stage.program.library ? flops_of(*stage.program.library) : 0;
   const std::vector<int64_t>& sizes = stage.program.temporaries;
   // Memory goes back when the launches are in the queue: what takes it next stands behind them.
   struct Temporaries {
@@ -322,34 +342,48 @@ void TextDevice::raise_faults(const TextProgram& program, const void* faults) {
 
 void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
                             const ScalarValue* scalars, void* faults) {
-  const std::vector<int64_t>& sizes = stage.program.temporaries;
   auto address = [&](int operand) {
     return operand >= 0 ? buffers[operand] : temporaries_[static_cast<size_t>(-1 - operand)];
   };
-  for (size_t i = 0; i < stage.program.launches.size(); ++i) {
-    const TextKernel& k = stage.program.launches[i];
-    bound_.clear();
-    bound_reach_.clear();
-    for (const TextKernel::Bind& b : k.buffers) {
-      if (b.operand == kFaultWords) {
-        bound_.push_back(faults);
-        bound_reach_.push_back({0, kFaultBytes});
-        continue;
-      }
-      bound_.push_back(address(b.operand));
-      bound_reach_.push_back(b.operand >= 0 ? compiled.reaches[static_cast<size_t>(b.operand)]
-                                            : Reach{0, sizes[static_cast<size_t>(-1 - b.operand)]});
-    }
-    block_ = k.block;
-    for (size_t s = 0; s < k.scalar_at.size(); ++s)
-      if (k.scalar_at[s] >= 0)
-        std::memcpy(block_.data() + k.scalar_at[s], scalars[s].bytes,
-                    static_cast<size_t>(itemsize(compiled.scalars[s])));
-    launch_text(stage.pipelines[i].get(), k, bound_.data(), block_.data());
+  const bool texts_only = stage.program.library && !stage.by_library();
+  launch_flops_ = texts_only ? flops_of(*stage.program.library) : 0;
+  size_t next = 0;
+  for (size_t part = 0; part < stage.ends.size(); ++part) {
+    while (next < stage.ends[part]) launch_one(compiled, stage, next++, buffers, scalars, faults);
+    const auto& [ahead, call, operands, flops] = stage.library.parts[part];
+    launch_flops_ = flops;
+    launch_library(call.get(), address(operands[0]), address(operands[1]), address(operands[2]));
+    launch_flops_ = 0;
   }
-  if (!stage.library) return;
-  const auto& [first, second, out] = stage.program.library->operands;
-  launch_library(stage.library.get(), address(first), address(second), address(out));
+  while (next < stage.program.launches.size())
+    launch_one(compiled, stage, next++, buffers, scalars, faults);
+}
+
+void TextDevice::launch_one(const Compiled& compiled, const Stage& stage, size_t launch,
+                            void* const* buffers, const ScalarValue* scalars, void* faults) {
+  const std::vector<int64_t>& sizes = stage.program.temporaries;
+  const TextKernel& k = stage.program.launches[launch];
+  bound_.clear();
+  bound_reach_.clear();
+  for (const TextKernel::Bind& b : k.buffers) {
+    if (b.operand == kFaultWords) {
+      bound_.push_back(faults);
+      bound_reach_.push_back({0, kFaultBytes});
+    } else if (b.operand >= 0) {
+      bound_.push_back(buffers[b.operand]);
+      bound_reach_.push_back(compiled.reaches[static_cast<size_t>(b.operand)]);
+    } else {
+      const auto temporary = static_cast<size_t>(-1 - b.operand);
+      bound_.push_back(temporaries_[temporary]);
+      bound_reach_.push_back({0, sizes[temporary]});
+    }
+  }
+  block_ = k.block;
+  for (size_t s = 0; s < k.scalar_at.size(); ++s)
+    if (k.scalar_at[s] >= 0)
+      std::memcpy(block_.data() + k.scalar_at[s], scalars[s].bytes,
+                  static_cast<size_t>(itemsize(compiled.scalars[s])));
+  launch_text(stage.pipelines[launch].get(), k, bound_.data(), block_.data());
 }
 
 void TextDevice::launch(const CompiledKernel& kernel, void* const* buffers,

@@ -3,6 +3,7 @@
 // A device adds its compiler, its launch and its memory. Calls are made by one thread at a time.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <set>
@@ -61,15 +62,22 @@ class TextDevice : public Device {
   // the call.
   virtual void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
                            const void* block) = 0;
-  // The work prepared for the device's library: it takes the place of the program's texts, which
-  // are then not compiled. Null: there is no library, or it does not take this one. `text` tells a
-  // reader what was prepared.
-  virtual std::shared_ptr<void> prepare_library(const LibraryWork&, std::string& text) {
-    (void)text;
-    return nullptr;
-  }
-  virtual void launch_library(void* prepared, void* first, void* second, void* out) {
-    (void)prepared, (void)first, (void)second, (void)out;
+  // What a library does in the place of a program's texts, which are then not compiled: calls in
+  // order, each behind texts of the device's own.
+  struct LibraryPart {
+    std::vector<TextKernel> ahead;
+    std::shared_ptr<void> call;
+    std::array<int, 3> operands{};  // as LibraryWork's, and like binds of `ahead`
+    int64_t flops = 0;
+  };
+  struct Library {
+    std::vector<LibraryPart> parts;    // none: there is no library, or it does not take the work
+    std::vector<int64_t> temporaries;  // behind those of LibraryWork
+    std::string text;                  // tells a reader what was prepared
+  };
+  virtual Library prepare_library(const LibraryWork&, const TextTraits&) { return {}; }
+  virtual void launch_library(void* call, void* first, void* second, void* out) {
+    (void)call, (void)first, (void)second, (void)out;
   }
   // Whether a launched program that says what it computes has done so. It is asked until it holds
   // once for each text and each thing prepared for a library; what fails is never used again: the
@@ -105,6 +113,8 @@ class TextDevice : public Device {
                     const ScalarValue* scalars);
   bool holds(Stage& stage, void* const* buffers);
   void launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
+                  const ScalarValue* scalars, void* faults);
+  void launch_one(const Compiled& compiled, const Stage& stage, size_t launch, void* const* buffers,
                   const ScalarValue* scalars, void* faults);
   void raise_faults(const TextProgram& program, const void* faults);
 

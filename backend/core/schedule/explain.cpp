@@ -289,10 +289,10 @@ void write_groups(Json& j, const Plan& plan) {
           .number(cost.writes)
           .key("flops")
           .number(cost.flops);
-      j.key("scratch").number(0).key("program");
-      j.string(step.call ? call_text(plan, step) : to_text(step.runs[k].kernel));
       const CompiledKernel* compiled =
           step.call ? step.call->compiled.get() : step.runs[k].compiled.get();
+      j.key("scratch").number(compiled ? compiled->scratch_bytes() : 0).key("program");
+      j.string(step.call ? call_text(plan, step) : to_text(step.runs[k].kernel));
       if (compiled) {
         if (std::string text = compiled->text(); !text.empty())
           j.key("text")

@@ -284,22 +284,21 @@ class CudaDevice : public TextDevice {
     replay_.add();
   }
 
-  std::shared_ptr<void> prepare_library(const LibraryWork& work, std::string& text) override {
-    if (!libraries_) return nullptr;
+  Library prepare_library(const LibraryWork& work, const TextTraits&) override {
+    if (!libraries_) return {};
     enter();
     std::shared_ptr<LibraryCall> call;
     if (auto* product = std::get_if<LibraryProduct>(&work.what)) call = products_.prepare(*product);
     if (auto* conv = std::get_if<LibraryConvolution>(&work.what))
       call = convolutions_.prepare(*conv);
-    if (!call) return nullptr;
-    if (!reserve(call->workspace_bytes())) return nullptr;
-    text = call->text();
-    return call;
+    if (!call || !reserve(call->workspace_bytes())) return {};
+    const std::string text = call->text();
+    return {{{{}, std::move(call), work.operands, flops_of(work)}}, {}, text};
   }
-  void launch_library(void* prepared, void* first, void* second, void* out) override {
+  void launch_library(void* call, void* first, void* second, void* out) override {
     Launch& l = replay_.next();
     l.function = nullptr;
-    l.library = static_cast<LibraryCall*>(prepared);
+    l.library = static_cast<LibraryCall*>(call);
     l.serial = l.library->serial;
     l.operands = {first, second, out, workspace_};
     l.args.clear();

@@ -12,6 +12,7 @@
 #include "devices/metal/pipelines.h"
 #include "devices/metal/products.h"
 #include "devices/metal/residency.h"
+#include "devices/metal/unfold.h"
 #include "devices/text_device.h"
 
 namespace lamina {
@@ -44,6 +45,17 @@ Products wanted_products() {
   if (said == "library") return Products::library;
   if (said == "text") return Products::text;
   throw ValueError("LAMINA_METAL_PRODUCTS: expected library or text, got \"" + said + "\"");
+}
+
+// LAMINA_METAL_UNFOLDED: bytes of the memory that convolutions are unfolded into.
+int64_t wanted_unfolded_bytes() {
+  const char* value = std::getenv("LAMINA_METAL_UNFOLDED");
+  const std::string said = value ? value : "";
+  if (said.empty()) return kUnfoldedBytes;
+  char* end = nullptr;
+  const int64_t bytes = std::strtoll(said.c_str(), &end, 10);
+  if (bytes > 0 && *end == 0) return bytes;
+  throw ValueError("LAMINA_METAL_UNFOLDED: expected a number of bytes, got \"" + said + "\"");
 }
 
 // What is larger than this may be the library's, which takes no epilogue along.
@@ -235,26 +247,29 @@ class MetalDevice : public TextDevice {
     return std::make_shared<PipelineRef>(pipelines_.get(source, kernel.name, threads));
   }
 
-  std::shared_ptr<void> prepare_library(const LibraryWork& work, std::string& text) override {
-    if (!host_.facts().matrix_library || products_ == Products::text) return nullptr;
-    std::optional<Multiplication> m = multiplication(work);
-    if (!m || (m->dtype != Dtype::float32 && m->dtype != Dtype::float16)) return nullptr;
-    if (products_ == Products::by_table && !library_first(chip_, m->dtype, m->request))
-      return nullptr;
-    auto made = std::make_shared<Prepared>(Prepared{*m, make_product(host_, m->request)});
-    if (!made->product) return nullptr;
-    text = m->text;
-    return made;
+  Library prepare_library(const LibraryWork& work, const TextTraits& traits) override {
+    if (!host_.facts().matrix_library || products_ == Products::text) return {};
+    const Dtype dtype = std::visit([](const auto& what) { return what.dtype; }, work.what);
+    if (dtype != Dtype::float32 && dtype != Dtype::float16) return {};
+    if (std::optional<Multiplication> m = multiplication(work)) {
+      if (products_ == Products::by_table && !library_first(chip_, dtype, m->request)) return {};
+      auto made = prepared(*m);
+      if (!made) return {};
+      return {{{{}, std::move(made), work.operands, flops_of(work)}}, {}, m->text};
+    }
+    auto* convolution = std::get_if<LibraryConvolution>(&work.what);
+    return convolution ? prepare_unfolded(work, *convolution, traits) : Library{};
   }
 
-  void launch_library(void* prepared, void* first, void* second, void* out) override {
-    const auto& p = *static_cast<Prepared*>(prepared);
-    const void* operands[] = {p.how.swapped ? second : first, p.how.swapped ? first : second, out};
+  void launch_library(void* call, void* first, void* second, void* out) override {
+    const auto& p = *static_cast<Prepared*>(call);
+    void* operands[] = {p.how.swapped ? second : first, p.how.swapped ? first : second, out};
     ProductLaunch launch;
     launch.product = p.product;
     Binding* bindings[] = {&launch.left, &launch.right, &launch.result};
     for (size_t i = 0; i < 3; ++i) {
-      bindings[i]->place = place_of(operands[i], p.product->name, i);
+      bindings[i]->place =
+          place_of(static_cast<char*>(operands[i]) + p.how.from[i], p.product->name, i);
       bindings[i]->last = p.how.bytes[i];
       bindings[i]->written = i == 2;
       launch.places[i] = p.how.places[i];
@@ -316,6 +331,39 @@ class MetalDevice : public TextDevice {
   };
   static constexpr int64_t kCaptureNotSupported = 1;
 
+  // Null where the system refuses.
+  std::shared_ptr<Prepared> prepared(const Multiplication& how) {
+    auto product = make_product(host_, how.request);
+    return product ? std::make_shared<Prepared>(Prepared{how, std::move(product)}) : nullptr;
+  }
+
+  // Parts are unfolded into one temporary after the other, which is what keeps them in order.
+  Library prepare_unfolded(const LibraryWork& work, const LibraryConvolution& c,
+                           const TextTraits& traits) {
+    const std::optional<Unfolded> u = unfolded(c, unfolded_bytes_);
+    if (!u || (products_ == Products::by_table && !library_first(chip_, c, *u))) return {};
+    const int part_operand = -1 - static_cast<int>(work.temporaries);
+    std::array<int, 3> operands = work.operands;
+    // The input, or the output's gradient: the other factor stays as it is.
+    const int source = std::exchange(operands[0], part_operand);
+    Library made{{}, {u->part_bytes}, u->text};
+    std::vector<TextKernel> ahead;
+    if (u->weight_bytes > 0) {
+      made.temporaries.push_back(u->weight_bytes);
+      const int weight = std::exchange(operands[1], part_operand - 1);
+      ahead.push_back(turned_weight_launch(c, weight, operands[1], traits));
+    }
+    for (const UnfoldedProduct& p : u->products) {
+      ahead.push_back(unfold_launch(c, p.part, source, part_operand, traits));
+      const ProductRequest& r = p.how.request;
+      auto call = prepared(p.how);
+      if (!call) return {};
+      made.parts.push_back(
+          {std::exchange(ahead, {}), std::move(call), operands, 2 * r.rows * r.columns * r.depth});
+    }
+    return made;
+  }
+
   Place place_of(const void* data, const std::string& kernel, size_t buffer) {
     Place place = memory_.find(data);
     if (!place.block)
@@ -367,6 +415,7 @@ class MetalDevice : public TextDevice {
   Host& host_;
   const Chip chip_;
   const Products products_ = wanted_products();
+  const int64_t unfolded_bytes_ = wanted_unfolded_bytes();
   mutable Memory memory_;
   Blocks blocks_;
   Pool pool_;

@@ -10,15 +10,19 @@ namespace {
 // some ten microseconds, and no epilogue can be part of it. It is first where a product takes so
 // long that this does not count, and no side is so short that its tiles are mostly edge. By
 // published rates, not yet by measurement: docs/devices.md.
+//
+// A convolution of several taps has its input unfolded for it, which goes through memory twice; the
+// own text computes where each element is once for every tile of filters instead.
 struct ChoiceRow {
   int first_generation;
   double least_ms;     // at the chip's rate
   int64_t least_side;  // of rows, columns and depth
+  double unfolding;    // at most, of the time of the product
 };
 constexpr ChoiceRow kChoices[] = {
-    {13, 0.20, 128},
-    {15, 0.15, 128},  // registers given out by need: own tiles lose least on M3 and M4
-    {17, 0.10, 256},  // matrix units that only the system's libraries reach
+    {13, 0.20, 128, 0.4},
+    {15, 0.15, 128, 0.3},  // registers given out by need: own tiles lose least on M3 and M4
+    {17, 0.10, 256, 1.0},  // matrix units that only the system's libraries reach
 };
 
 const ChoiceRow& choice_row(int generation) {
@@ -40,6 +44,8 @@ bool library_first(const Chip& chip, Dtype dtype, const ProductRequest& s) {
 int64_t library_multiplications(const Chip& chip) {
   return static_cast<int64_t>(choice_row(chip.generation).least_ms * chip.teraflops * 1e9 / 2);
 }
+
+double most_unfolding(const Chip& chip) { return choice_row(chip.generation).unfolding; }
 
 namespace {
 

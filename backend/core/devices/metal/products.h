@@ -33,18 +33,21 @@ class Product {
 bool library_first(const Chip& chip, Dtype dtype, const ProductRequest& sizes);
 // Multiplications of the smallest product of which that can be true.
 int64_t library_multiplications(const Chip& chip);
+// How much of a product's time, at published rates, unfolding its factor may take.
+double most_unfolding(const Chip& chip);
 
 // Work as the library takes it.
 struct Multiplication {
   ProductRequest request;
   std::array<MatrixPlace, 3> places;  // of left, right and result, without their buffers
   std::array<int64_t, 3> bytes;       // that these reach
+  std::array<int64_t, 3> from{};      // bytes of the operands ahead of them
   Dtype dtype;
   bool swapped = false;  // the work's second operand is the left matrix
   std::string text;      // for a reader
 };
 // Products whose matrices lie as the library wants them, and convolutions that are products: of
-// one tap, without padding. Nothing for other work: its convolutions are of images.
+// one tap, without padding. Nothing for other work (devices/metal/unfold.h has other convolutions).
 std::optional<Multiplication> multiplication(const LibraryWork& work);
 // Null where the system refuses.
 std::shared_ptr<const Product> make_product(Host& host, const ProductRequest& request);
