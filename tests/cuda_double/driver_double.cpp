@@ -1,6 +1,6 @@
-// The double of NVIDIA's driver: device memory that the program cannot touch, a stream whose work
-// is done as late as can be, graphs whose nodes run in the worst order their edges allow, and
-// failures on demand. It checks what the driver's interface asks of a caller.
+// The double of NVIDIA's driver: device memory that the program cannot touch, streams whose work
+// is done as late as can be, each by itself, graphs whose nodes run in the worst order their edges
+// allow, and failures on demand. It checks what the driver's interface asks of a caller.
 #include <dlfcn.h>
 #include <elf.h>
 #include <sys/mman.h>
@@ -60,15 +60,18 @@ struct Node {
 struct Graph {
   std::vector<std::unique_ptr<Node>> nodes;
 };
+// Its work, in order; nothing orders it with another stream's.
 struct Stream {
   std::unique_ptr<Graph> captured;
+  std::deque<std::function<void()>> queue;
 };
 struct Exec {
   std::vector<Node> nodes;
   std::map<const Node*, size_t> of;
 };
 struct Event {
-  bool recorded = false;
+  Stream* stream = nullptr;  // of the last record
+  bool recorded = false;     // the stream has come to it
   std::chrono::steady_clock::time_point at;
 };
 
@@ -77,7 +80,7 @@ struct Gpu {
   char* memory = nullptr;
   size_t size = 0;
   std::map<size_t, size_t> blocks;  // start -> bytes
-  std::deque<std::function<void()>> queue;
+  std::vector<Stream*> streams;
   Result lost = 0;
   std::map<std::string, std::pair<int, Result>> failures;  // calls until it fails
   std::map<std::string, long> calls;
@@ -106,13 +109,14 @@ class Open {
   ~Open() { mprotect(gpu().memory, gpu().size, PROT_NONE); }
 };
 
-void drain() {
+// Runs the stream's work until there is none, or `until` has been reached.
+void drain(Stream& s, const Event* until = nullptr) {
   Gpu& g = gpu();
-  if (g.queue.empty()) return;
+  if (s.queue.empty()) return;
   Open open;
-  while (!g.queue.empty()) {
-    auto work = std::move(g.queue.front());
-    g.queue.pop_front();
+  while (!s.queue.empty() && !(until && until->recorded)) {
+    auto work = std::move(s.queue.front());
+    s.queue.pop_front();
     if (g.lost) continue;
     try {
       work();
@@ -121,6 +125,9 @@ void drain() {
       g.lost = kIllegalAddress;
     }
   }
+}
+void drain() {
+  for (Stream* s : gpu().streams) drain(*s);
 }
 
 // What every call does first: counts itself, fails where a test wants it, checks the context.
@@ -221,7 +228,7 @@ int send(void* stream, size_t kernel, std::function<void()> work) {
   if (Result r = enter("library"); r != 0) return r;
   auto* s = static_cast<Stream*>(stream);
   if (!s->captured) {
-    gpu().queue.push_back(std::move(work));
+    s->queue.push_back(std::move(work));
     return 0;
   }
   auto node = std::make_unique<Node>();
@@ -273,7 +280,9 @@ DOUBLE long cuda_double_blocks() {
 }
 DOUBLE long cuda_double_queued() {
   std::lock_guard lock(gpu().mutex);
-  return static_cast<long>(gpu().queue.size());
+  size_t all = 0;
+  for (const Stream* s : gpu().streams) all += s->queue.size();
+  return static_cast<long>(all);
 }
 
 // --- the driver ----------------------------------------------------------------------------------
@@ -355,33 +364,33 @@ DOUBLE Result cuMemFree_v2(DevicePtr data) {
   size_t at = static_cast<size_t>(data - reinterpret_cast<uintptr_t>(gpu().memory));
   return gpu().blocks.erase(at) ? 0 : kInvalid;
 }
-DOUBLE Result cuMemcpyHtoDAsync_v2(DevicePtr dst, const void* src, size_t bytes, void*) {
+DOUBLE Result cuMemcpyHtoDAsync_v2(DevicePtr dst, const void* src, size_t bytes, Stream* s) {
   ENTER("cuMemcpyHtoD");
   if (!inside(dst, bytes)) return kInvalid;
   std::vector<char> staged(static_cast<const char*>(src), static_cast<const char*>(src) + bytes);
-  gpu().queue.push_back([dst, staged = std::move(staged)] {
+  s->queue.push_back([dst, staged = std::move(staged)] {
     std::memcpy(reinterpret_cast<void*>(dst), staged.data(), staged.size());
   });
   return 0;
 }
-DOUBLE Result cuMemcpyDtoHAsync_v2(void* dst, DevicePtr src, size_t bytes, void*) {
+DOUBLE Result cuMemcpyDtoHAsync_v2(void* dst, DevicePtr src, size_t bytes, Stream* s) {
   ENTER("cuMemcpyDtoH");
   if (!inside(src, bytes)) return kInvalid;
-  gpu().queue.push_back(
-      [dst, src, bytes] { std::memcpy(dst, reinterpret_cast<void*>(src), bytes); });
+  s->queue.push_back([dst, src, bytes] { std::memcpy(dst, reinterpret_cast<void*>(src), bytes); });
   return 0;
 }
-DOUBLE Result cuMemcpyDtoDAsync_v2(DevicePtr dst, DevicePtr src, size_t bytes, void*) {
+DOUBLE Result cuMemcpyDtoDAsync_v2(DevicePtr dst, DevicePtr src, size_t bytes, Stream* s) {
   ENTER("cuMemcpyDtoD");
   if (!inside(src, bytes) || !inside(dst, bytes)) return kInvalid;
-  gpu().queue.push_back([dst, src, bytes] {
+  s->queue.push_back([dst, src, bytes] {
     std::memmove(reinterpret_cast<void*>(dst), reinterpret_cast<void*>(src), bytes);
   });
   return 0;
 }
 DOUBLE Result cuPointerGetAttribute(void*, int, DevicePtr) { return kInvalid; }
 DOUBLE Result cuStreamCreate(Stream** s, unsigned) {
-  *s = new Stream;
+  std::lock_guard lock(gpu().mutex);
+  gpu().streams.push_back(*s = new Stream);
   return 0;
 }
 DOUBLE Result cuStreamBeginCapture_v2(Stream* s, int) {
@@ -396,9 +405,9 @@ DOUBLE Result cuStreamEndCapture(Stream* s, Graph** out) {
   *out = s->captured.release();
   return 0;
 }
-DOUBLE Result cuStreamSynchronize(void*) {
+DOUBLE Result cuStreamSynchronize(Stream* s) {
   ENTER("cuStreamSynchronize");
-  drain();
+  drain(*s);
   return gpu().lost;
 }
 DOUBLE Result cuModuleLoadData(Loaded** out, const void* image) {
@@ -437,11 +446,11 @@ DOUBLE Result cuModuleGetFunction(Loaded** out, Loaded* m, const char* name) {
 }
 DOUBLE Result cuFuncSetAttribute(void*, int, int) { return 0; }
 DOUBLE Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
-                             unsigned by, unsigned bz, unsigned, void*, void** params, void**) {
+                             unsigned by, unsigned bz, unsigned, Stream* s, void** params, void**) {
   ENTER("cuLaunchKernel");
   Launch l = launch_of(f, {gx, gy, gz}, {bx, by, bz}, params);
   if (!valid(l.grid, l.threads)) return kInvalid;
-  gpu().queue.push_back([l = std::move(l)] { run_launch(l); });
+  s->queue.push_back([l = std::move(l)] { run_launch(l); });
   return 0;
 }
 DOUBLE Result cuLaunchKernelEx(const lamina::cuda::LaunchConfig* c, void* f, void** params,
@@ -450,25 +459,32 @@ DOUBLE Result cuLaunchKernelEx(const lamina::cuda::LaunchConfig* c, void* f, voi
   Launch l =
       launch_of(f, {c->grid_x, c->grid_y, c->grid_z}, {c->block_x, c->block_y, c->block_z}, params);
   if (!valid(l.grid, l.threads)) return kInvalid;
-  gpu().queue.push_back([l = std::move(l)] { run_launch(l); });
+  reinterpret_cast<Stream*>(c->stream)->queue.push_back([l = std::move(l)] { run_launch(l); });
   return 0;
 }
 DOUBLE Result cuEventCreate(Event** e, unsigned) {
   *e = new Event;
   return 0;
 }
-DOUBLE Result cuEventRecord(Event* e, void*) {
+DOUBLE Result cuEventRecord(Event* e, Stream* s) {
   ENTER("cuEventRecord");
-  gpu().queue.push_back([e] {
+  e->stream = s;
+  e->recorded = false;
+  s->queue.push_back([e] {
     e->at = std::chrono::steady_clock::now();
     e->recorded = true;
   });
   return 0;
 }
+DOUBLE Result cuEventQuery(Event* e) {
+  ENTER("cuEventQuery");
+  return e->recorded ? 0 : lamina::cuda::kNotReady;
+}
 DOUBLE Result cuEventSynchronize(Event* e) {
   ENTER("cuEventSynchronize");
-  drain();
-  return e->recorded ? gpu().lost : kInvalid;
+  if (!e->stream) return kInvalid;
+  drain(*e->stream, e);
+  return gpu().lost;
 }
 DOUBLE Result cuEventElapsedTime(float* ms, Event* a, Event* b) {
   ENTER("cuEventElapsedTime");
@@ -570,9 +586,9 @@ DOUBLE Result cuGraphExecKernelNodeSetParams_v2(Exec* e, Node* n, const KernelNo
   e->nodes[it->second].launch = launch_of(*node);
   return 0;
 }
-DOUBLE Result cuGraphLaunch(Exec* e, void*) {
+DOUBLE Result cuGraphLaunch(Exec* e, Stream* s) {
   ENTER("cuGraphLaunch");
-  gpu().queue.push_back([nodes = e->nodes] { run_exec(nodes); });
+  s->queue.push_back([nodes = e->nodes] { run_exec(nodes); });
   return 0;
 }
 DOUBLE Result cuGraphExecDestroy(Exec* e) {

@@ -57,14 +57,15 @@ def limit_memory(total: int) -> None:
 
 def let_go() -> None:
     assert DOUBLE is not None
-    DOUBLE.lamina_double_hold(0)
+    DOUBLE.lamina_double_hold(0, ctypes.c_int64(0))
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Command buffers committed inside begin at the end, or when let_go() says so."""
+def held(through: int = 0) -> Iterator[None]:
+    """Command buffers committed inside begin at the end, or when let_go() says so; the first
+    `through` of them at once."""
     assert DOUBLE is not None
-    DOUBLE.lamina_double_hold(1)
+    DOUBLE.lamina_double_hold(1, ctypes.c_int64(through))
     try:
         yield
     finally:

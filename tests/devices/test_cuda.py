@@ -90,6 +90,51 @@ def test_a_graph_takes_other_memory_and_scalars(cuda: str) -> None:
     assert gained(before)["updates"] > 0
 
 
+def test_the_cpu_computes_while_the_gpu_works_on_what_it_does_not_read(
+    driver: ctypes.CDLL,
+) -> None:
+    a = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32) + 8 * np.eye(8)
+    x = mx.array(a.astype(np.float32))
+
+    def mixed() -> tuple[mx.array, mx.array, mx.array]:
+        inverse = mx.linalg.inv(x * 2)
+        return inverse, inverse * 3, chain(x)
+
+    mx.eval(mixed())
+    driver.cuda_double_queued.restype = ctypes.c_long
+    for _ in range(3):
+        inverse, after, beside = mixed()
+        mx.async_eval(beside, inverse)
+        # The device has been given the chain before the CPU began, and has not begun with it.
+        assert driver.cuda_double_queued() > 0
+        np.testing.assert_allclose(inverse, np.linalg.inv(a * 2), rtol=1e-4, atol=1e-6)
+        assert driver.cuda_double_queued() > 0
+        np.testing.assert_allclose(after, np.linalg.inv(a * 2) * 3, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(beside, chain_of(a), rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_waited_for_and_is_written_again_is_waited_for_again(driver: ctypes.CDLL) -> None:
+    x = mx.array(np.full(1000, 1.0, np.float32))
+    for k in range(4):
+        y = x * 2
+        total = mx.sum(y, stream=mx.cpu)
+        mx.async_eval(total)  # reads y behind a fence of its own
+        assert float(total) == 2000 * (k + 1)
+        y = y + 1  # in y's memory
+        mx.async_eval(y)
+        np.testing.assert_array_equal(y, np.full(1000, 2.0 * (k + 1) + 1))
+        x = x + 1
+
+
+def test_a_failure_before_a_fence_is_the_error_of_who_waits(driver: ctypes.CDLL) -> None:
+    x = mx.array(np.eye(4, dtype=np.float32))
+    mx.eval(mx.linalg.inv(x * 2))
+    driver.cuda_double_fail(b"cuEventSynchronize", 0, 719)
+    with pytest.raises(mx.DeviceError, match="waiting for the device"):
+        mx.eval(mx.linalg.inv(x * 2))
+    driver.cuda_double_reset()
+
+
 def test_siblings_of_a_level(cuda: str) -> None:
     """Updates of many parameters are launches of one level; what follows waits for all of them."""
     sizes = [10 * k + 3 for k in range(40)]

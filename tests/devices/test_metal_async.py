@@ -4,6 +4,8 @@ only later. Run by test_metal_device.py in a process whose module has the double
 from __future__ import annotations
 
 import gc
+import threading
+import time
 import weakref
 from collections.abc import Iterator
 
@@ -17,6 +19,7 @@ from metal_double import (
     RUN,
     held,
     inject,
+    let_go,
     let_go_soon,
     limit_memory,
     needs_double,
@@ -46,6 +49,10 @@ def ready(*arrays: mx.array) -> None:
     """Evaluates, so that kernels are compiled, and waits until nothing is in flight."""
     mx.eval(*arrays)
     mx.synchronize()
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
 def in_flight() -> int:
@@ -133,6 +140,78 @@ def test_the_cpu_waits_for_what_it_reads() -> None:
         with let_go_soon():
             mx.async_eval(z)
     assert z.item() == 7 * 999 * 500
+
+
+def mixed(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """What the CPU computes from the GPU's, what the GPU does with that, and GPU work beside."""
+    inverse = mx.linalg.inv(x * 2)
+    return inverse, inverse * 3, mx.tanh(x) @ x
+
+
+def test_the_cpu_computes_while_work_that_it_does_not_read_is_in_flight() -> None:
+    numbers = normal(8, 8) + 8 * np.eye(8, dtype=np.float32)
+    x = mx.array(numbers)
+    ready(x, *mixed(x))
+    inverse, after, beside = mixed(x)
+    before = seen("dispatches")
+    with held(through=1):
+        mx.async_eval(after, beside)  # would wait for ever for all that had been launched
+        assert seen("dispatches") == before + 1  # x * 2
+        assert in_flight() == 2
+        np.testing.assert_allclose(inverse, np.linalg.inv(numbers * 2), rtol=1e-4, atol=1e-6)
+        assert in_flight() == 2
+    np.testing.assert_allclose(after, np.linalg.inv(numbers * 2) * 3, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(beside, np.tanh(numbers) @ numbers, rtol=1e-4, atol=1e-4)
+
+
+def crossing(x: mx.array) -> tuple[mx.array, mx.array]:
+    """Two results of one plan of the GPU's: the CPU reads the first at once, and the second when
+    the GPU has computed something from what the CPU made of the first."""
+    first, second = x * 2, mx.tanh(x) @ x
+    inverse = mx.linalg.inv(first)
+    return inverse, mx.add(inverse * 3, second, stream=mx.cpu)
+
+
+def test_a_cpu_step_waits_for_the_launch_that_writes_what_it_reads() -> None:
+    numbers = normal(8, 8) + 8 * np.eye(8, dtype=np.float32)
+    x = mx.array(numbers)
+    ready(x, *crossing(x))
+    inverse, last = crossing(x)
+    known: list[int] = []
+    dispatches, buffers = seen("dispatches"), seen("command_buffers")
+
+    def watch() -> None:
+        for _ in range(1000):
+            if seen("command_buffers") == buffers + 3:
+                break
+            time.sleep(0.01)
+        known.extend([seen("dispatches"), seen("command_buffers")])
+        let_go()
+
+    with held(through=1):
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        mx.async_eval(inverse, last)
+        watcher.join()
+    # The first result alone had been written when the GPU was given what follows from the inverse.
+    assert known == [dispatches + 1, buffers + 3]
+    np.testing.assert_allclose(inverse, np.linalg.inv(numbers * 2), rtol=1e-4, atol=1e-6)
+    want = np.linalg.inv(numbers * 2) * 3 + np.tanh(numbers) @ numbers
+    np.testing.assert_allclose(last, want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_failure_costs_only_what_was_to_be_written_behind_the_fence() -> None:
+    numbers = normal(8, 8) + 8 * np.eye(8, dtype=np.float32)
+    x = mx.array(numbers)
+    ready(x, *crossing(x))
+    inverse, last = crossing(x)
+    inject(RUN, 3, after=1)
+    with held(through=1), let_go_soon(), pytest.raises(mx.DeviceError, match=FAILED):
+        mx.async_eval(inverse, last)
+    np.testing.assert_allclose(inverse, np.linalg.inv(numbers * 2), rtol=1e-4, atol=1e-6)
+    for _ in range(2):
+        with pytest.raises(mx.DeviceError, match=FAILED):
+            np.array(last)
 
 
 def test_eval_waits_for_its_own_arrays_only() -> None:

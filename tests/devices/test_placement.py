@@ -156,6 +156,30 @@ def test_mixed_graph_is_cut_at_the_boundary(gpu: str, number: int) -> None:
     assert [e["bytes"] for e in edges] == [4000, 4000, 4000]
 
 
+def test_a_device_has_all_its_work_before_the_cpu_begins(gpu: str) -> None:
+    a = np.linspace(0.5, 1, 16, dtype=np.float32).reshape(4, 4)
+    x = mx.array(a)
+    with mx.stream(mx.gpu):
+        after = mx.cos(mx.exp(x), stream=mx.cpu) * 2
+        beside = mx.sin(x) @ x
+    with recorded() as record:
+        mx.eval(after, beside)
+    plans = [(p["device"], [n["op"] for n in p["nodes"]]) for p in record.plans()]
+    assert [device for device, _ in plans] == [gpu, gpu, "cpu", gpu]
+    assert "exp" in plans[0][1] and "matmul" in plans[1][1]
+    np.testing.assert_allclose(after, np.cos(np.exp(a)) * 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(beside, np.sin(a) @ a, rtol=1e-5)
+
+
+def test_a_view_on_the_cpu_of_what_a_device_writes(gpu: str) -> None:
+    """No step of the CPU's reads it."""
+    x = mx.array(np.arange(12, dtype=np.float32))
+    y = mx.add(x, 1, stream=mx.gpu)
+    z = mx.reshape(y, (3, 4), stream=mx.cpu)
+    assert (lies_on(z) == 0) == (gpu not in UNIFIED)
+    np.testing.assert_array_equal(z, np.arange(12).reshape(3, 4) + 1)
+
+
 def test_roots_on_two_devices(gpu: str, number: int) -> None:
     x = mx.array([1.0, 2.0, 3.0])
     a = mx.add(x, 1, stream=mx.gpu)

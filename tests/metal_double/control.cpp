@@ -27,10 +27,11 @@ VISIBLE void lamina_double_inject(int point, int64_t after, int64_t times, int64
   world().injected[static_cast<metal_double::Point>(point)] = {after, times, code};
 }
 
-// While held, command buffers are committed and do not begin.
-VISIBLE void lamina_double_hold(int held) {
+// While held, command buffers are committed and do not begin, but for the next `through`.
+VISIBLE void lamina_double_hold(int held, int64_t through) {
   std::lock_guard lock(world().mutex);
   world().held = held != 0;
+  world().through = through;
   world().changed.notify_all();
 }
 

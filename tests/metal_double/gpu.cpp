@@ -69,9 +69,9 @@ void QueueState::serve() {
   World& w = world();
   std::unique_lock lock(w.mutex);
   for (;;) {
-    w.changed.wait(lock,
-                   [&] { return (!waiting_.empty() && !w.held) || (closed_ && waiting_.empty()); });
+    w.changed.wait(lock, [&] { return waiting_.empty() ? closed_ : !w.held || w.through > 0; });
     if (waiting_.empty()) return;
+    if (w.held) --w.through;
     CommandsRef commands = waiting_.front();
     waiting_.pop_front();
     run(*commands, lock);

@@ -130,7 +130,8 @@ struct World {
   Seen seen;
   Order order;
   std::mt19937_64 random;
-  bool held = false;  // command buffers wait until it is false again
+  bool held = false;    // command buffers wait until it is false again
+  int64_t through = 0;  // but for so many, the next ones
   bool capturing = false;
   std::map<Point, Injected> injected;
   std::vector<std::string> violations;

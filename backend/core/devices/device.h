@@ -63,6 +63,11 @@ class Work {
   virtual bool done() = 0;
   // Returns when it has ended: null, or why it failed, which only this tells.
   virtual std::exception_ptr wait() = 0;
+  // The same for what comes before a fence of Device::fence(); the rest may go on.
+  virtual std::exception_ptr wait_for(uint64_t fence) {
+    (void)fence;
+    return wait();
+  }
 };
 
 class Device {
@@ -106,6 +111,8 @@ class Device {
   // reused when the call returns.
   virtual void upload(void* dst, const void* host, int64_t bytes) { copy(dst, host, bytes); }
   virtual void download(void* host, const void* src, int64_t bytes) { copy(host, src, bytes); }
+  // The same where the work that writes `src` has been waited for: waits for no other.
+  virtual void fetch(void* host, const void* src, int64_t bytes) { download(host, src, bytes); }
   // Returns when all work is done; throws the first error of it, those of a plan's Work apart.
   virtual void synchronize() = 0;
   // Around one run of a plan. Plans of one family launch the same kernels in the same order, in
@@ -115,10 +122,17 @@ class Device {
     (void)family;
     (void)timed;
   }
+  // Behind all that the plan has launched so far, which is handed to the device: a number for
+  // Work::wait_for(). 0: there is no fence but the end of the plan.
+  virtual uint64_t fence() { return 0; }
   // Null: the plan's work is done or, where the CPU does not share the memory, in order before
   // whatever is asked of the device next. Otherwise the work goes on: until it has ended it reads
   // the memory it was given, of other devices too, and nobody else may touch what it writes.
-  virtual std::shared_ptr<Work> end_plan() { return nullptr; }
+  // `awaited`: another device needs its results before it is asked for anything else.
+  virtual std::shared_ptr<Work> end_plan(bool awaited) {
+    (void)awaited;
+    return nullptr;
+  }
   // Instead of end_plan(), after an error: returns when nothing of the plan is under way.
   virtual void abandon_plan() noexcept {}
   virtual void forget_plan(uint64_t family) noexcept { (void)family; }

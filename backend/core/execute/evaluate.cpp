@@ -156,11 +156,12 @@ void poison(const Plan& plan, std::vector<OrderedNode>& order, const Failure& fa
   }
 }
 
-void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0) {
+void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0, bool awaited) {
   const bool recording = trace::enabled();
   Hash128 key = key_of(order, device);
   Run run;
   run.id = next_run_id();
+  run.awaited = awaited;
   std::shared_ptr<Plan> plan = plan_for(key, device, order, run);
   latest_plan.store(plan->id, std::memory_order_relaxed);
   if (recording) {
@@ -192,9 +193,8 @@ void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0) {
         "arrays are evaluated");
 }
 
-}  // namespace
-
-void evaluate(std::span<const Array> roots) {
+// `awaited`: another device reads the roots next.
+void evaluate(std::span<const Array> roots, bool awaited) {
   bool ready = true;
   for (const Array& r : roots) ready &= r.node()->ready();
   if (ready) return;
@@ -208,11 +208,12 @@ void evaluate(std::span<const Array> roots) {
     uint32_t devices = collect(roots, order);
     if (!devices) break;  // a part before this one has evaluated the rest
     if (!std::has_single_bit(devices)) {
-      for (const Arrays& part : parts_by_device(roots, order)) evaluate(part);
+      for (const Part& part : parts_by_device(roots, order))
+        evaluate(part.arrays, awaited || part.awaited);
       break;
     }
     try {
-      evaluate_on(static_cast<DeviceId>(std::countr_zero(devices)), order, t0);
+      evaluate_on(static_cast<DeviceId>(std::countr_zero(devices)), order, t0, awaited);
       break;
     } catch (const schedule::NotOnDevice& missing) {
       Node& n = *order[static_cast<size_t>(missing.position)].node;
@@ -224,6 +225,10 @@ void evaluate(std::span<const Array> roots) {
   order.clear();
   order_scratch = std::move(order);
 }
+
+}  // namespace
+
+void evaluate(std::span<const Array> roots) { evaluate(roots, false); }
 
 bool devices_have_work() {
   return devices_used.load(std::memory_order_relaxed) != 0 || in_flight();

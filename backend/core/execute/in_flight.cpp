@@ -9,18 +9,47 @@ namespace lamina {
 
 namespace {
 
-class Flight final : public Pending {
+class Flight;
+
+// What a buffer knows of the plan that writes it.
+class Landing final : public Pending {
+ public:
+  Landing(std::shared_ptr<Flight> flight, uint64_t fence)
+      : flight_(std::move(flight)), fence_(fence) {}
+  void wait() override;
+  std::exception_ptr failure() const override;
+  const std::shared_ptr<Flight>& flight() const { return flight_; }
+
+ private:
+  const std::shared_ptr<Flight> flight_;
+  const uint64_t fence_;  // 0: the end of the plan
+};
+
+Flight& flight_of(const std::shared_ptr<Pending>& pending) {
+  return *static_cast<Landing&>(*pending).flight();
+}
+
+class Flight final {
  public:
   Flight(std::shared_ptr<Work> work, Reads reads)
       : work_(std::move(work)), reads_(std::move(reads)) {}
 
-  void wait() override {
+  void wait() {
     land();
     if (!error_) return;
     told_ = true;
     std::rethrow_exception(error_);
   }
-  std::exception_ptr failure() const override { return error_; }
+  // For what is written before a fence, which a failure behind it does not cost.
+  void wait_for(uint64_t fence) {
+    if (landed_) return wait();
+    for (const auto& earlier : reads_.after) {
+      flight_of(earlier).land();
+      if (earlier->failure()) return wait();
+    }
+    if (work_->wait_for(fence)) wait();
+  }
+  const std::exception_ptr& failure() const { return error_; }
 
   bool done() const { return work_->done(); }
   // Its own failure, else the first of those it came after, which began before it.
@@ -28,7 +57,7 @@ class Flight final : public Pending {
     if (landed_) return;
     error_ = work_->wait();
     for (const auto& earlier : reads_.after) {
-      static_cast<Flight&>(*earlier).land();
+      flight_of(earlier).land();
       if (!error_) error_ = earlier->failure();
     }
     reads_.after.clear();
@@ -43,6 +72,9 @@ class Flight final : public Pending {
   std::exception_ptr error_;
   bool landed_ = false, told_ = false;
 };
+
+void Landing::wait() { fence_ ? flight_->wait_for(fence_) : flight_->wait(); }
+std::exception_ptr Landing::failure() const { return flight_->failure(); }
 
 std::deque<std::shared_ptr<Flight>>& flights() {
   static auto* list = new std::deque<std::shared_ptr<Flight>>;
@@ -74,7 +106,11 @@ std::shared_ptr<Pending> take_off(std::shared_ptr<Work> work, Reads reads) {
   auto flight = std::make_shared<Flight>(std::move(work), std::move(reads));
   flights().push_back(flight);
   note();
-  return flight;
+  return std::make_shared<Landing>(std::move(flight), 0);
+}
+
+std::shared_ptr<Pending> behind(const std::shared_ptr<Pending>& plan, uint64_t fence) {
+  return std::make_shared<Landing>(static_cast<Landing&>(*plan).flight(), fence);
 }
 
 void retire() {

@@ -19,6 +19,8 @@ struct Reads {
 // Remembers a plan's work until it has ended. Its results are lost with it, or with any of the
 // plans whose results it read: what is returned then throws that failure.
 std::shared_ptr<Pending> take_off(std::shared_ptr<Work> work, Reads reads);
+// The same plan for what is written before a fence of its device's: waits for no more than that.
+std::shared_ptr<Pending> behind(const std::shared_ptr<Pending>& plan, uint64_t fence);
 // Lets go of what plans that have ended kept. Waits for nothing.
 void retire();
 // Waits for every plan. Throws the first failure that no wait() has thrown.

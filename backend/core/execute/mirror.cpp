@@ -11,7 +11,8 @@ bool reaches(DeviceId device, const Buffer& buffer) {
 }
 
 BufferRef copy_on(const BufferRef& buffer, DeviceId device, uint64_t run) {
-  if (buffer->device() != device) settle(*buffer);
+  const bool waited_for = buffer->device() != device && buffer->pending();
+  if (waited_for) settle(*buffer);
   if (reaches(device, *buffer)) return buffer;
   if (BufferRef known = buffer->mirror_on(device)) return known;
   // Two GPUs meet in the CPU's memory.
@@ -21,6 +22,8 @@ BufferRef copy_on(const BufferRef& buffer, DeviceId device, uint64_t run) {
   if (buffer->bytes() > 0) {
     if (from->on_host())
       device_of(device).upload(made->data(), from->data(), buffer->bytes());
+    else if (waited_for)
+      device_of(from->device()).fetch(made->data(), from->data(), buffer->bytes());
     else
       device_of(from->device()).download(made->data(), from->data(), buffer->bytes());
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "graph/primitive.h"
 #include "schedule/plan.h"
@@ -47,8 +48,8 @@ void run_on_cpu(const Node& composition) {
   on_cpu().insert({composition.device, composition.local_hash});
 }
 
-std::vector<Arrays> parts_by_device(std::span<const Array> roots,
-                                    const std::vector<OrderedNode>& order) {
+std::vector<Part> parts_by_device(std::span<const Array> roots,
+                                  const std::vector<OrderedNode>& order) {
   // A node's level is the number of changes of device on the way to it: within one level nothing
   // waits for another device.
   std::vector<int> level(order.size(), 0);
@@ -65,16 +66,17 @@ std::vector<Arrays> parts_by_device(std::span<const Array> roots,
       level[i] = std::max(level[i], level[at] + change);
     }
   }
-  std::map<std::pair<int, DeviceId>, Arrays> cuts, ends;
+  // By level; the CPU last; what crosses first.
+  std::map<std::tuple<int, bool, DeviceId, bool>, Arrays> lists;
+  auto list = [&](const Node& n, bool ends) -> Arrays& {
+    return lists[{level[static_cast<size_t>(n.position)], n.placed == kCpu, n.placed, ends}];
+  };
   for (size_t i = 0; i < order.size(); ++i)
-    if (crosses[i]) cuts[{level[i], order[i].node->placed}].push_back(Array(order[i].node));
-  for (const Array& root : roots) {
-    const Node& n = *root.node();
-    if (!n.ready()) ends[{level[static_cast<size_t>(n.position)], n.placed}].push_back(root);
-  }
-  std::vector<Arrays> parts;
-  for (auto& [key, list] : cuts) parts.push_back(std::move(list));
-  for (auto& [key, list] : ends) parts.push_back(std::move(list));
+    if (crosses[i]) list(*order[i].node, false).push_back(Array(order[i].node));
+  for (const Array& root : roots)
+    if (!root.node()->ready()) list(*root.node(), true).push_back(root);
+  std::vector<Part> parts;
+  for (auto& [key, arrays] : lists) parts.push_back({std::move(arrays), !std::get<3>(key)});
   return parts;
 }
 

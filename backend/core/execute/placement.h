@@ -15,10 +15,15 @@ DeviceId placement(const Node& node);
 // on, and so is every one like it.
 void run_on_cpu(const Node& composition);
 
-// Lists of arrays to evaluate one after the other, so that in each evaluation everything that is
-// left runs on one device; the last lists hold the roots. Values that cross devices are evaluated
-// where they are made, and their buffers are copied where they are read.
-std::vector<Arrays> parts_by_device(std::span<const Array> roots,
-                                    const std::vector<schedule::OrderedNode>& order);
+// Arrays to evaluate together: everything that is left of them then runs on one device.
+struct Part {
+  Arrays arrays;
+  bool awaited;  // they cross: a later part on another device reads them
+};
+// In the order in which to evaluate them. Values that cross devices are evaluated where they are
+// made, and their buffers are copied where they are read. What another device does not wait for
+// comes behind what it does, and the CPU's parts behind those of a device that works on by itself.
+std::vector<Part> parts_by_device(std::span<const Array> roots,
+                                  const std::vector<schedule::OrderedNode>& order);
 
 }  // namespace lamina

@@ -1,6 +1,7 @@
 #include "execute/run.h"
 
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
@@ -51,6 +52,7 @@ class Runner {
   void steps(Failure& failure) {
     const bool timed = recording_ && plan_.device != kCpu;
     device_.begin_plan(plan_.family->id, timed);
+    if (run_.awaited && !timed && plan_.device != kCpu) fences_.resize(plan_.slots.size());
     try {
       walk(failure);
     } catch (...) {
@@ -66,6 +68,7 @@ class Runner {
     int64_t polled = 0;
     for (at_ = 0; at_ < plan_.steps.size(); ++at_) {
       const Step& step = plan_.steps[at_];
+      if (!late_.empty()) await_operands(&step, failure);
       int64_t t0 = 0;
       if (recording_ || plan_.steps.size() > 8) {
         t0 = now_ns();
@@ -79,6 +82,7 @@ class Runner {
         device_.begin_step();
         step.call ? run_call(*step.call) : run_kernels(step);
         device_.end_step();
+        if (!fences_.empty()) fence(step);
       } catch (const Interrupted&) {
         throw;
       } catch (...) {
@@ -92,23 +96,83 @@ class Runner {
       else if (recording_)
         issued_.push_back({t0, now_ns()});
     }
+    if (!late_.empty()) await_operands(nullptr, failure);
   }
 
   // A device may tell only here that its work has failed, and not of which step: all of it is lost.
   // Or later, and then the buffers that it writes know.
   void end_plan(Failure& failure, bool wait) {
     try {
-      std::shared_ptr<Work> work = device_.end_plan();
-      if (!work) return;
+      std::shared_ptr<Work> work = device_.end_plan(run_.awaited && !wait);
+      if (!work) return forget_earlier();
       std::shared_ptr<Pending> pending = take_off(std::move(work), std::move(reads_));
       if (wait) return pending->wait();
       run_.in_flight = true;
-      for (size_t s = 0; s < values_.size(); ++s)
-        if (writes(s)) values_[s].buffer->set_pending(pending);
+      for (size_t s = 0; s < values_.size(); ++s) {
+        if (!writes(s)) continue;
+        const uint64_t fence =
+            fences_.empty() ? 0 : fences_[static_cast<size_t>(root(static_cast<int>(s)))];
+        values_[s].buffer->set_pending(fence ? behind(pending, fence) : pending);
+      }
     } catch (...) {
       failure.poisons = true;
       for (const Step& step : plan_.steps) add_nodes(step, failure);
       add_overwritten(failure);
+      throw;
+    }
+  }
+
+  // What has been written over in order is no longer there when what wrote it before has ended.
+  void forget_earlier() {
+    if (plan_.device == kCpu) return;
+    for (size_t s = 0; s < values_.size(); ++s)
+      if (writes(s) && values_[s].buffer->pending()) values_[s].buffer->set_pending(nullptr);
+  }
+
+  // Behind the step, for whoever waits for a result of it; the end of the plan is a fence anyway.
+  void fence(const Step& step) {
+    const bool last = at_ + 1 == plan_.steps.size();
+    std::optional<uint64_t> fence;
+    each_operand(step, [&](int s, bool written) {
+      if (!written || !is_result(s)) return;
+      if (!fence) fence = last ? 0 : device_.fence();
+      fences_[static_cast<size_t>(root(s))] = *fence;
+    });
+  }
+  // Memory of its own, or of a leaf that was donated.
+  bool is_result(int s) const {
+    return plan_.slots[static_cast<size_t>(root(s))].storage != Storage::arena;
+  }
+
+  // Calls f(slot, whether it is written) for what the step touches, literals apart.
+  template <class F>
+  static void each_operand(const Step& step, F&& f) {
+    auto each_of = [&](const KernelRun& run) {
+      for (size_t i = 0; i < run.slots.size(); ++i)
+        if (run.slots[i] >= 0) f(run.slots[i], run.kernel.args[i].output);
+    };
+    for (const KernelRun& run : step.runs) each_of(run);
+    if (!step.call) return;
+    for (const Operand& o : step.call->inputs)
+      if (o.slot >= 0) f(o.slot, false);
+    if (step.call->epilogue) return each_of(*step.call->epilogue);
+    if (step.call->output.slot >= 0) f(step.call->output.slot, true);
+    for (const Operand& o : step.call->further) f(o.slot, true);
+  }
+
+  // Of leaves that another device still wrote when the plan was bound, those that a step reads;
+  // null: those that none has read. If they are lost or cannot be copied, nothing of this plan is:
+  // it may be run again.
+  void await_operands(const Step* step, Failure& failure) {
+    auto arrive = [&](int s, bool) {
+      if (std::erase(late_, s)) bind_leaf(s);
+    };
+    try {
+      if (step) return each_operand(*step, arrive);
+      while (!late_.empty()) arrive(late_.back(), false);
+    } catch (...) {
+      add_overwritten(failure);
+      failure.poisons = !failure.nodes.empty();
       throw;
     }
   }
@@ -142,12 +206,12 @@ class Runner {
     Value& v = values_[static_cast<size_t>(s)];
     switch (slot.storage) {
       case Storage::leaf: {
-        Node& n = node_at(slot.position);
+        const Node& n = node_at(slot.position);
         v = {n.value.buffer, {}, n.value.offset};
-        read(v.buffer);
-        data_[static_cast<size_t>(s)] =
-            static_cast<char*>(v.buffer->data()) + v.offset * itemsize(n.dtype);
-        if (recording_) emit_bind(v.buffer, slot.node, 0);
+        if (plan_.device == kCpu && v.buffer->device() != kCpu && v.buffer->pending())
+          late_.push_back(s);
+        else
+          bind_leaf(s);
         break;
       }
       case Storage::output: {
@@ -176,6 +240,15 @@ class Runner {
         break;
       }
     }
+  }
+
+  void bind_leaf(int s) {
+    const Slot& slot = plan_.slots[static_cast<size_t>(s)];
+    Value& v = values_[static_cast<size_t>(s)];
+    read(v.buffer);
+    data_[static_cast<size_t>(s)] =
+        static_cast<char*>(v.buffer->data()) + v.offset * itemsize(node_at(slot.position).dtype);
+    if (recording_) emit_bind(v.buffer, slot.node, 0);
   }
 
   // The device that wrote it last may still be at it: this one waits for another's work, and stands
@@ -343,6 +416,9 @@ class Runner {
   Run& run_;
   std::vector<Value>& values_;
   std::vector<void*> data_;
+  // By slot whose memory is a result's, 0: the plan's end; empty where nobody asks for them.
+  std::vector<uint64_t> fences_;
+  std::vector<int> late_;  // leaves that are bound when a step reads them
   Device& device_;
   BufferRef arena_;
   Reads reads_;

@@ -15,6 +15,7 @@ struct Run {
   std::vector<uint32_t> origins;  // by position; filled while recording
   int64_t recorder_ns = 0;        // spent for the recorder, its events apart
   bool interrupted = false;       // asked to stop when there was no way back
+  bool awaited = false;           // another device needs the results before the evaluation goes on
   bool in_flight = false;         // the device works on it still
 };
 uint64_t next_run_id();

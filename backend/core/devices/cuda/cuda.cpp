@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -133,6 +134,30 @@ bool wants_libraries() {
   return !value || std::string(value) != "0";
 }
 
+// A plan up to the event recorded behind it.
+class PlanWork : public Work {
+ public:
+  PlanWork(const Hardware& hardware, std::shared_ptr<EventObject> mark)
+      : hardware_(hardware), mark_(std::move(mark)) {}
+  bool done() override {
+    hardware_.enter();
+    return driver().event_query(mark_.get()) != kNotReady;
+  }
+  std::exception_ptr wait() override {
+    try {
+      hardware_.enter();
+      check(driver().event_wait(mark_.get()), "waiting for the device");
+      return nullptr;
+    } catch (const DeviceError&) {
+      return std::current_exception();
+    }
+  }
+
+ private:
+  const Hardware& hardware_;
+  const std::shared_ptr<EventObject> mark_;
+};
+
 class CudaDevice : public TextDevice {
  public:
   explicit CudaDevice(Hardware hardware)
@@ -176,6 +201,14 @@ class CudaDevice : public TextDevice {
           "copy to the CPU");
     wait();
   }
+  // On a stream of its own: nothing else of that one's is under way.
+  void fetch(void* host, const void* src, int64_t bytes) override {
+    enter();
+    if (!fetches_) fetches_ = new_stream();
+    check(driver().to_host(host, address(src), static_cast<size_t>(bytes), fetches_),
+          "copy to the CPU");
+    check(driver().stream_wait(fetches_), "waiting for a copy");
+  }
   void synchronize() override {
     enter();
     wait();
@@ -194,9 +227,13 @@ class CudaDevice : public TextDevice {
     check(driver().event_wait(event(0)), "event");
     start_ns_ = now_ns();
   }
-  std::shared_ptr<Work> end_plan() override {
+  // Work of its own only where the CPU is to wait for this plan and not for what follows.
+  std::shared_ptr<Work> end_plan(bool awaited) override {
     replay_.end();
-    return nullptr;
+    if (!awaited) return nullptr;
+    std::shared_ptr<EventObject> mark = take_mark();
+    check(driver().event_record(mark.get(), stream_), "event");
+    return std::make_shared<PlanWork>(hardware_, std::move(mark));
   }
   void forget_plan(uint64_t family) noexcept override { replay_.forget(family); }
 
@@ -336,6 +373,22 @@ class CudaDevice : public TextDevice {
     return s;
   }
 
+  // An event for one plan, which comes back when nobody asks for it any more.
+  std::shared_ptr<EventObject> take_mark() {
+    Event e = nullptr;
+    std::lock_guard lock(marks_mutex_);
+    if (marks_.empty()) {
+      check(driver().event_create(&e, kNoTiming), "event");
+    } else {
+      e = marks_.back();
+      marks_.pop_back();
+    }
+    return {e, [this](Event used) {
+              std::lock_guard lock(marks_mutex_);  // any thread may drop an array
+              marks_.push_back(used);
+            }};
+  }
+
   // Event 0 starts a timed run, 1 + 2 s and 2 + 2 s stand around step s.
   Event event(size_t i) {
     while (events_.size() <= i) {
@@ -362,6 +415,7 @@ class CudaDevice : public TextDevice {
   GpuMemory memory_;
   Pool pool_;
   Stream stream_;
+  Stream fetches_ = nullptr;  // made at the first
   Replay replay_;
   Products products_;
   Convolutions convolutions_;
@@ -375,6 +429,8 @@ class CudaDevice : public TextDevice {
   size_t steps_ = 0;
   int64_t start_ns_ = 0;
   std::vector<Event> events_;
+  std::mutex marks_mutex_;
+  std::vector<Event> marks_;  // free ones of plans
 };
 
 CudaDevice* opened = nullptr;

@@ -31,6 +31,7 @@ using GraphNode = GraphNodeObject*;
 using GraphExec = GraphExecObject*;
 
 inline constexpr Result kOutOfMemory = 2;
+inline constexpr Result kNotReady = 600;
 
 // Device attributes by the driver's numbers.
 enum class Attribute : int {
@@ -44,6 +45,7 @@ enum class Attribute : int {
 inline constexpr int kMaxDynamicSharedBytes = 8;  // a function's attribute
 inline constexpr int kMemoryType = 2;             // a pointer's attribute
 inline constexpr unsigned kNonBlocking = 1;       // a stream that does not wait for the default one
+inline constexpr unsigned kNoTiming = 2;          // an event that tells no time
 inline constexpr int kCaptureRelaxed = 2;         // what a library loads meanwhile is let through
 
 // CUDA_KERNEL_NODE_PARAMS_v2.
@@ -117,6 +119,7 @@ inline constexpr EdgeData kProgrammaticEdge = {1, 0, 1, {}};
   F(Result, launch_with, "cuLaunchKernelEx", (const LaunchConfig*, Function, void**, void**))      \
   F(Result, event_create, "cuEventCreate", (Event*, unsigned))                                     \
   F(Result, event_record, "cuEventRecord", (Event, Stream))                                        \
+  F(Result, event_query, "cuEventQuery", (Event))                                                  \
   F(Result, event_wait, "cuEventSynchronize", (Event))                                             \
   F(Result, event_elapsed, "cuEventElapsedTime", (float*, Event, Event))                           \
   F(Result, graph_create, "cuGraphCreate", (Graph*, unsigned))                                     \

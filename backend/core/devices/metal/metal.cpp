@@ -107,6 +107,10 @@ class PlanWork : public Work {
     queue_.settle(last_);
     return queue_.failure_of(first_, last_);
   }
+  std::exception_ptr wait_for(uint64_t fence) override {
+    queue_.settle(fence);
+    return queue_.failure_of(first_, fence);
+  }
 
  private:
   Queue& queue_;
@@ -183,8 +187,10 @@ class MetalDevice : public TextDevice {
     step_ = 0;
   }
   void begin_step() override { ++step_; }
+  // The ticket of the command buffer that ends here.
+  uint64_t fence() override { return queue_.commit(); }
   // The plan's command buffers keep what was adopted for it.
-  std::shared_ptr<Work> end_plan() override {
+  std::shared_ptr<Work> end_plan(bool) override {
     const uint64_t last = queue_.commit();
     memory_.withdraw();
     reclaim(false);
