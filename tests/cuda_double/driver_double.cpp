@@ -305,25 +305,16 @@ DOUBLE Result cuDeviceGetName(char* out, int size, int) {
   return 0;
 }
 DOUBLE Result cuDeviceGetAttribute(int* out, Attribute a, int) {
-  switch (a) {
-    case Attribute::max_threads_per_block:
-      *out = 1024;
-      return 0;
-    case Attribute::multiprocessors:
-      *out = 4;
-      return 0;
-    case Attribute::compute_major:
-      *out = 9;
-      return 0;
-    case Attribute::compute_minor:
-      *out = 0;
-      return 0;
-    case Attribute::shared_bytes_per_block:
-    case Attribute::shared_bytes_opt_in:
-      *out = 48 << 10;
-      return 0;
-  }
-  return kInvalid;
+  static const std::map<Attribute, int> values = {{Attribute::max_threads_per_block, 1024},
+                                                  {Attribute::multiprocessors, 4},
+                                                  {Attribute::compute_major, 9},
+                                                  {Attribute::compute_minor, 0},
+                                                  {Attribute::shared_bytes_per_block, 48 << 10},
+                                                  {Attribute::shared_bytes_opt_in, 48 << 10}};
+  auto found = values.find(a);
+  if (found == values.end()) return kInvalid;
+  *out = found->second;
+  return 0;
 }
 DOUBLE Result cuDeviceTotalMem_v2(size_t* bytes, int) {
   *bytes = gpu().size;
