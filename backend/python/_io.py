@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def _written(file: _File, suffix: str) -> Iterator[Any]:
 
 def save(file: _File, arr: array) -> None:
     """Save one array to a .npy file; the ending is added to a path that lacks it."""
-    x = _c.array(arr)
+    x = _c._to_array(arr, None)
     with _written(file, ".npy") as out:
         _c._save_npy(out.write, x)
 
@@ -63,11 +64,11 @@ def save_archive(file: _File, arrays: dict[str, array], pack: int = zipfile.ZIP_
 
 
 def _named(args: Any, kwargs: dict[str, Any]) -> dict[str, array]:
-    arrays = {name: _c.array(a) for name, a in kwargs.items()}
+    arrays = {name: _c._to_array(a, None) for name, a in kwargs.items()}
     for i, a in enumerate(args):
         if f"arr_{i}" in arrays:
             raise ValueError(f"savez: arr_{i} is the name of the array at position {i}")
-        arrays[f"arr_{i}"] = _c.array(a)
+        arrays[f"arr_{i}"] = _c._to_array(a, None)
     return arrays
 
 
@@ -109,14 +110,41 @@ def save_gguf(
 
 # --- reading -------------------------------------------------------------------------------------
 
+# What zipfile and its unpacker raise on damaged archives.
+_DAMAGED = (
+    EOFError,
+    IndexError,
+    KeyError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    # Other packers take the memory that the file tells them to, gigabytes of it.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(
+            f"{info.filename!r} is packed by method {info.compress_type}, not stored or deflated"
+        )
+    assert archive.fp is not None
+    if info.compress_size > archive.fp.seek(0, os.SEEK_END):
+        raise zipfile.BadZipFile(f"{info.filename!r} is larger than the file")
+    return archive.read(info)
+
 
 def _load_archive(file: _File, name: str) -> dict[str, array]:
     source = os.fsdecode(file) if isinstance(file, (str, os.PathLike)) else file
     try:
         with zipfile.ZipFile(source) as archive:
-            members = {part: archive.read(part) for part in archive.namelist()}
-    except (EOFError, zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as e:
-        raise ValueError(f"load: '{name}': {e}") from e
+            members = {info.filename: _member(archive, info) for info in archive.infolist()}
+    except _DAMAGED as e:
+        # zipfile quotes bytes of the file, however many there are.
+        raise _c.FileError(f"load: '{name}': {str(e)[:200]}") from e
     return {
         part.removesuffix(".npy"): _c._load_npy(content, f"{name}:{part}")
         for part, content in members.items()
