@@ -174,6 +174,107 @@ def test_complex_derivatives(name: str) -> None:
     assert abs(left - right) <= 2e-4 * (1 + np.abs(want).sum()), name
 
 
+def real_product(ct: Any, x: Any) -> mx.array:
+    return mx.sum(mx.real(mx.conjugate(ct) * x))
+
+
+def more(la: Any, swap: Callable[..., Any], core: Any) -> dict[str, Callable[[Any], Any]]:
+    """Functions of any shape, and of single vectors, that do not depend on phases either."""
+
+    def svd(a: Any) -> Any:
+        u, s, vh = la.svd(a)
+        return (u[:, : len(s)] * s**2) @ vh[: len(s)]
+
+    def squares(v: Any) -> Any:
+        return core.real(v * core.conj(v))
+
+    return {
+        "pinv wide": la.pinv,
+        "pinv tall": la.pinv,
+        "svd wide": svd,
+        "svd tall": svd,
+        "svd vectors": lambda a: squares(la.svd(a)[0]) + squares(la.svd(a)[2]),
+        "svdvals": lambda a: la.svd(a)[1],
+        "eigh vectors": lambda a: squares(la.eigh(a + swap(a))[1]),
+        "eigvalsh": lambda a: la.eigvalsh(a + swap(a)),
+        "eig vectors": lambda a: squares(la.eig(a)[1])[:1].sum(),
+        "eigvals": lambda a: (la.eigvals(a) ** 3).sum(),
+        "qr tall": lambda a: la.qr(a)[0] @ la.qr(a)[1] ** 2,
+        "norm nuc": lambda a: la.norm(a, "nuc"),
+        "batch": lambda a: la.inv(core.stack([a, a @ a])),
+    }
+
+
+def eliminated(a: Array) -> Array:
+    """LU without exchanges: of a matrix with a heavy diagonal."""
+    low, up = np.eye(len(a), dtype=a.dtype), a.copy()
+    for k in range(len(a)):
+        low[k + 1 :, k] = up[k + 1 :, k] / up[k, k]
+        up[k + 1 :] -= low[k + 1 :, k : k + 1] * up[k : k + 1]
+    return low + up - np.eye(len(a))
+
+
+# What NumPy does not have, by definition.
+TRIANGULAR: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "solve_triangular": (
+        lambda a: L.solve_triangular(a, a @ a),
+        lambda a: np.linalg.solve(np.tril(a), a @ a),
+    ),
+    "tri_inv": (L.tri_inv, lambda a: np.linalg.inv(np.tril(a))),
+    "cholesky upper": (
+        lambda a: L.cholesky(a @ mx.conj(a).T, upper=True),
+        lambda a: adjoint(np.linalg.cholesky(a @ adjoint(a))),
+    ),
+    "cholesky_inv": (
+        L.cholesky_inv,
+        lambda a: np.linalg.inv(np.tril(a) @ adjoint(np.tril(a))),
+    ),
+    "lu": (lambda a: L.lu_factor(a)[0], eliminated),
+}
+SHAPES = {"wide": (2, 3), "tall": (3, 2), "nuc": (2, 3)}
+OURS_MORE = more(mx.linalg, lambda a: mx.conj(a).T, mx)
+NUMPYS_MORE = more(np.linalg, adjoint, np)
+SECOND = {
+    **{name: (f, NUMPYS[name]) for name, f in OURS.items()},
+    **{name: (f, NUMPYS_MORE[name]) for name, f in OURS_MORE.items()},
+    **TRIANGULAR,
+}
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_complex_second_order(name: str) -> None:
+    """Four ways to the second derivative against NumPy's differences in double precision."""
+    f, reference = SECOND[name]
+    shape = SHAPES.get(name.rpartition(" ")[2], (3, 3))
+    heavy = np.diag([2, 3.5, 5])[: shape[0], : shape[1]]
+    a = (normal("complex64", shape, 21) / 3 + heavy).astype(np.complex64)
+    t, u = normal("complex64", shape, 22), normal("complex64", shape, 24)
+    out = to_numpy(f(ours(a)))
+    ct = normal("complex64" if np.iscomplexobj(out) else "float32", out.shape, 23)
+
+    def value(x: Array) -> float:
+        return float(np.sum(np.conj(ct) * reference(x)).real)
+
+    wide, h = a.astype(np.complex128), 2e-4
+    ends = [(i, k) for i in (1, -1) for k in (1, -1)]
+    want = sum(i * k * value(wide + h * (i * t + k * u)) for i, k in ends) / (4 * h * h)
+
+    def by_reverse(x: mx.array) -> mx.array:
+        return real_product(ours(t), mx.vjp(f, [x], [ours(ct)])[1][0])
+
+    def by_forward(x: mx.array) -> mx.array:
+        return real_product(ours(ct), mx.jvp(f, [x], [ours(t)])[1][0])
+
+    first = (value(wide + h * t) - value(wide - h * t)) / (2 * h)
+    size = 1 + abs(want) + np.abs(out).max()
+    for slope in (by_reverse, by_forward):
+        (at,), (forward,) = mx.jvp(slope, [ours(a)], [ours(u)])
+        assert abs(at.item() - first) < 1e-3 * (1 + abs(first) + np.abs(out).max())
+        back = real_product(ours(u), mx.grad(slope)(ours(a)))
+        assert abs(forward.item() - want) < 2e-3 * size, (slope.__name__, "forward")
+        assert abs(back.item() - want) < 2e-3 * size, (slope.__name__, "reverse")
+
+
 def test_eig_of_a_real_matrix_is_differentiable() -> None:
     a, t = normal("float32", (4, 4), 2), normal("float32", (4, 4), 3)
 
