@@ -24,7 +24,12 @@ PyObject* new_array(PyTypeObject*, PyObject* args, PyObject* kwargs) {
                                    &dtype))
     return nullptr;
   if (PyObject* to = watcher(); to && concerns(value)) return tell(to, "array", {value, dtype});
-  return guarded([&] { return wrap(to_array(value, optional_dtype(dtype))); });
+  return guarded([&] {
+    Array x = to_array(value, optional_dtype(dtype));
+    // A copy, which writes into a view of the original leave alone.
+    const bool same = is_array(value) && array_of(value).node() == x.node();
+    return wrap(same ? duplicate(x) : std::move(x));
+  });
 }
 
 void destroy(PyObject* self) {

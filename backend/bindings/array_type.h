@@ -38,7 +38,7 @@ PyObject* guarded(F&& f) noexcept {
   }
 }
 
-// The buffer protocol's slots: read-only, in place.
+// The buffer protocol's slots: in place.
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
 

@@ -21,8 +21,11 @@ py::object to_list(const Array& x);
 py::object to_scalar(const Array& x);
 // A NumPy array over the same memory (bfloat16: a float32 copy).
 py::object to_numpy(const Array& x);
-py::object to_dlpack(const Array& x);
-Array from_dlpack(py::handle o, bool copy);
+// A DLPack capsule over the memory of an array: of version 1 where `max_version` allows it.
+py::object to_dlpack(py::handle self, py::handle max_version, py::handle dl_device,
+                     std::optional<bool> copy);
+// Adopts a producer's memory; `copy`: always, never, or where it cannot be adopted.
+Array from_dlpack(py::handle o, std::optional<bool> copy);
 
 // "array([[1, 2], ...], dtype=float32)"; evaluates.
 std::string to_repr(const Array& x);

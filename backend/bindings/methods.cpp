@@ -128,14 +128,19 @@ void init_methods(py::module_& m) {
   method(
       "__dlpack_device__", [](const Array&) { return py::make_tuple(1, 0); }, "CPU memory.");
   method(
-      "__dlpack__", [](const Array& x, py::kwargs) { return to_dlpack(x); },
-      "A DLPack capsule over the same memory.");
+      "__dlpack__",
+      [](py::handle self, py::object, py::object max_version, py::object dl_device,
+         std::optional<bool> copy) { return to_dlpack(self, max_version, dl_device, copy); },
+      "A DLPack capsule over the same memory.", py::kw_only(), py::arg("stream") = py::none(),
+      py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
+      py::arg("copy") = py::none());
   method("_numpy", to_numpy, "A NumPy array over the same memory.");
+  method("__copy__", duplicate, "A copy in memory of its own.");
   method(
-      "__copy__", [](const Array& x) { return x; }, "The same value; nodes never change.");
+      "__deepcopy__", [](const Array& x, py::object) { return duplicate(x); },
+      "A copy in memory of its own.");
   method(
-      "__deepcopy__", [](const Array& x, py::object) { return x; },
-      "The same value; nodes never change.");
+      "_handle", [](const Array& x) { return x; }, "Another handle of the same value.");
   method(
       "_scatter_item",
       [](const Array& x, py::object index, py::object value, const std::string& op) {
@@ -146,7 +151,8 @@ void init_methods(py::module_& m) {
   method(
       "_become", [](py::handle self, const Array& x) { array_of(self.ptr()) = x; },
       "Takes on the value of x.");
-  m.def("_from_dlpack", [](py::object o, bool copy) { return from_dlpack(o, copy); });
+  m.def("_from_dlpack",
+        [](py::object o, std::optional<bool> copy) { return from_dlpack(o, copy); });
   m.def("_to_array",
         [](py::object o, py::object dtype) { return to_array(o, optional_dtype(dtype)); });
 }

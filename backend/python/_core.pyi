@@ -168,7 +168,7 @@ def _event_schema() -> list: ...
 def _fail_allocation(n: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> None:
     """The n-th allocation from now fails (0: the next); -1: none does."""
 def _fft(arg0: array, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: bool, arg3: typing.SupportsFloat | typing.SupportsIndex) -> array: ...
-def _from_dlpack(arg0: object, arg1: bool) -> array: ...
+def _from_dlpack(arg0: object, arg1: bool | None) -> array: ...
 def _from_fp8(arg0: array, arg1: object) -> array: ...
 def _full(arg0: object, arg1: object, arg2: object) -> array: ...
 _functions: dict
@@ -361,13 +361,13 @@ class array:
     def __bytes__(self: array) -> bytes: ...
     def __complex__(self) -> complex: ...
     def __copy__(self: array) -> array:
-        """The same value; nodes never change."""
+        """A copy in memory of its own."""
     def __deepcopy__(self: array, arg0: object) -> array:
-        """The same value; nodes never change."""
+        """A copy in memory of its own."""
     def __delitem__(self, key: Any, /) -> None:
         """Delete self[key]."""
     def __div__(self, other: Any) -> array: ...
-    def __dlpack__(self: array, **kwargs) -> Any:
+    def __dlpack__(self: object, *, stream: object=None, max_version: object=None, dl_device: object=None, copy: bool | None=None) -> Any:
         """A DLPack capsule over the same memory."""
     def __dlpack_device__(self: array) -> tuple[int, int]:
         """CPU memory."""
@@ -481,6 +481,8 @@ class array:
         """Return self^value."""
     def _become(self: object, arg0: array) -> None:
         """Takes on the value of x."""
+    def _handle(self: array) -> array:
+        """Another handle of the same value."""
     def _numpy(self: array) -> Any:
         """A NumPy array over the same memory."""
     def _repr_html_(self: array) -> str:

@@ -91,15 +91,19 @@ def conj(self: array, *, stream: Any = None) -> array:
     return _core.conjugate(self)
 
 
-def to_numpy(self: array, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    out = self._numpy()
-    if dtype is not None and out.dtype != dtype:
+def to_numpy(self: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    # bfloat16, which NumPy lacks, is widened: that is a copy.
+    wide = self.dtype == bfloat16
+    out: np.ndarray = self._numpy() if wide else np.asarray(memoryview(self))
+    converts = dtype is not None and out.dtype != dtype
+    if copy is False and (wide or converts):
+        raise ValueError(
+            f"__array__: {_core._dtype_name(self.dtype)} is not seen as "
+            f"{np.dtype(dtype or np.float32)} without a copy\nUse x.view(mx.uint16) or copy=None"
+        )
+    if converts:
         return out.astype(dtype)
-    if copy:
-        return out.copy()
-    # The memory may be read by plans to come, so a view of it is read-only.
-    out.flags.writeable = False
-    return out
+    return out.copy() if copy else out
 
 
 class ArrayIterator:

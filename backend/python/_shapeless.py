@@ -399,7 +399,7 @@ class Calls:
             )
         self.closed &= not _c._is_tracer(x)
         # A handle of its own: the program may change its array in place.
-        return "array", x.__copy__()
+        return "array", x._handle()
 
     @contextlib.contextmanager
     def _paused(self) -> Iterator[None]:

@@ -106,25 +106,21 @@ def asarray(a: Any, dtype: Any = None, *, copy: bool | None = None) -> array:
     if isinstance(a, np.ndarray) and a.dtype == np.float64 and dtype is None and copy is None:
         return array(a)
     if copy is not True and hasattr(a, "__dlpack__"):
-        producer = a
-        if isinstance(a, np.ndarray) and not a.flags.writeable:
-            producer = None
-        if producer is not None:
-            try:
-                x = _core._from_dlpack(producer, False)
-                return x if dtype is None else x.astype(dtype)
-            except (BufferError, TypeError):
-                pass
+        try:
+            x = _core._from_dlpack(a, copy)
+            return x if dtype is None else x.astype(dtype)
+        except (BufferError, TypeError):
+            pass
     if copy is False:
         raise ValueError(f"asarray: {type(a).__name__} cannot be adopted without a copy")
     return array(a, dtype)
 
 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
-    """An array over the memory of a DLPack producer."""
+    """An array over the memory of a DLPack producer; `copy` says always (True) or never (False)."""
     if not hasattr(x, "__dlpack__"):
         raise TypeError(f"from_dlpack: x must have __dlpack__, got {shown(x)}")
-    return _core._from_dlpack(x, bool(copy))
+    return _core._from_dlpack(x, copy)
 
 
 explain(globals(), ["positive", "matrix_transpose"])

@@ -15,10 +15,12 @@ static uint32_t references(const Array& x) { return x.node()->refs.load(); }
 static Array leaf(const Shape& shape, Dtype d, bool* released = nullptr) {
   static float memory[1024] = {};
   Layout layout = Layout::row_major(shape);
-  auto buffer =
-      Buffer::adopt(memory, element_count(shape) * itemsize(d), Category::input, [released] {
+  auto buffer = Buffer::adopt(
+      memory, element_count(shape) * itemsize(d), Category::input,
+      [released] {
         if (released) *released = true;
-      });
+      },
+      Buffer::Writers::owner);
   return make_leaf({buffer, layout.strides, 0}, shape, d);
 }
 

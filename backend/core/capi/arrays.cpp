@@ -139,10 +139,12 @@ lamina_status array_adopt(const lamina_view* data, void (*on_release)(void*), vo
     for (size_t d = 0; d < g.shape.size() && element_count(g.shape) > 0; ++d)
       (g.strides[d] < 0 ? low : high) += (g.shape[d] - 1) * g.strides[d];
     int64_t bytes = element_count(g.shape) > 0 ? (high - low + 1) * item : 0;
-    BufferRef buffer =
-        Buffer::adopt(g.data + low * item, bytes, Category::input, [on_release, owner] {
+    BufferRef buffer = Buffer::adopt(
+        g.data + low * item, bytes, Category::input,
+        [on_release, owner] {
           if (on_release) on_release(owner);
-        });
+        },
+        Buffer::Writers::owner);
     *out = give(make_leaf({buffer, g.strides, -low}, g.shape, g.dtype));
   });
 }

@@ -14,6 +14,7 @@ BufferRef copy_on(const BufferRef& buffer, DeviceId device, uint64_t run) {
   const bool waited_for = buffer->device() != device && buffer->pending();
   if (waited_for) settle(*buffer);
   if (reaches(device, *buffer)) return buffer;
+  buffer->check_mirrors();
   if (BufferRef known = buffer->mirror_on(device)) return known;
   // Two GPUs meet in the CPU's memory.
   BufferRef from = buffer->on_host() || device == kCpu ? buffer : copy_on(buffer, kCpu, run);

@@ -15,7 +15,8 @@ Buffer::Buffer(void* data, int64_t bytes, Category category, DeviceId device, bo
       id_(next_id.fetch_add(1, std::memory_order_relaxed)),
       category_(category),
       device_(device),
-      on_host_(on_host) {}
+      on_host_(on_host),
+      writable_(on_host) {}
 
 Buffer::~Buffer() {
   if (on_release_) {
@@ -38,10 +39,11 @@ Ref<Buffer> Buffer::allocate(int64_t bytes, Category category, int64_t node, Dev
 }
 
 Ref<Buffer> Buffer::adopt(void* data, int64_t bytes, Category category,
-                          std::function<void()> on_release, bool constant) {
+                          std::function<void()> on_release, Writers writers) {
   Ref<Buffer> out(new Buffer(data, bytes, category, kCpu, true));
   out->on_release_ = std::move(on_release);
-  out->stable_ = constant;
+  out->stable_ = writers == Writers::nobody;
+  out->writable_ = writers == Writers::anyone;
   if (trace::enabled())
     trace::instant(trace::EventKind::adopt, 0, static_cast<int64_t>(out->id_), bytes,
                    static_cast<int64_t>(category), -1);
@@ -52,6 +54,13 @@ Ref<Buffer> Buffer::mirror_on(DeviceId device) const {
   for (Ref<Buffer> m = mirror_; m; m = m->mirror_)
     if (m->device_ == device) return m;
   return {};
+}
+
+void Buffer::check_mirrors() {
+  if (!written_.load(std::memory_order_relaxed)) return;
+  drop_mirrors();
+  // Read after the mirrors went: what is still lent may be written again.
+  written_.store(lent_.load(std::memory_order_relaxed) > 0, std::memory_order_relaxed);
 }
 
 void Buffer::add_mirror(const Ref<Buffer>& copy) {

@@ -63,17 +63,19 @@ class Pending {
 };
 
 // Thread safe by reference count; the bytes are written only by the evaluation that made the
-// buffer. Other devices that cannot read it hold copies of it, its mirrors: made and dropped under
-// the evaluation lock, and always equal to it.
+// buffer, and by the program while they are lent to it. Other devices that cannot read it hold
+// copies of it, its mirrors: made and dropped under the evaluation lock, and equal to it whenever
+// an evaluation reads them.
 class Buffer {
  public:
   // Throws OutOfMemory.
   static Ref<Buffer> allocate(int64_t bytes, Category category, int64_t node,
                               DeviceId device = kCpu);
-  // Wraps memory owned elsewhere; `on_release` runs once when the last reference goes. `constant`:
-  // nobody writes to it meanwhile.
+  // Who may write to memory that is owned elsewhere.
+  enum class Writers : uint8_t { nobody, owner, anyone };
+  // Wraps memory owned elsewhere; `on_release` runs once when the last reference goes.
   static Ref<Buffer> adopt(void* data, int64_t bytes, Category category,
-                           std::function<void()> on_release, bool constant = false);
+                           std::function<void()> on_release, Writers writers);
 
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
@@ -85,6 +87,16 @@ class Buffer {
   Ref<Buffer> mirror_on(DeviceId device) const;
   void add_mirror(const Ref<Buffer>& copy);
   void drop_mirrors() { mirror_ = Ref<Buffer>(); }
+  // Whether a view of this memory may be lent to the program for writing.
+  bool writable() const { return writable_; }
+  // From lend() to take_back() the program may write the bytes. Thread safe.
+  void lend() {
+    lent_.fetch_add(1, std::memory_order_relaxed);
+    written_.store(true, std::memory_order_relaxed);
+  }
+  void take_back() { lent_.fetch_sub(1, std::memory_order_relaxed); }
+  // Drops mirrors that what was lent may have made untrue. Under the evaluation lock.
+  void check_mirrors();
   // What has yet to write the bytes, or failed to; null once they are there. Set and read under the
   // evaluation lock, but for pends().
   const std::shared_ptr<Pending>& pending() const { return pending_; }
@@ -95,7 +107,7 @@ class Buffer {
   bool pends() const { return pends_.load(std::memory_order_acquire); }
   bool adopted() const { return static_cast<bool>(on_release_); }
   // Whether only lamina changes the bytes.
-  bool stable() const { return stable_; }
+  bool stable() const { return stable_ && lent_.load(std::memory_order_relaxed) == 0; }
   Category category() const { return category_; }
   void set_category(Category c) { category_ = c; }
   uint32_t use_count() const { return refs_.load(std::memory_order_relaxed); }
@@ -115,8 +127,9 @@ class Buffer {
   std::atomic<uint32_t> refs_{0};
   Category category_;
   DeviceId device_;
-  bool on_host_, stable_ = true;
-  std::atomic<bool> pends_{false};
+  bool on_host_, stable_ = true, writable_;
+  std::atomic<bool> pends_{false}, written_{false};
+  std::atomic<uint32_t> lent_{0};
   std::shared_ptr<Pending> pending_;
   Ref<Buffer> mirror_;  // a chain
   std::function<void()> on_release_;

@@ -30,7 +30,8 @@ BufferRef buffer_of(const FileBytes& file, const Stored& s) {
   // A bool in memory is 0 or 1, in a file it may be any byte.
   if (file.mapping && aligned && !s.swapped && s.bytes >= kMapFrom && s.dtype != Dtype::bool_)
     return Buffer::adopt(
-        file.mapping->data() + s.offset, s.bytes, Category::input, [keep = file.mapping] {}, true);
+        file.mapping->data() + s.offset, s.bytes, Category::input, [keep = file.mapping] {},
+        Buffer::Writers::nobody);
   BufferRef out = Buffer::allocate(s.bytes, Category::input, -1);
   unsigned char* to = static_cast<unsigned char*>(out->data());
   if (s.dtype == Dtype::bool_) {

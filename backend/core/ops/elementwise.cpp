@@ -278,6 +278,11 @@ Array astype(const Array& x, Dtype dtype) {
   return make_node(cast_row, {}, {x}, x.shape(), dtype);
 }
 
+Array duplicate(const Array& x) {
+  if (x.node()->scalar && !x.node()->tracer) return x;
+  return make_node(cast_row, {}, {x}, x.shape(), x.dtype());
+}
+
 static const Primitive& iota_row = define({.name = "iota",
                                            .kind = Kind::iota,
                                            .doc = "0, 1, 2, ... along one axis.",

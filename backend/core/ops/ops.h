@@ -72,6 +72,8 @@ Array diagonal(const Array& x, int64_t offset, int64_t axis1, int64_t axis2);
 // Row-major copy; itself if x is known to be.
 Array contiguous(const Array& x);
 Array copy(const Array& x);
+// The same value in memory of its own once it is evaluated; scalars have none to share.
+Array duplicate(const Array& x);
 Array stop_gradient(const Array& x);
 // x, evaluated only after `dependencies`.
 Array depends(const Array& x, const std::vector<Array>& dependencies);

@@ -1,5 +1,6 @@
 #include "schedule/ir.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -49,16 +50,44 @@ std::vector<int> common_nodes(const Ir& ir) {
   return to;
 }
 
+// Whether two output nodes that compute the same may be one: as views of one thing that is held.
+static bool one_memory(const Ir& ir, int a, int b) {
+  auto base = [&](int i) {
+    while (ir.nodes[static_cast<size_t>(i)].role == Role::view)
+      i = ir.nodes[static_cast<size_t>(i)].inputs[0];
+    return i;
+  };
+  const IrNode& held = ir.nodes[static_cast<size_t>(base(a))];
+  return base(a) == base(b) && base(a) != a && (held.role == Role::data || held.output);
+}
+
 int merge_common(Ir& ir) {
   std::vector<int> to = common_nodes(ir);
+  std::vector<int> positions = ir.of_position;
   int merged = 0;
   for (size_t i = 0; i < ir.nodes.size(); ++i) {
     if (to[i] == static_cast<int>(i)) continue;
-    ir.nodes[static_cast<size_t>(to[i])].output |= ir.nodes[i].output;
-    ir.nodes[i].output = false;
+    IrNode& first = ir.nodes[static_cast<size_t>(to[i])];
+    IrNode& n = ir.nodes[i];
     ++merged;
+    if (n.output && first.output && !one_memory(ir, to[i], static_cast<int>(i))) {
+      // Two values that the program holds: it may be lent the memory of one to write to.
+      IrNode copy;
+      copy.role = Role::copy;
+      copy.inputs = {to[i]};
+      copy.shape = n.shape;
+      copy.dtype = n.dtype;
+      copy.source = n.source;
+      copy.output = true;
+      n = std::move(copy);
+      continue;
+    }
+    first.output |= n.output;
+    n.output = false;
+    std::replace(positions.begin(), positions.end(), static_cast<int>(i), to[i]);
   }
   renumber(ir, to);
+  ir.of_position = std::move(positions);
   return merged;
 }
 
