@@ -31,6 +31,7 @@ from .plan import Plan
 from .recording import (
     EVENT_DTYPE,
     Column,
+    CompiledFunction,
     EventKind,
     Events,
     Failure,
@@ -123,6 +124,7 @@ class Recorder:
             self._names.before(found)
         self._prepare_ns = now_ns() - looking
         self.memory_start = MemoryState(**self.core._memory())
+        self.core._take_compiled()
         _kernel_launches(self.core)  # an earlier recording's, if nobody asked for them
         self.core._trace_start(self._capacity)
         self._thread = threading.Thread(target=self._pump, name="lamina-recorder", daemon=True)
@@ -163,6 +165,7 @@ class Recorder:
             failure=failure,
             laps=tuple(laps),
             kernel_launches=_kernel_launches(self.core),
+            compiled=tuple(CompiledFunction(**row) for row in self.core._take_compiled()),
             dropped=self._dropped,
             missing_plans=tuple(sorted(self._missing)),
             title=self.title,

@@ -206,6 +206,23 @@ class KernelLaunch:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class CompiledFunction:
+    """A function of ``mx.compile`` that was called: how often, and how often its Python ran.
+
+    ``forms`` counts the different forms of its arguments (structure, shapes, dtypes, constants).
+    With ``shapeless`` one trace serves those that differ in sizes.
+    """
+
+    function: str
+    file: str = ""
+    line: int = 0
+    shapeless: bool = False
+    calls: int = 0
+    traced: int = 0
+    forms: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """What was recorded, whole.  Immutable; derived views are computed once on first use.
@@ -230,6 +247,7 @@ class Recording:
     failure: Failure | None = None
     laps: tuple[Lap, ...] = ()
     kernel_launches: tuple[KernelLaunch, ...] = ()
+    compiled: tuple[CompiledFunction, ...] = ()
     dropped: int = 0
     missing_plans: tuple[int, ...] = ()
     title: str = ""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 
-from .analysis import Counters, Fusion, Kernels, Ledger, Memory, Timeline
+from .analysis import Compiled, Counters, Fusion, Kernels, Ledger, Memory, Timeline
+from .analysis import compiled as compiled_of
 from .analysis import counters as counters_of
 from .analysis import fusion as fusion_of
 from .analysis import kernels as kernels_of
@@ -19,6 +20,7 @@ from .analysis import memory as memory_of
 from .analysis import roofline as roofline_of
 from .analysis import timeline as timeline_of
 from .analysis import traffic as traffic_of
+from .analysis.compiled import HEAD as COMPILED_HEAD
 from .analysis.counters import HEAD, cells
 from .analysis.once import once
 from .analysis.table import format_bytes, format_ns, percent
@@ -45,6 +47,10 @@ class Report:
     @cached_property
     def counters(self) -> Counters:
         return counters_of(self.timed)
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        return compiled_of(self.recording)
 
     @cached_property
     def traffic(self) -> Ledger:
@@ -130,6 +136,8 @@ def text(recording: Recording) -> str:
     parts = [f"profile: {report.headline}\n" + "\n".join(report.notes)]
     parts += [report.timeline.to_text(), report.kernels.to_text(6), report.traffic.to_text(5)]
     parts += [report.memory.to_text(6)]
+    if report.compiled.rows:
+        parts.append(report.compiled.to_text(6))
     if report.counters.rows:
         parts.append(f"counted by software Metal\n{report.counters.to_text(6)}")
     if recording.machine.ceilings:
@@ -158,7 +166,7 @@ def html(recording: Recording, note: str = "") -> str:
     notes = [*report.notes, *([note] if note else [])]
     if recording.runs:
         body += [_paragraphs(notes), _traffic(report), _time(report), _kernels(report)]
-        body += [_counters(report), _memory(report), _fusion(report)]
+        body += [_compiled(report), _counters(report), _memory(report), _fusion(report)]
     else:
         body = [f"<div style='font-weight:600'>{title}</div>", _paragraphs([NOTHING, *notes])]
     return f"<div style='{STYLE}'>{''.join(body)}</div>"
@@ -253,6 +261,13 @@ def _kernels(report: Report) -> str:
     ]
     head = ("kernel", "count", "total", "share", "bytes", "GB/s", "GFLOP/s", "line")
     return _section("Top kernels", _table(head, rows, left=(0, 7)))
+
+
+def _compiled(report: Report) -> str:
+    rows = report.compiled.cells(8)
+    return (
+        _section("Compiled functions", _table(COMPILED_HEAD, rows, left=(0, 4, 5))) if rows else ""
+    )
 
 
 def _counters(report: Report) -> str:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -252,6 +253,51 @@ class Kept {
   std::unordered_map<std::vector<int64_t>, std::shared_ptr<Entry>, HashWords> entries_;
 };
 
+// What a recording saw of one compiled function.
+struct Seen {
+  std::string function, file;
+  int line = 0;
+  bool shapeless = false;
+  int64_t calls = 0, traced = 0;
+  std::unordered_set<std::vector<int64_t>, HashWords> forms;
+};
+
+// Those of the recording that is on, in the order of their first calls. Under the interpreter lock.
+std::vector<std::shared_ptr<Seen>>& all_seen() {
+  static auto* all = new std::vector<std::shared_ptr<Seen>>;
+  return *all;
+}
+
+std::shared_ptr<Seen> first_seen(py::handle fun, bool shapeless) {
+  auto seen = std::make_shared<Seen>();
+  py::object name = py::getattr(fun, "__qualname__", py::type::of(fun).attr("__qualname__"));
+  seen->function = py::str(name);
+  py::object code = py::getattr(fun, "__code__", py::none());
+  if (!code.is_none()) {
+    seen->file = py::str(code.attr("co_filename"));
+    seen->line = code.attr("co_firstlineno").cast<int>();
+  }
+  seen->shapeless = shapeless;
+  all_seen().push_back(seen);
+  return seen;
+}
+
+py::list take_seen() {
+  py::list out;
+  for (const auto& s : std::exchange(all_seen(), {})) {
+    py::dict row;
+    row["function"] = s->function;
+    row["file"] = s->file;
+    row["line"] = s->line;
+    row["shapeless"] = s->shapeless;
+    row["calls"] = s->calls;
+    row["traced"] = s->traced;
+    row["forms"] = s->forms.size();
+    out.append(row);
+  }
+  return out;
+}
+
 // The traces of one function. It holds no Python object of the program's but types of named tuples,
 // so it is in no cycle that the collector would have to see. (A trace without sizes also holds the
 // constants of its calls.)
@@ -267,7 +313,33 @@ class Traces {
     const Call now{fun, inputs, outputs, args, kwargs};
     size_t own = 0;
     const Form form = now.form(true, own);
-    const size_t captured = leaves_of(outputs).size();
+    const auto seen = origin_hook.load(std::memory_order_relaxed) ? note(fun, form) : nullptr;
+    const size_t before = traced_;
+    try {
+      py::object out = kept(now, form, own);
+      if (seen) seen->traced += static_cast<int64_t>(traced_ - before);
+      return out;
+    } catch (...) {
+      if (seen) seen->traced += static_cast<int64_t>(traced_ - before);
+      throw;
+    }
+  }
+
+  size_t traced() const { return traced_; }
+
+ private:
+  // Counts a call of the recording that is on.
+  std::shared_ptr<Seen> note(py::handle fun, const Form& form) {
+    std::shared_ptr<Seen> seen = seen_.lock();
+    if (!seen) seen_ = seen = first_seen(fun, !make_calls_.is_none());
+    ++seen->calls;
+    seen->forms.insert(form.words());
+    return seen;
+  }
+
+  // The results, from a trace that is kept, or of one that is made now.
+  py::object kept(const Call& now, const Form& form, size_t own) {
+    const size_t captured = leaves_of(now.outputs).size();
     std::shared_ptr<Entry> entry = exact_.find(form, captured);
     if (!entry && make_calls_.is_none()) {
       entry = trace(now, form, own);
@@ -286,9 +358,6 @@ class Traces {
     return finished(now, *entry, (*entry->graph)(form.arrays()), entry->returned);
   }
 
-  size_t traced() const { return traced_; }
-
- private:
   // Writes the captured outputs back and gives what the function returned.
   static py::object finished(const Call& now, const Entry& entry, Arrays results,
                              py::handle returned) {
@@ -384,6 +453,7 @@ class Traces {
   Kept exact_, open_;
   uint64_t clock_ = 0;
   size_t traced_ = 0;
+  std::weak_ptr<Seen> seen_;  // by the recording that is on
 };
 
 }  // namespace
@@ -395,6 +465,7 @@ void init_compile(py::module_& m) {
            py::arg("args"), py::arg("kwargs"),
            "Calls the function, or builds again what it built for arguments of this form.")
       .def_property_readonly("traced", &Traces::traced, "How often the function itself ran.");
+  m.def("_take_compiled", &take_seen);
 }
 
 }  // namespace lamina::python

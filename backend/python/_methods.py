@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from lamina import _core
@@ -91,10 +91,10 @@ def conj(self: array, *, stream: Any = None) -> array:
     return _core.conjugate(self)
 
 
-def to_numpy(self: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+def to_numpy(self: array, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     # bfloat16, which NumPy lacks, is widened: that is a copy.
-    wide = self.dtype == bfloat16
-    out: np.ndarray = self._numpy() if wide else np.asarray(memoryview(self))
+    wide, lent = self.dtype == bfloat16, cast(Any, self)
+    out: np.ndarray = self._numpy() if wide else np.asarray(memoryview(lent))
     converts = dtype is not None and out.dtype != dtype
     if copy is False and (wide or converts):
         raise ValueError(

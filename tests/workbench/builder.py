@@ -181,6 +181,9 @@ class ReplayEngine:
     def _plan_describe(self, plan_id: int) -> str:
         return json.dumps(plan_json(plan_id))
 
+    def _take_compiled(self) -> list[dict[str, Any]]:
+        return []
+
     def _fusion_reasons(self) -> dict[str, str]:
         return REASONS
 

@@ -1,5 +1,6 @@
 """Pure functions from a Recording to plain data; each result has ``to_dict()`` and ``str()``."""
 
+from .compiled import Compiled, compiled
 from .counters import Counted, Counters, counters
 from .fusion import EdgeCost, Fusion, explain, fusion
 from .kernels import Kernel, Kernels, kernels
@@ -10,6 +11,7 @@ from .traffic import Ledger, PlanTraffic, traffic
 
 __all__ = [
     "Buffer",
+    "Compiled",
     "Counted",
     "Counters",
     "EdgeCost",
@@ -26,6 +28,7 @@ __all__ = [
     "Span",
     "Timeline",
     "Totals",
+    "compiled",
     "counters",
     "explain",
     "fusion",
