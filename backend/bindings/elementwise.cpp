@@ -59,6 +59,16 @@ int parse(const Function& f, PyObject* const* args, Py_ssize_t count, PyObject* 
   return 0;
 }
 
+// An operand of f; what cannot be one is told of as f's.
+Array operand_of(const Function& f, PyObject* o, const Array* like) {
+  try {
+    return operand(o, like);
+  } catch (const DtypeError& e) {
+    const std::string what = e.what(), of = "array: ";
+    throw DtypeError(f.name + ": " + (what.starts_with(of) ? what.substr(of.size()) : what));
+  }
+}
+
 PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   const Function& f = function_of(self);
   PyObject *in[3], *stream;
@@ -75,7 +85,7 @@ PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
         if (is_array(in[i])) like = &array_of(in[i]);
     Arrays x;
     x.reserve(static_cast<size_t>(f.arity));
-    for (int i = 0; i < f.arity; ++i) x.push_back(operand(in[i], i < first ? nullptr : like));
+    for (int i = 0; i < f.arity; ++i) x.push_back(operand_of(f, in[i], i < first ? nullptr : like));
     return wrap(elementwise(f.formula, std::move(x)));
   });
 }

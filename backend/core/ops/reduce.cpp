@@ -41,7 +41,9 @@ Array product_of_others(const Node& n) {
   for (int64_t a : axes) order.push_back(a);
   Array moved = transpose(x, order);
   Shape flat(moved.shape().begin(), moved.shape().begin() + kept);
-  flat.push_back(-1);
+  int64_t others = 1;
+  for (int64_t a : axes) others *= x.shape(a);
+  flat.push_back(others);
   Array rows = reshape(moved, flat);
   Array before = scan(ScanOp::prod, rows, kept, false, false);
   Array after = scan(ScanOp::prod, rows, kept, true, false);

@@ -420,10 +420,11 @@ static const Primitive& strided_row = define(
        Strides strides = r.ints();
        int64_t offset = r.integer();
        const Array& x = n.inputs[0];
+       if (x.size() == 0) return {zeros(x.shape(), ct.dtype())};
        // Each element may be read by many: its cotangent is the sum over all of them.
        Array where = as_strided(iota(x.size(), Dtype::int64), n.shape, strides, offset);
        Array flat = scatter(zeros({x.size()}, ct.dtype()), {reshape(where, {-1})},
-                            reshape(ct, {-1, 1}), {0}, ScatterMode::add);
+                            reshape(ct, {ct.size(), 1}), {0}, ScatterMode::add);
        return {reshape(flat, x.shape())};
      },
      .jvp = view_jvp,

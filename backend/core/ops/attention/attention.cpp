@@ -214,6 +214,16 @@ Array attention(const Array& q, const Array& k, const Array& v, double scale, bo
   for (const Array& x : {mask, sinks})
     if (x && is_complex(x.dtype()))
       throw DtypeError("scaled_dot_product_attention: mask and sinks must be real, got complex64");
+  auto shapes = [&] {
+    return "q " + to_string(q.shape()) + ", k " + to_string(k.shape()) + ", v " +
+           to_string(v.shape());
+  };
+  if (q.ndim() != 4 || k.ndim() != 4 || v.ndim() != 4)
+    throw ShapeError("attention: q, k and v need 4 axes, got " + shapes());
+  const int64_t groups = k.shape(1);
+  if (k.shape(3) != q.shape(3) || v.shape(1) != groups || v.shape(2) != k.shape(2) || groups == 0 ||
+      q.shape(1) % groups != 0)
+    throw ShapeError("attention: shapes do not fit: " + shapes());
   const int64_t batch = q.shape(0), heads = q.shape(1);
   auto of_batch = [&](const char* name, const Array& x) {
     return spread(name, astype(x, d), {batch, x.shape(1), x.shape(2), x.shape(3)});

@@ -76,8 +76,9 @@ Array matmul(const Array& a_in, const Array& b_in) {
   Array out;
   if (b.ndim() == 2 && a.ndim() > 2) {
     // One matrix on the right: the batch is only more rows.
-    Array flat = matmul(reshape(a, {-1, k}), b);
     Shape shape = a.shape();
+    shape.back() = 1;
+    Array flat = matmul(reshape(a, {element_count(shape), k}), b);
     shape.back() = n;
     out = k == 0 || element_count(shape) == 0 ? zeros(shape, d) : reshape(flat, shape);
   } else {
