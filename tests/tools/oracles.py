@@ -114,6 +114,52 @@ class Wide:
         return self._core.array(x, self.float32) if floats else self._core.array(x)
 
 
+class Exact(Wide):
+    """MLX in float64, also where MLX computes in float32 even then: `sin`, `cos`, `erf`, `exp` and
+    all that is made of it are NumPy's and SciPy's there, with derivatives."""
+
+    def __init__(self, core: Any) -> None:
+        super().__init__(core)
+        from scipy import special
+
+        named = {
+            "exp": (np.exp, np.exp),
+            "sin": (np.sin, np.cos),
+            "cos": (np.cos, lambda x: -np.sin(x)),
+            "sigmoid": (special.expit, lambda x: special.expit(x) * special.expit(-x)),
+            "erf": (special.erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-np.square(x))),
+            "softplus": (lambda x: np.logaddexp(x, 0), special.expit),
+        }
+        self._named = {name: self._exact(f, slope) for name, (f, slope) in named.items()}
+
+    def _exact(self, f: Any, slope: Any) -> Callable[[Any], Any]:
+        core = self._core
+
+        def wide(f: Any, x: Any) -> Any:
+            with np.errstate(all="ignore"):
+                return core.array(np.asarray(f(np.array(x)), np.float64), core.float64)
+
+        called = core.custom_function(lambda x: wide(f, x))
+        called.vjp(lambda x, cotangent, _: cotangent * wide(slope, x))
+        return lambda x: called(x.astype(core.float64))
+
+    def __getattr__(self, name: str) -> Any:
+        return self._named.get(name) or super().__getattr__(name)
+
+    def logaddexp(self, a: Any, b: Any) -> Any:
+        return b + self.softplus(a - b)
+
+    def logsumexp(self, x: Any, axis: Any, keepdims: bool) -> Any:
+        most = self._core.stop_gradient(self._core.max(x, axis=axis, keepdims=True))
+        total = self._core.sum(self.exp(x - most), axis=axis, keepdims=True)
+        out = self._core.log(total) + most
+        return out if keepdims else self._core.squeeze(out, axis)
+
+    def softmax(self, x: Any, axis: int) -> Any:
+        powers = self.exp(x - self._core.stop_gradient(self._core.max(x, axis=axis, keepdims=True)))
+        return powers / self._core.sum(powers, axis=axis, keepdims=True)
+
+
 class Shaken:
     """MLX with every floating result of a line off by about a last bit of float32."""
 
@@ -151,7 +197,7 @@ class Cores:
 
 
 SINGLE = Cores(mx, omx)
-DOUBLE = Cores(Wide(mx), Wide(omx))
+DOUBLE = Cores(Wide(mx), Exact(omx))
 ALONE = Cores(mx, None)
 
 
