@@ -187,3 +187,17 @@ def test_what_mlx_computes_in_float32_is_exact_in_the_check_in_float64() -> None
 def test_gradients_of_thousands_of_millions_are_put_down_to_float32() -> None:
     """One percent off in float32, as MLX is, and equal to eleven digits in float64."""
     assert fuzz.examine(219_320, 10, 200) == (fuzz.FLOAT32, "")
+
+
+def test_terms_that_cancel_are_put_down_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and reverse add 1e18 in other orders; a wrong rule is wrong in float64, too."""
+    assert fuzz.examine(614_321, 10, 200) == (fuzz.FLOAT32, "")
+    program = Program(
+        [np.ones((2, 3), np.float32)], [Line("mx.sin({0})", [0], Value((2, 3), "f"))], [1]
+    )
+    assert fuzz.by_jvp(program) == ""
+    jvp = fuzz.mx.jvp
+    off = lambda f, xs, ts: (None, [2 * jvp(f, xs, ts)[1][0]])
+    monkeypatch.setattr(fuzz.mx, "jvp", off)
+    assert fuzz.by_jvp(program)
+    assert not fuzz.of_float32(fuzz.by_jvp, program)
