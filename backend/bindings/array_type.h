@@ -22,6 +22,10 @@ void init_array_type(py::module_& m);
 
 inline bool is_array(PyObject* o) { return PyObject_TypeCheck(o, array_type()); }
 inline Array& array_of(PyObject* o) { return reinterpret_cast<PyArray*>(o)->array; }
+// An argument that is an array, for what needs the Python object itself. Borrowed.
+struct ArrayObject {
+  PyObject* ptr = nullptr;
+};
 // A new reference. Never fails except for memory, then nullptr with the error set.
 PyObject* wrap(Array array);
 
@@ -62,6 +66,17 @@ struct type_caster<lamina::Array> {
   }
   static handle cast(lamina::Array source, return_value_policy, handle) {
     return lamina::python::wrap(std::move(source));
+  }
+};
+
+template <>
+struct type_caster<lamina::python::ArrayObject> {
+  PYBIND11_TYPE_CASTER(lamina::python::ArrayObject, const_name("array"));
+
+  bool load(handle source, bool) {
+    if (!source || !lamina::python::is_array(source.ptr())) return false;
+    value.ptr = source.ptr();
+    return true;
   }
 };
 

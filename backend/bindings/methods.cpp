@@ -129,8 +129,8 @@ void init_methods(py::module_& m) {
       "__dlpack_device__", [](const Array&) { return py::make_tuple(1, 0); }, "CPU memory.");
   method(
       "__dlpack__",
-      [](py::handle self, py::object, py::object max_version, py::object dl_device,
-         std::optional<bool> copy) { return to_dlpack(self, max_version, dl_device, copy); },
+      [](ArrayObject self, py::object, py::object max_version, py::object dl_device,
+         std::optional<bool> copy) { return to_dlpack(self.ptr, max_version, dl_device, copy); },
       "A DLPack capsule over the same memory.", py::kw_only(), py::arg("stream") = py::none(),
       py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
       py::arg("copy") = py::none());
@@ -149,7 +149,7 @@ void init_methods(py::module_& m) {
       },
       "x.at[index].op(value)");
   method(
-      "_become", [](py::handle self, const Array& x) { array_of(self.ptr()) = x; },
+      "_become", [](ArrayObject self, const Array& x) { array_of(self.ptr) = x; },
       "Takes on the value of x.");
   m.def("_from_dlpack",
         [](py::object o, std::optional<bool> copy) { return from_dlpack(o, copy); });

@@ -1,5 +1,6 @@
 #include "module.h"
 
+#include "answers.h"
 #include "watch.h"
 
 PYBIND11_MODULE(_core, m) {
@@ -17,6 +18,7 @@ PYBIND11_MODULE(_core, m) {
   init_export(m);
   init_primitives(m);
   init_text_kernels(m);
+  answer_calls(m);
   watch_functions(m);  // those so far compute arrays from arrays
   init_transforms(m);
   init_compile(m);
@@ -29,4 +31,5 @@ PYBIND11_MODULE(_core, m) {
 #ifdef __linux__
   init_soft_metal(m);
 #endif
+  answer_calls(m);
 }

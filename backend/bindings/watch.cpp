@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "answers.h"
 #include "convert.h"
 #include "graph/primitive.h"
 #include "module.h"
@@ -18,7 +19,6 @@ namespace {
 thread_local PyObject* listening = nullptr;  // owned
 PyObject* number_types[2] = {nullptr, nullptr};
 
-constexpr int kFlags = METH_FASTCALL | METH_KEYWORDS;
 using Entry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
 
 struct Watched {
@@ -54,16 +54,6 @@ PyObject* told(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
         .release()
         .ptr();
   });
-}
-
-// The builtin behind an attribute: a function, a method or a property's getter.
-PyObject* builtin_of(PyObject* o) {
-  if (PyInstanceMethod_Check(o)) o = PyInstanceMethod_GET_FUNCTION(o);
-  if (PyObject_TypeCheck(o, &PyProperty_Type)) {
-    o = py::handle(o).attr("fget").ptr();
-    if (PyInstanceMethod_Check(o)) o = PyInstanceMethod_GET_FUNCTION(o);
-  }
-  return PyCFunction_Check(o) && PyCFunction_GET_FLAGS(o) == kFlags ? o : nullptr;
 }
 
 void watch_all(const std::string& scope, py::handle holder) {

@@ -8,6 +8,9 @@ and what it was.
 from __future__ import annotations
 
 import functools
+import math
+import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -90,6 +93,74 @@ def _complaint(function: Callable[..., Any], args: Any, kwargs: Any) -> str | No
             if not _fits(one, hint):
                 return f"{function.__name__}: {name} must be {_wanted(hint)}, got {shown(one)}"
     return None
+
+
+# What the binding library calls the kinds of arguments: what fits, in words.
+_BOUND: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "array": (lambda x: isinstance(x, array), "an array"),
+    "bool": (lambda x: isinstance(x, (bool, np.bool_)), "True or False"),
+    "str": (lambda x: isinstance(x, str), "a str"),
+    "typing.SupportsInt": (lambda x: hasattr(x, "__index__"), "an int"),
+    "typing.SupportsFloat": (lambda x: hasattr(x, "__float__"), "a number"),
+    "lamina._core.Dtype": (lambda x: isinstance(x, Dtype), "a dtype"),
+    "collections.abc.Callable": (callable, "a function"),
+    "collections.abc.Sequence": (lambda x: isinstance(x, (list, tuple)), "a list or tuple"),
+    "tuple": (lambda x: isinstance(x, tuple), "a tuple"),
+    "None": (lambda x: x is None, "None"),
+}
+
+
+def _misfit(value: Any, bound: str) -> str | None:
+    """What an argument may be, of the kinds that the binding library lists, if it is none."""
+    kinds = [k.partition("[")[0] for k in bound.split(" | ") if k != "typing.SupportsIndex"]
+    if not kinds or any(k not in _BOUND or _BOUND[k][0](value) for k in kinds):
+        return None
+    return " or ".join(_BOUND[k][1] for k in kinds)
+
+
+def _refused_by(name: str, listed: str, args: Any, kwargs: Any) -> str | None:
+    """One line on a call that does not fit one listed signature, `(a: array, axis: int = 0)`."""
+    import inspect  # slow to import, and rarely needed
+
+    scope: dict[str, Any] = {"lamina": sys.modules["lamina"], "math": math}
+    try:
+        exec(f"from __future__ import annotations\ndef f{listed}: ...", scope)
+        signature = inspect.signature(scope["f"])
+    except Exception:
+        return None
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        plain = [
+            p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()
+        ]
+        takes = inspect.Signature([p for p in plain if p.name != "self"])
+        return f"{name}: {error}; it takes {takes}"
+    for key, value in bound.arguments.items():
+        wanted = _misfit(value, signature.parameters[key].annotation)
+        if wanted is None:
+            continue
+        hint = ""
+        if wanted == "an array" and isinstance(value, (int, float, complex, list, np.ndarray)):
+            hint = "\nmx.array makes one"
+        return f"{name}: {key} must be {wanted}, got {shown(value)}{hint}"
+    return None
+
+
+def refused(text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The message for a call that the binding library refused with `text`."""
+    name = text.partition("(): incompatible ")[0]
+    listed = re.findall(r"^ +\d+\. ([\w.]*)(\(.*?\))(?: -> .*)?$", text, re.MULTILINE)
+    made = listed[0][0].rpartition(".")[2] if listed else ""
+    if made:  # a constructor, which is given what it makes
+        name, args = made, args[1:]
+    said = [t for _, s in listed if (t := _refused_by(name, s, args, kwargs))]
+    if said:
+        return said[0]
+    given = [shown(x) for x in args] + [f"{k}={shown(x)}" for k, x in kwargs.items()]
+    return f"{name}: cannot be called with ({', '.join(given)})\n" + "\n".join(
+        f"It takes {s}" for _, s in listed
+    )
 
 
 # Traces without sizes that are being made, on any thread (see _shapeless).

@@ -24,7 +24,7 @@ SANITIZED = "LAMINA_SANITIZED" in os.environ
 
 @pytest.mark.parametrize("block", range(8))
 def test_programs_agree(block: int) -> None:
-    count = 5 if SANITIZED else 40
+    count = 5 if SANITIZED else 400
     for seed in range(block * count, (block + 1) * count):
         text, source = fuzz.examine(seed, 10, 60)
         assert text in AGREED, f"seed {seed}: {text}\n{source}"

@@ -34,6 +34,8 @@ WRONG = {
     "axes and sizes are ints, got 1.5": lambda: ONE.mean(1.5),
     "axes and sizes are ints, got 'a'": lambda: mx.zeros((2, "a")),
     "rms_norm: weight must be an array or None, got 2": lambda: mx.fast.rms_norm(ONE, 2, 0),
+    "sum: a must be an array, got [1, 2] (list)\nmx.array makes one": lambda: mx.sum([1, 2]),
+    "item: too many positional arguments; it takes ()": lambda: ONE.item(3),
 }
 
 
@@ -58,3 +60,32 @@ def test_error_of_the_users_own_is_kept():
 
     with pytest.raises(TypeError, match="axes and sizes are ints"):
         mx.sum(ONE, Broken())
+
+
+def callables():
+    """Every function and class of the interface and every method of array, by name."""
+    for space in (mx, mx.linalg, mx.fft, mx.fast, mx.random, mx.metal, mx.cuda):
+        for name in dir(space):
+            # These take anything, or change the process.
+            if name[0] != "_" and name not in ("disable_compile", "start_capture"):
+                yield f"{space.__name__}.{name}", getattr(space, name)
+    for name in dir(mx.array):
+        if name != "__class__":
+            yield f"array.{name}", getattr(mx.array, name)
+
+
+def test_refusals_are_our_own(tmp_path, monkeypatch):
+    """No wrong argument is answered by the binding library's list of signatures."""
+    monkeypatch.chdir(tmp_path)
+    told = 0
+    a = mx.ones(3)
+    lists = [(), ("x",), (object(),), (object(), object()), (a, object()), (a, "x", "y")]
+    lists += [(a,) * k + (object(),) for k in (2, 3, 4)]
+    for name, function in callables():
+        for args in lists if callable(function) else ():
+            try:
+                function(*args)
+            except Exception as error:
+                told += 1
+                assert "incompatible" not in str(error), f"{name}{args}: {error}"
+    assert told > 2000

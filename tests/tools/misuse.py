@@ -57,7 +57,16 @@ UNMEANT = (
     "UnboundLocalError",
     "ZeroDivisionError",
 )
-FROM_INSIDE = ("std::", "vector::", "basic_string", "unordered_map", "bad_", "too big to convert")
+FROM_INSIDE = (
+    "std::",
+    "vector::",
+    "basic_string",
+    "unordered_map",
+    "bad_",
+    "too big to convert",
+    "incompatible function arguments",
+    "incompatible constructor arguments",
+)
 DTYPES = [v for v in vars(mx).values() if isinstance(v, mx.Dtype)]
 SHAPES = [
     (), (0,), (1,), (3,), (4,), (2, 3), (3, 2), (3, 3), (1, 3), (0, 3), (2, 0, 2), (2, 3, 4),

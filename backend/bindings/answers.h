@@ -1,0 +1,19 @@
+// Calls of compiled functions with arguments that they do not take.
+//
+// The binding library refuses them with a list of C++'s signatures. Such a refusal becomes a
+// TypeError that names the function, the argument, what it may be and what it was
+// (lamina/_arguments.py). A call that succeeds pays for one more frame.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace lamina::python {
+
+// Every compiled function that the module has by now, and has not been given here before.
+// REQUIRES: the interpreter lock, and no function of `watch.h` exchanged.
+void answer_calls(pybind11::module_& m);
+
+// The builtin behind an attribute: a function, a method or a property's getter; nullptr for others.
+PyObject* builtin_of(PyObject* attribute);
+
+}  // namespace lamina::python
