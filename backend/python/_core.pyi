@@ -368,7 +368,7 @@ class array:
     def __delitem__(self, key: Any, /) -> None:
         """Delete self[key]."""
     def __div__(self, other: Any) -> array: ...
-    def __dlpack__(self: object, *, stream: object=None, max_version: object=None, dl_device: object=None, copy: bool | None=None) -> Any:
+    def __dlpack__(self: array, *, stream: object=None, max_version: object=None, dl_device: object=None, copy: bool | None=None) -> Any:
         """A DLPack capsule over the same memory."""
     def __dlpack_device__(self: array) -> tuple[int, int]:
         """CPU memory."""
@@ -480,7 +480,7 @@ class array:
         """Return self/value."""
     def __xor__(self, value: Operand, /) -> array:
         """Return self^value."""
-    def _become(self: object, arg0: array) -> None:
+    def _become(self: array, arg0: array) -> None:
         """Takes on the value of x."""
     def _handle(self: array) -> array:
         """Another handle of the same value."""
