@@ -134,6 +134,10 @@ T atomicCAS(T* at, T expected, T v) {
   if (before == expected) *at = v;
   return before;
 }
+inline unsigned atomicInc(unsigned* at, unsigned last) {
+  return std::exchange(*at, *at >= last ? 0 : *at + 1);
+}
+inline void __threadfence() {}
 template <class T>
 T atomicMax(T* at, T v) {
   return std::exchange(*at, *at < v ? v : *at);

@@ -35,6 +35,24 @@ std::string take(const Accumulator& a, const std::string& suffix, const std::str
          " = " + value + ", " + at + " = " + position + ";\n";
 }
 
+bool takes_later(const Accumulator& a) {
+  return a.arg() && a.position < 0 && a.dtype != Dtype::complex64;
+}
+
+std::string take_later(const Accumulator& a, const std::string& suffix, const std::string& value,
+                       const std::string& position, const std::string& indent) {
+  std::string v = a.v + suffix, at = a.v + "_at" + suffix;
+  std::string test = a.op == ReduceOp::argmax ? "takes_max_later" : "takes_min_later";
+  return indent + "if (" + test + "(" + value + ", " + v + ")) " + v + " = " + value + ", " + at +
+         " = " + position + ";\n";
+}
+
+std::string take_first(const Accumulator& a, const std::string& suffix, const std::string& position,
+                       const std::string& indent) {
+  std::string at = a.v + "_at" + suffix;
+  return indent + "if (" + at + " == ~0u) " + at + " = " + position + ";\n";
+}
+
 std::string over_lanes(const Accumulator& a, const std::string& suffix, int lanes,
                        const std::string& indent) {
   if (lanes <= 1) return "";

@@ -28,6 +28,15 @@ std::string declare(const Accumulator& a, const std::string& suffix, const std::
 // Takes in one value; positions count for arg reductions.
 std::string take(const Accumulator& a, const std::string& into_suffix, const std::string& value,
                  const std::string& position, const std::string& indent);
+// The same for values that come in the order of their positions. What equals the identity is not
+// taken: behind a loop that met anything `take_first` gives an accumulator that took nothing the
+// first position.
+bool takes_later(const Accumulator& a);
+std::string take_later(const Accumulator& a, const std::string& into_suffix,
+                       const std::string& value, const std::string& position,
+                       const std::string& indent);
+std::string take_first(const Accumulator& a, const std::string& into_suffix,
+                       const std::string& position, const std::string& indent);
 // Combines over the lanes whose numbers agree but for the bits below `lanes`.
 std::string over_lanes(const Accumulator& a, const std::string& suffix, int lanes,
                        const std::string& indent);

@@ -57,6 +57,16 @@ inline void atomic_add_uint(device atomic_uint* p, uint v) {
 }
 )",
      "inline void atomic_add_uint(uint* p, uint v) { atomicAdd(p, v); }\n"},
+    // For one thread of a threadgroup, behind a barrier: whether `count` threadgroups have come here
+    // with the same k, all of whose writes the threads then see behind the next barrier. Leaves zero.
+    {"takes_last_turn", "", R"(
+inline uint takes_last_turn(uint* turns, uint k, uint count) {
+  __threadfence();
+  const uint before = atomicInc(turns + k, count - 1);
+  __threadfence();
+  return before == count - 1;
+}
+)"},
     {"bits_as_long", "", "inline long bits_as_long(ulong x) { return long(x); }\n"},
     {"bits_as_double", "",
      "inline double bits_as_double(ulong x) { return __longlong_as_double((long long)x); }\n"},

@@ -33,6 +33,21 @@ inline bool takes_min(T v, uint i, T best, uint at) {
 }
 )",
      nullptr},
+    // The same for a v that comes after the best so far; equal ones never take its place.
+    {"takes_max_later", R"(
+template <typename T>
+inline bool takes_max_later(T v, T best) {
+  return !(v <= best) && best == best;
+}
+)",
+     nullptr},
+    {"takes_min_later", R"(
+template <typename T>
+inline bool takes_min_later(T v, T best) {
+  return !(v >= best) && best == best;
+}
+)",
+     nullptr},
     {"simdgroup_float8x8", "#include <metal_simdgroup_matrix>\n", ""},
     {"COMPLEX", "#define COMPLEX(x, y) float2(x, y)\n",
      "#define COMPLEX(x, y) make_float2(x, y)\n"},

@@ -1,7 +1,8 @@
 // Reductions. If the innermost axis is reduced, the threads of a row stand side by side along it
 // ("rows"); if it is kept, threads stand side by side along the kept ones and several of them share
 // a column's work ("columns"). Where there are too few results to fill the device the reduced range
-// is cut into parts whose accumulators go through memory to a second launch.
+// is cut into parts whose accumulators go through memory: to the last threadgroup of the launch to
+// come so far, or, where a device has no turns, to a second launch.
 #include <algorithm>
 
 #include "kernels/accumulators.h"
@@ -48,11 +49,16 @@ class ReduceWriter : Elements {
     along_ = !kernel.domain.empty() && (kernel.reduced >> inner() & 1);
     packed_.assign(kernel.args.size(), false);
     if (points_ >= (1 << 14)) choose_packs(kernel.domain[inner()], most_packed(traits));
+    last_turns_ = traits.last_turns;
+    most_turns_ = int64_t{traits.cores} * kGroupsPerCore / kLeastParts;
     choose_shape(traits);
   }
 
   int64_t rows() const { return rows_; }
   int64_t parts() const { return parts_; }
+
+  // Whether parts meet within the launch.
+  bool turns() const { return parts_ > 1 && last_turns_; }
 
   TextKernel write(bool may_split) {
     if (!may_split) parts_ = 1;
@@ -64,12 +70,15 @@ class ReduceWriter : Elements {
     if (parts_ > 1) declare_temporaries();
     unit_.declare(header_comment(k_));
     unit_.declare(point.text());
-    if (parts_ == 1) unit_.declare(last.text());
+    const bool finishes = parts_ == 1 || turns();
+    if (finishes) unit_.declare(last.text());
     std::string body = shape_text();
     for (const Accumulator& a : accs_) body += declare_columns(a);
     body += loop(point);
-    body += along_ ? combine_rows() : combine_columns();
-    body += parts_ > 1 ? write_parts() : finish_rows(last);
+    body += share_all() + combine();
+    if (parts_ > 1) body += write_parts();
+    if (turns()) body += take_turn() + read_parts() + combine();
+    if (finishes) body += finish_rows(last);
     const int64_t groups = ceil_div(lines(), lines_per_group());
     return unit_.finish(body, {groups, parts_, 1}, kThreads);
   }
@@ -174,7 +183,7 @@ class ReduceWriter : Elements {
       return unroll + "  for (" + count + " step = " + from + "; step < " + to + "; step += " + n +
              ") {\n" + steps;
     };
-    if (!blocked()) return out + each(begin, end);
+    if (!blocked()) return out + each(begin, end) + first_positions(begin, end);
     const std::string block = std::to_string(threads_ * kBlockSteps);
     out += "  for (" + count + " block = " + begin + "; block < " + end + "; block += " + block +
            ") {\n";
@@ -187,7 +196,15 @@ class ReduceWriter : Elements {
       std::string q = columns() ? "[q]" : "";
       out += (columns() ? loop_q("  ") + "\n" : "") + take(a, q, near(a).v + q, "", "    ");
     }
-    return out + "  }\n";
+    return out + "  }\n" + first_positions(begin, end);
+  }
+  std::string first_positions(const std::string& begin, const std::string& end) {
+    std::string out;
+    for (const Accumulator& a : accs_)
+      if (takes_later(a))
+        out += (columns() ? loop_q("    ") + "\n" : "") +
+               take_first(a, columns() ? "[q]" : "", counted("(" + begin + ")", "0"), "    ");
+    return out.empty() ? out : "  if (" + begin + " < " + end + ") {\n" + out + "  }\n";
   }
 
   // A float sum is made of short blocks' sums, so that rounding errors do not grow with its length.
@@ -235,9 +252,9 @@ class ReduceWriter : Elements {
     next = 0;
     for (const Accumulator& a : accs_) {
       std::string value = "r" + std::to_string(next++);
-      std::string position = a.position >= 0 ? "r" + std::to_string(next++) : counted();
-      out += take(blocked() && in_blocks(a) ? near(a) : a, columns() ? "[q]" : "", value, position,
-                  indent);
+      std::string position = a.position >= 0 ? "r" + std::to_string(next++) : counted("step", "q");
+      out += (takes_later(a) ? take_later : take)(blocked() && in_blocks(a) ? near(a) : a,
+                                                  columns() ? "[q]" : "", value, position, indent);
     }
     if (pack_ > 1) out += "    }\n";
     for (int s : full) {
@@ -247,9 +264,10 @@ class ReduceWriter : Elements {
     }
     return out;
   }
-  std::string counted() const {
-    if (along_ && pack_ > 1) return "uint(step * " + std::to_string(pack_) + " + q)";
-    return "uint(step)";
+  std::string counted(const std::string& step, const std::string& q) const {
+    if (along_ && pack_ > 1)
+      return "uint(" + step + " * " + std::to_string(pack_) + " + " + q + ")";
+    return "uint(" + step + ")";
   }
 
   // ---- Threads of one result together
@@ -258,9 +276,13 @@ class ReduceWriter : Elements {
     if (!columns()) return declare(a, "", "  ");
     std::string n = "[" + std::to_string(pack_) + "]";
     std::string out = std::string("  ") + text_type(a.dtype) + " " + a.v + n + ";\n";
-    out += loop_q("  ") + a.v + "[q] = " + spell_identity(a.op, a.dtype) + ";\n";
-    if (!a.arg()) return out;
-    return out + "  uint " + a.v + "_at" + n + ";\n" + loop_q("  ") + a.v + "_at[q] = ~0u;\n";
+    if (a.arg()) out += "  uint " + a.v + "_at" + n + ";\n";
+    return out + reset(a);
+  }
+  std::string reset(const Accumulator& a) {
+    const std::string q = columns() ? "[q]" : "", each = columns() ? loop_q("  ") : "  ";
+    std::string out = each + a.v + q + " = " + spell_identity(a.op, a.dtype) + ";\n";
+    return a.arg() ? out + each + a.v + "_at" + q + " = ~0u;\n" : out;
   }
 
   std::string share(const Accumulator& a, int64_t n) {
@@ -282,17 +304,30 @@ class ReduceWriter : Elements {
                 indent);
   }
 
+  std::string share_all() {
+    const bool alone = along_ ? threads_ <= 32 : threads_ == 1;
+    if (alone) return "";
+    std::string out;
+    for (const Accumulator& a : accs_)
+      out += share(a, along_ ? kThreads / 32 : lines_per_group() * pack_ * threads_);
+    return out;
+  }
+  std::string combine() { return along_ ? combine_rows() : combine_columns(); }
+
   std::string combine_rows() {
     std::string out;
     for (const Accumulator& a : accs_) out += over_lanes(a, "", std::min(threads_, 32), "  ");
     if (threads_ <= 32) return out;
-    for (const Accumulator& a : accs_) out += share(a, kThreads / 32);
     out += "  if (lane == 0) {\n";
     for (const Accumulator& a : accs_) out += put(a, "simd", "", "    ");
-    out += "  }\n  BARRIER();\n  if (member == 0) {\n    for (uint k = 1; k < " +
-           std::to_string(kThreads / 32) + "; ++k) {\n";
-    for (const Accumulator& a : accs_) out += take_shared(a, "k", "", "      ");
-    return out + "    }\n  }\n";
+    out += "  }\n  BARRIER();\n  if (simd == 0) {\n";
+    const std::string at = "lane % " + std::to_string(kThreads / 32);
+    for (const Accumulator& a : accs_) {
+      out += "    " + a.v + " = shared_" + a.v + "[" + at + "];\n";
+      if (a.arg()) out += "    " + a.v + "_at = shared_" + a.v + "_at[" + at + "];\n";
+      out += over_lanes(a, "", kThreads / 32, "    ");
+    }
+    return out + "  }\n";
   }
 
   std::string combine_columns() {
@@ -305,7 +340,6 @@ class ReduceWriter : Elements {
     auto each = [&](const std::string& text, const std::string& indent) {
       return pack_ > 1 ? loop_q(indent) + "{\n" + text + indent + "}\n" : text;
     };
-    for (const Accumulator& a : accs_) out += share(a, lines_per_group() * pack_ * threads_);
     std::string puts, takes;
     for (const Accumulator& a : accs_) {
       puts += put(a, "member * " + width + " + " + at, suffix, "    ");
@@ -366,6 +400,31 @@ class ReduceWriter : Elements {
     return out + (columns ? "    }\n" : "") + "  }\n";
   }
 
+  // All but the last threadgroup with these results end here.
+  std::string take_turn() {
+    unit_.declare("__device__ uint turns[" + std::to_string(most_turns_) + "];\n");
+    const std::string parts = "uint(" + unit_.field("parts", parts_) + ")";
+    return "  SHARED(uint, last, 1);\n  BARRIER();\n  if (thread_id == 0) last[0] = "
+           "takes_last_turn(turns, group_id.x, " +
+           parts + ");\n  BARRIER();\n  if (last[0] == 0) return;\n";
+  }
+  std::string read_parts() {
+    const std::string count = places_.count_type(), q = columns() ? "[q]" : "";
+    const std::string parts = "uint(" + unit_.field("parts", parts_) + ")";
+    const std::string rows = count + "(" + unit_.field("rows", rows_, places_.wide()) + ")";
+    std::string out;
+    for (const Accumulator& a : accs_) out += reset(a);
+    out += "  for (uint k = inside ? member : " + parts + "; k < " + parts +
+           "; k += " + std::to_string(threads_) + ") {\n    const " + count + " row = k * " + rows +
+           " + line" + (columns() ? " * " + std::to_string(pack_) : "") + ";\n";
+    const std::string at = columns() ? "[row + q]" : "[row]";
+    for (const Accumulator& a : accs_)
+      out += (columns() ? loop_q("    ") + "{\n" : "") +
+             take(a, q, "part_" + a.v + at, "part_" + a.v + "_at" + at, "      ") +
+             (columns() ? "    }\n" : "");
+    return out + "  }\n";
+  }
+
   std::function<int(int)> operand_;
   std::vector<int> reduces_;
   std::vector<Accumulator> accs_;
@@ -373,6 +432,8 @@ class ReduceWriter : Elements {
   int64_t rows_ = 1, length_ = 1, parts_ = 1, chunk_ = 1;  // a part is `chunk` steps
   bool along_ = false;                                     // the innermost axis is reduced
   int threads_ = 1;  // that share one result (or pack of them)
+  bool last_turns_ = false;
+  int64_t most_turns_ = 0;  // groups that have parts are no more than this
 };
 
 // ---- The second launch
@@ -460,17 +521,18 @@ TextProgram write_reduce(const Kernel& kernel, const TextTraits& traits) {
   ReduceWriter first(kernel, traits, entry_name(kernel), [](int a) { return a; });
   if (first.rows() == 0) return program;
   const int64_t parts = first.parts(), rows = first.rows();
+  const bool one_launch = parts == 1 || first.turns();
   program.launches.push_back(first.write(true));
   if (parts == 1) return program;
   std::vector<int> operands, reduces;
-  Kernel second = of_parts(kernel, parts, operands);
   for (size_t i = 0; i < kernel.instrs.size(); ++i)
     if (kernel.instrs[i].code == Code::reduce) reduces.push_back(static_cast<int>(i));
   for (const Accumulator& a : accumulators(kernel, reduces)) {
     program.temporaries.push_back(parts * rows * itemsize(a.dtype));
     if (a.arg()) program.temporaries.push_back(parts * rows * 4);
   }
-  const Kernel simple = simplified(second);
+  if (one_launch) return program;
+  const Kernel simple = simplified(of_parts(kernel, parts, operands));
   ReduceWriter last(simple, traits, entry_name(kernel) + "_parts",
                     [&](int a) { return operands[static_cast<size_t>(a)]; });
   program.launches.push_back(last.write(false));

@@ -110,6 +110,7 @@ TextTraits traits_of(const Hardware& h) {
   t.max_buffers = kMaxArguments + 1;
   t.float64 = true;
   t.cores = h.cores;
+  t.last_turns = true;
   t.epilogue_work = kEpilogueWork;
   return t;
 }
@@ -399,7 +400,8 @@ class CudaDevice : public TextDevice {
     return events_[i];
   }
 
-  // Kernels of one launch_many do not wait for each other, unless they share temporaries.
+  // Kernels of one launch_many do not wait for each other, unless they share temporaries. Those with
+  // turns have temporaries too, so two runs of one kernel never share its turns.
   int level_of(const TextKernel& kernel) {
     bool temporaries = std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
                                    [](const TextKernel::Bind& b) { return b.operand < 0; });
