@@ -142,6 +142,23 @@ def test_arg_reduce(name: str) -> None:
     check_vmap(lambda v: getattr(mx, name)(v, axis=0), x, axes=(1,))
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (4, 300), (300, 4), (2, 9000), (9000, 8), (70_000,)])
+@pytest.mark.parametrize("name", ["argmin", "argmax"])
+def test_arg_reduce_of_what_a_search_starts_from(name: str, shape: tuple[int, ...]) -> None:
+    """Infinities, least and largest integers, False: the first place of equal ones all the same."""
+    starts = {np.float32: (-np.inf, np.inf), np.bool_: (False, True)}
+    for dtype in (np.int8, np.uint32, np.int64):
+        starts[dtype] = (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    for dtype, values in starts.items():
+        for value in values:
+            a = np.full(shape, value, dtype)
+            spots = [a, a.copy()]
+            spots[1].flat[[a.size // 3, a.size // 2]] = np.nan if dtype is np.float32 else 1
+            for b in spots:
+                for axis in (0, -1, None):
+                    check(getattr(mx, name)(mx.array(b), axis=axis), getattr(np, name)(b, axis))
+
+
 @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2)], ids=str)
 @pytest.mark.parametrize("name", ["sum", "prod", "min", "max", "mean", "var", "std", "logsumexp"])
 def test_reduce_derivatives(name: str, axis: Any) -> None:

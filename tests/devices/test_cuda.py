@@ -75,6 +75,26 @@ def test_a_plan_becomes_a_graph(cuda: str) -> None:
     assert got["compiled"] == got["on_disk"] == 0
 
 
+def test_parts_of_a_reduction_meet_in_one_launch(cuda: str) -> None:
+    """The last threadgroup puts them together, again and again."""
+    a = np.random.default_rng(0).integers(-9, 9, (512, 640)).astype(np.float32)
+    x = mx.array(a)
+    forms = {
+        "all": (lambda: mx.sum(x) / 2, a.sum() / 2),
+        "columns": (lambda: mx.sum(x, axis=0) + 1, a.sum(0) + 1),
+        "places": (lambda: mx.argmax(x, axis=0), a.argmax(0)),
+        "place": (lambda: mx.argmin(x), a.argmin()),
+        "two": (lambda: mx.max(x) - mx.min(x), a.max() - a.min()),
+    }
+    for name, (form, want) in forms.items():
+        mx.eval(form())
+        assert "takes_last_turn" in texts(), name
+        for _ in range(4):
+            before = figures()
+            np.testing.assert_array_equal(form(), want)
+            assert gained(before)["launches"] == 1, name
+
+
 def test_a_graph_takes_other_memory_and_scalars(cuda: str) -> None:
     rng = np.random.default_rng(0)
     kept = []

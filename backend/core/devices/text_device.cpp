@@ -15,6 +15,7 @@ namespace lamina {
 namespace {
 
 constexpr size_t kMaxPipelines = 4096;
+constexpr size_t kMaxStages = 16384;
 constexpr int kMaxLooks = 4;  // at results that show nothing, before they are trusted
 constexpr int64_t kFaultBytes = 16;
 
@@ -26,6 +27,27 @@ struct KeptCall {
 
   TextProgram write(TextFn fn, const TextTraits& traits) const {
     return fn({&params, in, out, epilogue ? &*epilogue : nullptr}, traits);
+  }
+
+  Hash128 identity(TextFn fn) const {
+    Hash128 h;
+    h.add(reinterpret_cast<uintptr_t>(fn));
+    h.add(params.words().size());
+    for (int64_t w : params.words()) h.add(static_cast<uint64_t>(w));
+    for (const auto* views : {&in, &out}) {
+      h.add(views->size());
+      for (const TensorView& v : *views) {
+        h.add(static_cast<uint64_t>(v.dtype));
+        h.add(v.shape.size());
+        for (int64_t n : v.shape) h.add(static_cast<uint64_t>(n));
+        for (int64_t n : v.strides) h.add(static_cast<uint64_t>(n));
+      }
+    }
+    h.add(epilogue.has_value());
+    if (!epilogue) return h;
+    h.add(static_cast<uint64_t>(epilogue->result));
+    add_kernel(h, epilogue->kernel);
+    return h;
   }
 };
 
@@ -81,7 +103,6 @@ struct TextDevice::Stage {
   Library library;
   std::vector<size_t> ends;
   std::vector<std::shared_ptr<void>> pipelines;
-  int64_t compile_ns = 0;
 
   bool by_library() const { return !library.parts.empty(); }
 
@@ -114,18 +135,21 @@ class TextDevice::Compiled : public CompiledKernel {
  public:
   using Write = std::function<TextProgram(const TextTraits&)>;
 
-  Compiled(TextDevice& device, Write write, std::vector<Dtype> scalars, std::vector<Reach> reaches)
+  // `identity` stands for all that `write` knows.
+  Compiled(TextDevice& device, Write write, const Hash128& identity, std::vector<Dtype> scalars,
+           std::vector<Reach> reaches)
       : scalars(std::move(scalars)),
         reaches(std::move(reaches)),
         device_(device),
         write_(std::move(write)),
+        identity_(identity),
         traits_(device.traits_) {
     traits_.bounds = checks_bounds();
-    wide_ = make(traits_);
+    wide_ = stage_of(traits_);
   }
 
   std::string text() const override { return wide_->text(); }
-  int64_t compile_ns() const override { return wide_->compile_ns; }
+  int64_t compile_ns() const override { return compile_ns_; }
   int64_t scratch_bytes() const override {
     const std::vector<int64_t>& sizes = wide_->program.temporaries;
     return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
@@ -134,13 +158,15 @@ class TextDevice::Compiled : public CompiledKernel {
   // The program whose alignments hold for these operands.
   Stage& stage_for(void* const* buffers) const {
     if (aligned(*wide_, buffers)) return *wide_;
-    if (!narrow_) narrow_ = make(narrow_traits());
+    if (!narrow_) narrow_ = stage_of(narrow_traits());
     return *narrow_;
   }
   // The next choice in the place of one that was refuted.
   void replace(const Stage& stage) const {
-    (&stage == wide_.get() ? wide_ : narrow_) =
-        make(&stage == wide_.get() ? traits_ : narrow_traits());
+    const bool wide = &stage == wide_.get();
+    const TextTraits traits = wide ? traits_ : narrow_traits();
+    (wide ? wide_ : narrow_) = make(traits);
+    device_.know_stage(key_of(traits), wide ? wide_ : narrow_);
   }
 
   const std::vector<Dtype> scalars;
@@ -153,15 +179,30 @@ class TextDevice::Compiled : public CompiledKernel {
     return traits;
   }
 
-  std::unique_ptr<Stage> make(TextTraits traits) const {
-    auto stage = std::make_unique<Stage>();
+  // Traits that differ between the programs of one device.
+  Hash128 key_of(const TextTraits& traits) const {
+    Hash128 h = identity_;
+    h.add(traits.bounds);
+    h.add(static_cast<uint64_t>(traits.vector_bytes));
+    h.add(static_cast<uint64_t>(traits.epilogue_work));
+    return h;
+  }
+  std::shared_ptr<Stage> stage_of(const TextTraits& traits) const {
+    const Hash128 key = key_of(traits);
+    if (std::shared_ptr<Stage> known = device_.known_stage(key)) return known;
+    std::shared_ptr<Stage> made = make(traits);
+    device_.know_stage(key, made);
+    return made;
+  }
+  std::shared_ptr<Stage> make(TextTraits traits) const {
+    auto stage = std::make_shared<Stage>();
     auto refuted = [&] { return device_.refuted_.contains(stage->text()); };
     stage->program = write_(traits);
     if (const std::shared_ptr<const LibraryWork> work = stage->program.library) {
       Library library = device_.prepare_library(*work, traits);
       if (!library.parts.empty()) stage->take(std::move(library));
       if (stage->by_library() && refuted()) {
-        stage = std::make_unique<Stage>();
+        stage = std::make_shared<Stage>();
         stage->program = write_(traits);
       }
       if (!stage->by_library() && refuted()) {
@@ -175,7 +216,7 @@ class TextDevice::Compiled : public CompiledKernel {
     int64_t before = device_.counts_.compile_ns;
     for (const TextKernel& k : stage->program.launches)
       stage->pipelines.push_back(device_.pipeline(k));
-    stage->compile_ns = device_.counts_.compile_ns - before;
+    compile_ns_ += device_.counts_.compile_ns - before;
     return stage;
   }
 
@@ -190,18 +231,21 @@ class TextDevice::Compiled : public CompiledKernel {
 
   TextDevice& device_;
   Write write_;
+  const Hash128 identity_;
   TextTraits traits_;
-  mutable std::unique_ptr<Stage> wide_;
-  mutable std::unique_ptr<Stage> narrow_;
+  mutable int64_t compile_ns_ = 0;  // of what had not been compiled before
+  mutable std::shared_ptr<Stage> wide_, narrow_;
 };
 
 TextDevice::TextDevice(std::string name, TextTraits traits, std::string options)
     : traits_(traits), store_(name), options_(std::move(options)) {}
 
 std::unique_ptr<CompiledKernel> TextDevice::compile(const Kernel& kernel) {
+  Hash128 identity;
+  add_kernel(identity, kernel);
   return std::make_unique<Compiled>(
-      *this, [kernel](const TextTraits& t) { return write_text(kernel, t); }, kernel.scalars,
-      reaches_of(kernel));
+      *this, [kernel](const TextTraits& t) { return write_text(kernel, t); }, identity,
+      kernel.scalars, reaches_of(kernel));
 }
 
 std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const CallArgs& args,
@@ -215,11 +259,26 @@ std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const Cal
     kept.epilogue = *epilogue;
     scalars = epilogue->kernel.scalars;
   }
+  const Hash128 identity = kept.identity(write);
   auto writer = [write, kept = std::move(kept)](const TextTraits& t) {
     return kept.write(write, t);
   };
-  return std::make_unique<Compiled>(*this, std::move(writer), std::move(scalars),
+  return std::make_unique<Compiled>(*this, std::move(writer), identity, std::move(scalars),
                                     reaches_of(args, epilogue));
+}
+
+std::shared_ptr<TextDevice::Stage> TextDevice::known_stage(const Hash128& key) {
+  auto it = stages_.find(key);
+  if (it == stages_.end()) return nullptr;
+  std::shared_ptr<Stage> stage = it->second.lock();
+  if (stage) counts_.in_memory += static_cast<int64_t>(stage->program.launches.size());
+  return stage;
+}
+
+void TextDevice::know_stage(const Hash128& key, const std::shared_ptr<Stage>& stage) {
+  if (stages_.size() >= kMaxStages)
+    std::erase_if(stages_, [](const auto& item) { return item.second.expired(); });
+  stages_[key] = stage;
 }
 
 Hash128 TextDevice::key_of(const TextKernel& kernel) const {

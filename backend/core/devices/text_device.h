@@ -107,6 +107,9 @@ class TextDevice : public Device {
   struct Stage;
 
   Hash128 key_of(const TextKernel& kernel) const;
+  // Stages in use, by what they compute and for which sizes: a model's layers share them.
+  std::shared_ptr<Stage> known_stage(const Hash128& key);
+  void know_stage(const Hash128& key, const std::shared_ptr<Stage>& stage);
   std::shared_ptr<void> pipeline(const TextKernel& kernel);
   void run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars);
   void launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
@@ -121,6 +124,7 @@ class TextDevice : public Device {
   KernelStore store_;
   std::string options_;
   std::unordered_map<Hash128, std::shared_ptr<void>> pipelines_;
+  std::unordered_map<Hash128, std::weak_ptr<Stage>> stages_;
   CacheCounts counts_;
   std::vector<void*> bound_, temporaries_;
   std::vector<Reach> bound_reach_;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/hash.h"
 #include "base/shape.h"
 
 namespace lamina {
@@ -72,6 +73,8 @@ struct ScalarValue {
   alignas(8) unsigned char bytes[8] = {};
 };
 
+// All that a kernel is, sizes, strides and offsets included.
+void add_kernel(Hash128& hash, const Kernel& kernel);
 // The program as text for a reader: one line an instruction.
 std::string to_text(const Kernel& kernel);
 
