@@ -57,8 +57,9 @@ inline void atomic_add_uint(device atomic_uint* p, uint v) {
 }
 )",
      "inline void atomic_add_uint(uint* p, uint v) { atomicAdd(p, v); }\n"},
-    // For one thread of a threadgroup, behind a barrier: whether `count` threadgroups have come here
-    // with the same k, all of whose writes the threads then see behind the next barrier. Leaves zero.
+    // For one thread of a threadgroup, behind a barrier: whether `count` threadgroups have come
+    // here with the same k, all of whose writes the threads then see behind the next barrier.
+    // Leaves zero.
     {"takes_last_turn", "", R"(
 inline uint takes_last_turn(uint* turns, uint k, uint count) {
   __threadfence();

@@ -50,8 +50,9 @@ struct TextTraits {
   // (Primitive::takes_epilogue), up to so many multiplications: beyond, a device's library is worth
   // more than a launch saved. 0: never.
   int64_t epilogue_work = INT64_MAX;
-  // A threadgroup can publish what it wrote to the others of its launch, and count who has: the last
-  // one goes on with the writes of all (takes_last_turn). MSL has no fence for that before 3.2.
+  // A threadgroup can publish what it wrote to the others of its launch, and count who has: the
+  // last one goes on with the writes of all (takes_last_turn). MSL has no fence for that
+  // before 3.2.
   bool last_turns = false;
   // Indices that are computed are looked at: what is out of bounds is noted in the fault words.
   bool bounds = false;

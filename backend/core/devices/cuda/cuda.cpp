@@ -400,8 +400,8 @@ class CudaDevice : public TextDevice {
     return events_[i];
   }
 
-  // Kernels of one launch_many do not wait for each other, unless they share temporaries. Those with
-  // turns have temporaries too, so two runs of one kernel never share its turns.
+  // Kernels of one launch_many do not wait for each other, unless they share temporaries. Those
+  // with turns have temporaries too, so two runs of one kernel never share its turns.
   int level_of(const TextKernel& kernel) {
     bool temporaries = std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
                                    [](const TextKernel::Bind& b) { return b.operand < 0; });
