@@ -8,6 +8,7 @@
 #include "module.h"
 #include "ops/attention/attention.h"
 #include "ops/matmul/variants.h"
+#include "ops/rope/rope.h"
 
 namespace lamina::python {
 
@@ -95,6 +96,12 @@ void define_products(py::module_& m) {
     const char* op = "scaled_dot_product_attention";
     return attention(q, k, v, scale, causal, optional_array(op, "mask", mask),
                      optional_array(op, "sinks", sinks));
+  });
+  m.def("_rope", [](const Array& a, int64_t dims, bool traditional, std::optional<double> base,
+                    double scale, int64_t offset, const py::object& offsets,
+                    const py::object& freqs) {
+    return rope(a, {dims, traditional, base.value_or(0), scale, offset},
+                optional_array("rope", "offset", offsets), optional_array("rope", "freqs", freqs));
   });
   m.def("_gather_mm",
         [](const Array& a, const Array& b, const py::object& lhs, const py::object& rhs) {

@@ -36,6 +36,10 @@ def layer_norm(
     return _c.layer_norm(x, weight, bias, eps)
 
 
+_ROPE_DTYPES = (_c.float16, _c.bfloat16, _c.float32)
+_PLACES = (_c.int8, _c.int16, _c.int32, _c.int64, _c.uint8, _c.uint16, _c.uint32, _c.uint64)
+
+
 def _angles(
     length: int,
     half: int,
@@ -45,8 +49,6 @@ def _angles(
     freqs: array | None,
 ) -> array:
     """Radians, (length, half), or (batch, 1, length, half) for one offset per example."""
-    if (base is None) == (freqs is None):
-        raise ValueError("rope: give exactly one of base and freqs")
     if freqs is not None:
         if tuple(freqs.shape) != (half,):
             raise ValueError(f"rope: freqs must have shape ({half},), got {tuple(freqs.shape)}")
@@ -79,6 +81,12 @@ def rope(
     `traditional` pairs neighbours, otherwise the two halves. Rates come from `base` or from
     `freqs` (dims / 2), not both. `offset` is the first position, or one per example.
     """
+    if (base is None) == (freqs is None):
+        raise ValueError("rope: give exactly one of base and freqs")
+    several = isinstance(offset, array)
+    if a.dtype in _ROPE_DTYPES and not (several and offset.dtype not in _PLACES):
+        starts = (0, offset) if several else (offset, None)
+        return _c._rope(a, dims, traditional, base, scale, *starts, freqs)
     if a.ndim < 3:
         raise ValueError(f"rope: expected 3 axes or more, got shape {tuple(a.shape)}")
     if dims % 2 or dims > a.shape[-1]:

@@ -151,6 +151,13 @@ EXAMPLES: dict[str, Example] = {
         dtypes=("float16", "bfloat16", "float32"),
         **IN_FLOAT32,
     ),
+    "rope": Example(
+        lambda x, f: mx.fast.rope(x, 4, traditional=False, base=None, scale=0.5, offset=2, freqs=f),
+        [[(2, 2, 3, 4), (2,)], [(1, 2, 6), (2,)]],
+        base="float32",
+        dtypes=("float16", "bfloat16", "float32"),
+        **IN_FLOAT32,
+    ),
     "convolution": Example(
         lambda x, w: mx.conv1d(x, w, padding=1), [[(2, 6, 2), (3, 2, 2)], [(1, 4, 1), (2, 3, 1)]]
     ),

@@ -370,6 +370,10 @@ WRONG: dict[str, tuple[Call, str]] = {
         ),
         r"attention: shapes do not fit: q \(1, 2, 3, 4\)",
     ),
+    "rope": (
+        lambda: mx.fast.rope(m(1, 2, 3), 4, traditional=False, base=10.0, scale=1.0, offset=0),
+        "rope: dims must be even and at most 3, got 4",
+    ),
     "convolution": (lambda: mx.conv1d(m(1, 5, 2), m(3, 2, 4)), "conv.*4"),
     "convolution_input_gradient": (
         lambda: mx.vjp(lambda x: mx.conv1d(x, m(3, 2, 2)), [m(1, 5, 2)], [m(1, 5, 3)]),

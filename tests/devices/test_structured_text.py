@@ -479,3 +479,54 @@ def test_wrong_attention_is_explained(case: str, gpu: str) -> None:
     call, kind, message = WRONG[case]
     with mx.stream(mx.gpu), pytest.raises(kind, match=message):
         call(mx.ones((1, 2, 4, 8)))
+
+
+# --- rotary positions -----------------------------------------------------------------------------
+
+# (B, ..., T, D), dims; the last have more heads than a thread takes, and features beyond dims.
+ROPES = [((2, 3, 5, 8), 8), ((1, 7, 6), 4), ((3, 2, 2, 1, 16), 10), ((2, 9, 300, 80), 64)]
+
+
+def turned(x: np.ndarray, dims: int, traditional: bool, place: np.ndarray) -> np.ndarray:
+    """The formula in double precision; `place` (B or 1, T)."""
+    half = dims // 2
+    angle = place[..., None] * 100.0 ** (-np.arange(half) / half)
+    angle = angle.reshape(angle.shape[0], *[1] * (x.ndim - 3), *angle.shape[1:])
+    at = np.arange(half) * 2 if traditional else np.arange(half)
+    two = at + (1 if traditional else half)
+    out = x.astype(np.float64)
+    a, b = out[..., at], out[..., two]
+    out[..., at] = a * np.cos(angle) - b * np.sin(angle)
+    out[..., two] = a * np.sin(angle) + b * np.cos(angle)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("traditional", [False, True])
+@pytest.mark.parametrize(("shape", "dims"), ROPES, ids=str)
+def test_rope(
+    shape: tuple[int, ...], dims: int, traditional: bool, dtype: mx.Dtype, gpu: str
+) -> None:
+    x = mx.array(f32(*shape), dtype=dtype)
+    starts = mx.array(rng.integers(0, 9, shape[0]).astype(np.int32))
+    rates = mx.array(rng.uniform(1, 9, dims // 2).astype(np.float32))
+
+    def rope(x: mx.array, base: float | None = 100.0, **more: Any) -> mx.array:
+        given: dict[str, Any] = {"scale": 0.5, "offset": 3, **more}
+        return mx.fast.rope(x, dims, traditional=traditional, base=base, **given)
+
+    check(gpu, rope, x)
+    check(gpu, lambda x, at: rope(x, offset=at), x, starts)
+    check(gpu, lambda x, f: rope(x, None, freqs=f), x, rates)
+    # Views, and the other way round: what was turned forth and back is as before.
+    check(gpu, lambda x: rope(mx.swapaxes(mx.swapaxes(x, -1, -2) * 2, -1, -2)[::-1]), x)
+    check(gpu, lambda x: mx.vjp(rope, [x], [rope(x)])[1][0], x)
+    with mx.stream(mx.gpu):
+        got = np.array(rope(x).astype(mx.float32))
+        several = np.array(rope(x, offset=starts).astype(mx.float32))
+    wide = np.array(x.astype(mx.float32))
+    steps = np.arange(shape[-2])
+    for value, first in ((got, np.array([3])), (several, np.array(starts))):
+        want = turned(wide, dims, traditional, (steps + first[:, None]) * 0.5)
+        loose = {mx.float32: 3e-5, mx.float16: 1e-3, mx.bfloat16: 8e-3}[dtype]
+        np.testing.assert_allclose(value, want, rtol=loose, atol=loose)

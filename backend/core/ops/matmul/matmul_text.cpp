@@ -164,10 +164,11 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
 bool matmul_takes_epilogue(const TextCall& call, const Shape& domain, const TextTraits& traits) {
   const Shape& shape = call.out[0].shape;
   const int64_t depth = call.in[0].shape.back(), results = call.out[0].size();
-  if (results == 0 || depth == 0 || results > traits.epilogue_work / depth) return false;
-  // A product with a vector has the axes of its sum.
-  const bool vector = shape.back() == 1 || shape[shape.size() - 2] == 1;
-  return !vector || matched_axes(domain, shape).has_value();
+  if (results == 0 || depth == 0) return false;
+  // A product with a vector has the axes of its sum, and no library has it.
+  if (shape.back() == 1 || shape[shape.size() - 2] == 1)
+    return matched_axes(domain, shape).has_value();
+  return results <= traits.epilogue_work / depth;
 }
 
 }  // namespace lamina::text
