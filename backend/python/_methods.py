@@ -53,17 +53,30 @@ _FUNCTIONS = [
 ]
 
 
+def _passes_stream_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    # No wrapper has to look at `stream`: these two are called for every layer of a model.
+    function._lamina_streamed = True  # type: ignore[attr-defined]
+    return function
+
+
+@_passes_stream_on
 def reshape(self: array, *shape: Any, stream: Any = None) -> array:
     """The same elements under another shape."""
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
-    return _core.reshape(self, sizes)
+    return (
+        _core.reshape(self, sizes) if stream is None else _core.reshape(self, sizes, stream=stream)
+    )
 
 
+@_passes_stream_on
 def transpose(self: array, *axes: Any, stream: Any = None) -> array:
     """Axes in another order; reversed if none are given."""
-    if not axes:
-        return _core.transpose(self)
-    return _core.transpose(self, axes[0] if isinstance(axes[0], (list, tuple)) else axes)
+    order: Any = axes[0] if axes and isinstance(axes[0], (list, tuple)) else axes or None
+    return (
+        _core.transpose(self, order)
+        if stream is None
+        else _core.transpose(self, order, stream=stream)
+    )
 
 
 def _of_spread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

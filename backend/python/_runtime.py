@@ -326,9 +326,12 @@ def _streamed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        chosen = kwargs.get("stream")
         if at is not None and len(args) > at:
             chosen = args[at]
+        elif not kwargs:  # as nearly always
+            return function(*args)
+        else:
+            chosen = kwargs.get("stream")
         if chosen is None:
             return function(*args, **kwargs)
         with StreamContext(chosen):

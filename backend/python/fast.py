@@ -83,10 +83,9 @@ def rope(
     """
     if (base is None) == (freqs is None):
         raise ValueError("rope: give exactly one of base and freqs")
-    several = isinstance(offset, array)
-    if a.dtype in _ROPE_DTYPES and not (several and offset.dtype not in _PLACES):
-        starts = (0, offset) if several else (offset, None)
-        return _c._rope(a, dims, traditional, base, scale, *starts, freqs)
+    first, starts = (0, offset) if isinstance(offset, array) else (offset, None)
+    if a.dtype in _ROPE_DTYPES and (starts is None or starts.dtype in _PLACES):
+        return _c._rope(a, dims, traditional, base, scale, first, starts, freqs)
     if a.ndim < 3:
         raise ValueError(f"rope: expected 3 axes or more, got shape {tuple(a.shape)}")
     if dims % 2 or dims > a.shape[-1]:

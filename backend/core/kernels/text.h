@@ -48,7 +48,7 @@ struct TextTraits {
   GemmTile tile{}, small_tile{};  // small: where the other leaves processors without work
   // Structured operations take an elementwise group over their result along, where their text can
   // (Primitive::takes_epilogue), up to so many multiplications: beyond, a device's library is worth
-  // more than a launch saved. 0: never.
+  // more than a launch saved. 0: only what no library computes.
   int64_t epilogue_work = INT64_MAX;
   // A threadgroup can publish what it wrote to the others of its launch, and count who has: the
   // last one goes on with the writes of all (takes_last_turn). MSL has no fence for that

@@ -309,8 +309,7 @@ class Fuser {
     Reason& why = why_[static_cast<size_t>(i)];
     why = Reason::opaque_call;
     const uint32_t splits = node(i).shape.size() > 2 ? p.splits_batch : p.splits_rows;
-    const bool able = options_.text ? p.takes_epilogue && options_.text->epilogue_work > 0
-                                    : options_.panels && splits;
+    const bool able = options_.text ? p.takes_epilogue != nullptr : options_.panels && splits;
     if (!able || readers.size() != 1 || kept(i) || !waiting(i).empty()) return false;
     int g = *readers.begin();
     Group& gr = group(g);
