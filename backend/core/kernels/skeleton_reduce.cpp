@@ -414,7 +414,7 @@ class ReduceWriter : Elements {
     const std::string rows = count + "(" + unit_.field("rows", rows_, places_.wide()) + ")";
     std::string out;
     for (const Accumulator& a : accs_) out += reset(a);
-    out += "  for (uint k = inside ? member : " + parts + "; k < " + parts +
+    out += "  UNROLL_BY_4\n  for (uint k = inside ? member : " + parts + "; k < " + parts +
            "; k += " + std::to_string(threads_) + ") {\n    const " + count + " row = k * " + rows +
            " + line" + (columns() ? " * " + std::to_string(pack_) : "") + ";\n";
     const std::string at = columns() ? "[row + q]" : "[row]";
