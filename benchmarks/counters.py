@@ -93,6 +93,7 @@ def main() -> None:
     if options.out is None:
         print(text)
     else:
+        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / f"{day}-gpu-counters.md").write_text(text, encoding="utf-8")
 
 

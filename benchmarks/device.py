@@ -174,6 +174,7 @@ def main() -> None:
         return
     day = datetime.date.today().isoformat()
     name = str(mx.device_info()["device_name"]).lower().replace(" ", "-")
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{day}-{name}-kernels.md").write_text(text, encoding="utf-8")
 
 

@@ -257,6 +257,7 @@ def main() -> None:
         return
     name = str(mx.device_info()["device_name"]).lower().replace(" ", "-")
     day = datetime.date.today().isoformat()
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{day}-{name}.md").write_text(text, encoding="utf-8")
 
 
