@@ -152,8 +152,10 @@ EXAMPLES: dict[str, Example] = {
         **IN_FLOAT32,
     ),
     "rope": Example(
-        lambda x, f: mx.fast.rope(x, 4, traditional=False, base=None, scale=0.5, offset=2, freqs=f),
-        [[(2, 2, 3, 4), (2,)], [(1, 2, 6), (2,)]],
+        lambda x, f: mx.fast.rope(
+            x, 4, traditional=False, base=None, scale=0.5, offset=2, freqs=2 + mx.tanh(f)
+        ),
+        [[(2, 2, 3, 4), (2,)], [(1, 3, 2, 6), (2,)]],
         base="float32",
         dtypes=("float16", "bfloat16", "float32"),
         **IN_FLOAT32,
