@@ -371,3 +371,23 @@ def test_fast_norms_and_loss() -> None:
         ]
 
     same(run(mx), run(oracle), 1e-5)
+
+
+@pytest.mark.parametrize("traditional", [False, True])
+@pytest.mark.parametrize("offset", [0, 7, 100_000])
+def test_rope_is_its_formula(traditional: bool, offset: int) -> None:
+    """To the bit in float32: angles by the rows that a program would write it with."""
+    x = noise(mx, 2, 3, 50, 20)
+    half = 8
+    places = (mx.arange(50, dtype=mx.float32) + float(offset)) * 0.7
+    rates = mx.exp(mx.arange(half, dtype=mx.float32) * (-np.log(10000.0) / half))
+    angle = mx.expand_dims(places, -1) * rates
+    cos, sin = mx.cos(angle), mx.sin(angle)
+    step = slice(0, 16, 2) if traditional else slice(0, 8)
+    next_step = slice(1, 16, 2) if traditional else slice(8, 16)
+    a, b = x[..., step], x[..., next_step]
+    parts = [a * cos - b * sin, a * sin + b * cos]
+    turned = mx.stack(parts, -1).flatten(-2, -1) if traditional else mx.concatenate(parts, -1)
+    want = mx.concatenate([turned, x[..., 16:]], -1)
+    got = mx.fast.rope(x, 16, traditional=traditional, base=10000.0, scale=0.7, offset=offset)
+    assert mx.array_equal(got, want)

@@ -1,9 +1,11 @@
 // Rotary positions on the CPU: sines and cosines of all positions first, which the heads share.
-#include <cmath>
+#include <vector>
 
 #include "base/half.h"
 #include "base/thread_pool.h"
+#include "devices/cpu/blocks.h"
 #include "devices/cpu/scratch.h"
+#include "kernels/formulas.h"
 #include "ops/rope/rope_call.h"
 
 namespace lamina::cpu {
@@ -11,28 +13,43 @@ namespace {
 
 constexpr int64_t kGrain = 2048;  // features of a block
 
-// cosines, then sines, of each example (or of one, for all), position and pair.
+// The elementwise row's own loop, so that angles are what the composition of rows gives.
+void in_place(const char* row, float* x, int64_t n) {
+  const void* source[] = {x};
+  blocks().op[formula_id(row)][static_cast<int>(Dtype::float32)][0](x, source, n);
+}
+
+std::vector<float> rates_of(const RopeCall& c) {
+  std::vector<float> out(static_cast<size_t>(c.half()));
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = c.freqs >= 0
+                 ? 1 / c.freqs_view.as<float>()[static_cast<int64_t>(i) * c.freqs_view.strides[0]]
+                 : static_cast<float>(i) * c.log_rate();
+  if (c.freqs < 0) in_place("exp", out.data(), c.half());
+  return out;
+}
+
+// Cosines and sines of each example (or of one, for all), position and pair.
 void fill_table(const RopeCall& c, int64_t examples, float* cosines, float* sines) {
   const int64_t half = c.half(), length = c.length();
-  parallel_for(
-      examples * length, 1 + kGrain / (8 * (half + 1)), [&](int64_t begin, int64_t end, int) {
-        for (int64_t r = begin; r < end; ++r) {
-          float start = static_cast<float>(c.how.offset);
-          if (c.offsets >= 0)
-            start = static_cast<float>(
-                c.offsets_view.as<int32_t>()[r / length * c.offsets_view.strides[0]]);
-          const float place =
-              (static_cast<float>(r % length) + start) * static_cast<float>(c.how.scale);
-          for (int64_t i = 0; i < half; ++i) {
-            const float rate = c.freqs >= 0
-                                   ? 1 / c.freqs_view.as<float>()[i * c.freqs_view.strides[0]]
-                                   : std::exp(static_cast<float>(i) * c.log_rate());
-            const float sine = std::sin(place * rate);
-            cosines[r * half + i] = std::cos(place * rate);
-            sines[r * half + i] = c.how.inverse ? -sine : sine;
-          }
-        }
-      });
+  const std::vector<float> rates = rates_of(c);
+  parallel_for(examples * length, 1 + kGrain / (8 * (half + 1)),
+               [&](int64_t begin, int64_t end, int) {
+                 for (int64_t r = begin; r < end; ++r) {
+                   float start = static_cast<float>(c.how.offset);
+                   if (c.offsets >= 0)
+                     start = static_cast<float>(
+                         c.offsets_view.as<int32_t>()[r / length * c.offsets_view.strides[0]]);
+                   const float place =
+                       (static_cast<float>(r % length) + start) * static_cast<float>(c.how.scale);
+                   float *cosine = cosines + r * half, *sine = sines + r * half;
+                   for (int64_t i = 0; i < half; ++i)
+                     cosine[i] = sine[i] = place * rates[static_cast<size_t>(i)];
+                   in_place("cos", cosine, half);
+                   in_place("sin", sine, half);
+                   for (int64_t i = 0; i < half && c.how.inverse; ++i) sine[i] = -sine[i];
+                 }
+               });
 }
 
 template <class T>
