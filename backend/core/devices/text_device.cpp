@@ -15,7 +15,7 @@ namespace lamina {
 namespace {
 
 constexpr size_t kMaxPipelines = 4096;
-constexpr size_t kMaxStages = 16384;
+constexpr size_t kFewStages = 4096;
 constexpr int kMaxLooks = 4;  // at results that show nothing, before they are trusted
 constexpr int64_t kFaultBytes = 16;
 
@@ -276,9 +276,10 @@ std::shared_ptr<TextDevice::Stage> TextDevice::known_stage(const Hash128& key) {
 }
 
 void TextDevice::know_stage(const Hash128& key, const std::shared_ptr<Stage>& stage) {
-  if (stages_.size() >= kMaxStages)
-    std::erase_if(stages_, [](const auto& item) { return item.second.expired(); });
   stages_[key] = stage;
+  if (stages_.size() < most_stages_) return;
+  std::erase_if(stages_, [](const auto& item) { return item.second.expired(); });
+  most_stages_ = std::max(kFewStages, 2 * stages_.size());
 }
 
 Hash128 TextDevice::key_of(const TextKernel& kernel) const {

@@ -125,6 +125,7 @@ class TextDevice : public Device {
   std::string options_;
   std::unordered_map<Hash128, std::shared_ptr<void>> pipelines_;
   std::unordered_map<Hash128, std::weak_ptr<Stage>> stages_;
+  size_t most_stages_ = 0;  // before those that are gone are looked for
   CacheCounts counts_;
   std::vector<void*> bound_, temporaries_;
   std::vector<Reach> bound_reach_;
