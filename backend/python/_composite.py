@@ -36,7 +36,7 @@ def _to_array(value: Any) -> array:
 def clip(a: array, /, a_min: Any, a_max: Any, *, stream: Any = None) -> array:
     """Elements moved into [a_min, a_max]; one of the bounds may be None."""
     if a_min is None and a_max is None:
-        raise ValueError("clip: one of a_min and a_max must be given")
+        raise _c.ArgumentError("clip: one of a_min and a_max must be given")
     out = a if a_min is None else _c.maximum(a, a_min)
     return out if a_max is None else _c.minimum(out, a_max)
 
@@ -45,7 +45,7 @@ def round(a: array, /, decimals: int = 0, stream: Any = None) -> array:
     """Rounded to `decimals` places, ties to even; negative ones round tens, hundreds, ..."""
     a = _to_array(a)
     if abs(decimals) > 308:
-        raise ValueError(f"round: decimals must lie between -308 and 308, got {decimals}")
+        raise _c.ArgumentError(f"round: decimals must lie between -308 and 308, got {decimals}")
     if not issubdtype(a.dtype, inexact):
         if decimals >= 0:
             return a
@@ -157,7 +157,7 @@ def _normal_axis(op: str, axis: int, ndim: int) -> int:
 def diff(a: array, /, n: int = 1, axis: int = -1, *, stream: Any = None) -> array:
     """The n-th differences of neighbours along `axis`; of booleans, whether they differ."""
     if n < 0:
-        raise ValueError(f"diff: n must not be negative, got {n}")
+        raise _c.ArgumentError(f"diff: n must not be negative, got {n}")
     at = _normal_axis("diff", axis, a.ndim)
     for _ in range(n):
         size = a.shape[at]
@@ -182,7 +182,7 @@ def median(a: array, /, axis: _Axis = None, keepdims: bool = False, *, stream: A
     flat, axes = _merged("median", a, axis)
     size = flat.shape[-1]
     if size == 0:
-        raise ValueError(f"median: axes {axes} of shape {tuple(a.shape)} have no elements")
+        raise _c.ShapeError(f"median: axes {axes} of shape {tuple(a.shape)} have no elements")
     ordered = _c.sort(flat, -1)
     if not issubdtype(a.dtype, inexact):
         ordered = ordered.astype(_c.float32)
@@ -200,7 +200,7 @@ def topk(a: array, /, k: int, axis: int | None = -1, *, stream: Any = None) -> a
     at = _normal_axis("topk", axis, a.ndim)
     size = a.shape[at]
     if k < 0 or k > size:
-        raise ValueError(f"topk: k={k} does not fit axis {axis} of shape {tuple(a.shape)}")
+        raise _c.ShapeError(f"topk: k={k} does not fit axis {axis} of shape {tuple(a.shape)}")
     if k == size:
         return a
     if k == 0:
@@ -225,11 +225,11 @@ def unique(
     each occurs (0 for filled places). Nothing is evaluated.
     """
     if size < 0:
-        raise ValueError(f"unique: size must not be negative, got {size}")
+        raise _c.ArgumentError(f"unique: size must not be negative, got {size}")
     flat = _c.reshape(a, [-1])
     n = flat.size
     if n == 0:
-        raise ValueError("unique: the array has no elements")
+        raise _c.ArgumentError("unique: the array has no elements")
     order = _c.argsort(flat, 0)
     ordered = _c.take(flat, order, 0)
     first = _c.ones([1], _c.bool_)

@@ -66,16 +66,16 @@ def arange(
     if dtype is None:
         # One boolean is a mistake; beside others it is a number.
         if isinstance(last, bool) and (start is _MISSING or stop is None):
-            raise ValueError("arange: bool is not supported")
+            raise _c.DtypeError("arange: bool is not supported")
         dtype = _arange_dtype([first, last, by])
     if dtype == _c.bool_:
-        raise ValueError("arange: bool is not supported")
+        raise _c.DtypeError("arange: bool is not supported")
     if not (math.isfinite(first) and math.isfinite(by)) or math.isnan(last):
-        raise ValueError(f"arange: the length of ({first}, {last}, {by}) cannot be computed")
+        raise _c.ArgumentError(f"arange: the length of ({first}, {last}, {by}) cannot be computed")
     if by == 0:
-        raise ValueError("arange: step must not be 0")
+        raise _c.ArgumentError("arange: step must not be 0")
     if math.isinf(last) and (last > 0) == (by > 0):
-        raise ValueError(f"arange: the length of ({first}, {last}, {by}) cannot be computed")
+        raise _c.ArgumentError(f"arange: the length of ({first}, {last}, {by}) cannot be computed")
     fractional = int(first) != first or int(by) != by
     if fractional and issubdtype(dtype, integer):
         count = max(0, math.ceil((last - first) / by))
@@ -125,7 +125,7 @@ def tri(
 
 def _lower(op: str, x: array, k: int) -> array:
     if x.ndim < 2:
-        raise ValueError(f"{op}: needs 2 axes or more, got shape {tuple(x.shape)}")
+        raise _c.ShapeError(f"{op}: needs 2 axes or more, got shape {tuple(x.shape)}")
     return _c._tri(x.shape[-2], x.shape[-1], k, _c.bool_)
 
 
@@ -144,7 +144,7 @@ def diag(a: array, /, k: int = 0, *, stream: Any = None) -> array:
     if a.ndim == 2:
         return _c.diagonal(a, k)
     if a.ndim != 1:
-        raise ValueError(f"diag: expected 1 or 2 axes, got shape {tuple(a.shape)}")
+        raise _c.ShapeError(f"diag: expected 1 or 2 axes, got shape {tuple(a.shape)}")
     n = a.shape[0] + abs(k)
     row, column = max(0, -k), max(0, k)
     # The elements, each on its row, slid along by a selection of columns.
@@ -162,7 +162,7 @@ def meshgrid(
     With "xy" the first two axes are exchanged. `sparse` grids keep size 1 on the other axes.
     """
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
+        raise _c.ArgumentError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
     rank = len(arrays)
     order = list(range(rank))
     if indexing == "xy" and rank > 1:

@@ -23,12 +23,14 @@ def _terms(subscripts: str, ranks: Sequence[int]) -> tuple[list[list[_Label]], l
     left, arrow, right = text.partition("->")
     inputs = left.split(",")
     if len(inputs) != len(ranks):
-        raise ValueError(f"einsum: {subscripts!r} has {len(inputs)} terms for {len(ranks)} arrays")
+        raise _c.ArgumentError(
+            f"einsum: {subscripts!r} has {len(inputs)} terms for {len(ranks)} arrays"
+        )
     labels, widest = [], 0
     for term, rank in zip(inputs, ranks, strict=True):
         hidden = rank - len(term.replace("...", ""))
         if hidden < 0 or (hidden and "..." not in term):
-            raise ValueError(f"einsum: term {term!r} does not fit an array with {rank} axes")
+            raise _c.ShapeError(f"einsum: term {term!r} does not fit an array with {rank} axes")
         labels.append(_expand(term, hidden, subscripts))
         if "..." in term:
             widest = max(widest, hidden)
@@ -37,7 +39,7 @@ def _terms(subscripts: str, ranks: Sequence[int]) -> tuple[list[list[_Label]], l
         known = {name for term in labels for name in term}
         for name in output:
             if name not in known or output.count(name) > 1:
-                raise ValueError(
+                raise _c.ArgumentError(
                     f"einsum: {name!r} of the result in {subscripts!r} is not unique or in no term"
                 )
         return labels, output
@@ -49,7 +51,7 @@ def _terms(subscripts: str, ranks: Sequence[int]) -> tuple[list[list[_Label]], l
 def _expand(term: str, hidden: int, subscripts: str) -> list[_Label]:
     head, dots, tail = term.partition("...")
     if not all(c.isalpha() for c in head + tail):
-        raise ValueError(f"einsum: unexpected characters in {term!r} of {subscripts!r}")
+        raise _c.ArgumentError(f"einsum: unexpected characters in {term!r} of {subscripts!r}")
     middle = [str(i) for i in range(hidden, 0, -1)] if dots else []
     return [*head, *middle, *tail]
 
@@ -60,7 +62,7 @@ def _sizes(labels: Sequence[Sequence[_Label]], operands: Sequence[array]) -> dic
         for name, size in zip(term, a.shape, strict=True):
             known = sizes.setdefault(name, size)
             if known != size and 1 not in (known, size):
-                raise ValueError(f"einsum: {name!r} has sizes {known} and {size}")
+                raise _c.ShapeError(f"einsum: {name!r} has sizes {known} and {size}")
             sizes[name] = max(known, size) if 0 not in (known, size) else 0
     return sizes
 

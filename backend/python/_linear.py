@@ -46,7 +46,7 @@ def tensordot(a: array, b: array, /, axes: int | Sequence[Any] = 2, *, stream: A
     """
     if isinstance(axes, int):
         if not 0 <= axes <= min(a.ndim, b.ndim):
-            raise ValueError(
+            raise _c.ShapeError(
                 f"tensordot: axes={axes} for shapes {tuple(a.shape)} and {tuple(b.shape)}"
             )
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -55,7 +55,7 @@ def tensordot(a: array, b: array, /, axes: int | Sequence[Any] = 2, *, stream: A
         left = [i % a.ndim for i in ([first] if isinstance(first, int) else first)]
         right = [i % b.ndim for i in ([second] if isinstance(second, int) else second)]
     if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
-        raise ValueError(
+        raise _c.ShapeError(
             f"tensordot: sizes differ on axes {left} of {tuple(a.shape)} and {right} of "
             f"{tuple(b.shape)}"
         )
@@ -78,7 +78,7 @@ def inner(a: array, b: array, /, *, stream: Any = None) -> array:
     if a.ndim == 0 or b.ndim == 0:
         return _c.multiply(a, b)
     if a.shape[-1] != b.shape[-1]:
-        raise ValueError(
+        raise _c.ShapeError(
             f"inner: last sizes differ: {tuple(a.shape)} and {tuple(b.shape)}, "
             f"{a.shape[-1]} != {b.shape[-1]}"
         )
@@ -131,13 +131,13 @@ def _per_axis(op: str, name: str, value: _Sizes, rank: int) -> list[int]:
     if len(sizes) == 1:
         return sizes * rank
     if len(sizes) != rank:
-        raise ValueError(f"{op}: {name} has {len(sizes)} values for {rank} spatial axes")
+        raise _c.ShapeError(f"{op}: {name} has {len(sizes)} values for {rank} spatial axes")
     return sizes
 
 
 def _check_rank(op: str, x: array, weight: array, rank: int) -> None:
     if x.ndim != rank + 2 or weight.ndim != rank + 2:
-        raise ValueError(
+        raise _c.ShapeError(
             f"{op}: input and weight must have {rank + 2} axes: input {tuple(x.shape)}, "
             f"weight {tuple(weight.shape)}"
         )
@@ -164,7 +164,9 @@ def conv_general(
     op, rank = "conv_general", input.ndim - 2
     if not isinstance(padding, int) and padding and not isinstance(padding[0], int):
         if len(padding) != 2:
-            raise ValueError(f"{op}: padding must be a pair of lists, got {len(padding)} lists")
+            raise _c.ArgumentError(
+                f"{op}: padding must be a pair of lists, got {len(padding)} lists"
+            )
         low, high = (_per_axis(op, "padding", p, rank) for p in padding)
     else:
         low = high = _per_axis(op, "padding", padding, rank)
@@ -315,13 +317,13 @@ def convolve(a: array, v: array, /, mode: str = "full", *, stream: Any = None) -
     "full" has size n + m - 1, "same" that of the longer array, "valid" only full overlaps.
     """
     if a.ndim != 1 or v.ndim != 1:
-        raise ValueError(
+        raise _c.ShapeError(
             f"convolve: expected 1-D arrays, got shapes {tuple(a.shape)} and {tuple(v.shape)}"
         )
     if a.size == 0 or v.size == 0:
-        raise ValueError("convolve: the arrays must not be empty")
+        raise _c.ArgumentError("convolve: the arrays must not be empty")
     if mode not in ("full", "same", "valid"):
-        raise ValueError(f"convolve: mode must be 'full', 'same' or 'valid', got {mode!r}")
+        raise _c.ArgumentError(f"convolve: mode must be 'full', 'same' or 'valid', got {mode!r}")
     if a.size < v.size:
         a, v = v, a
     n, low, high = v.size, 0, 0

@@ -82,7 +82,7 @@ def _as(value: Any, dtype: Dtype) -> array:
 def _float_dtype(op: str, dtype: Dtype | None) -> Dtype:
     out = _c.float32 if dtype is None else dtype
     if not issubdtype(out, floating):
-        raise ValueError(f"{op}: needs a floating dtype, got {_c._dtype_name(out)}")
+        raise _c.DtypeError(f"{op}: needs a floating dtype, got {_c._dtype_name(out)}")
     return out
 
 
@@ -129,7 +129,7 @@ def _broadcast(op: str, shape: _Shape, *arrays: array) -> _Shape:
         sizes = tuple(a.shape)
         missing = len(shape) - len(sizes)
         if missing < 0 or any(s not in (1, t) for s, t in zip(sizes, shape[missing:], strict=True)):
-            raise ValueError(
+            raise _c.ShapeError(
                 f"{op}: a parameter of shape {sizes} does not broadcast to shape {tuple(shape)}"
             )
     return shape
@@ -191,7 +191,7 @@ def bernoulli(
     if not isinstance(p, array) and not issubdtype(chance.dtype, floating):
         chance = chance.astype(_c.float32)
     if not issubdtype(chance.dtype, floating):
-        raise ValueError(f"bernoulli: p must be floating, got {_c._dtype_name(chance.dtype)}")
+        raise _c.DtypeError(f"bernoulli: p must be floating, got {_c._dtype_name(chance.dtype)}")
     sizes = list(chance.shape) if shape is None else _sizes("bernoulli", shape)
     _broadcast("bernoulli", sizes, chance)
     return _unit(sizes, _c.float32, _next_key(key)) < chance
@@ -208,7 +208,7 @@ def randint(
     """Integers in [low, high), of `shape`, to which low and high broadcast."""
     kind = _c.int32 if dtype is None else dtype
     if issubdtype(kind, floating) or kind == _c.complex64:
-        raise ValueError(f"randint: needs an integer dtype, got {_c._dtype_name(kind)}")
+        raise _c.DtypeError(f"randint: needs an integer dtype, got {_c._dtype_name(kind)}")
     sizes = _sizes("randint", shape)
     ends = [v if isinstance(v, array) else _c.array(v) for v in (low, high)]
     first, last = (e.astype(_c.float32) for e in ends)
@@ -286,16 +286,16 @@ def multivariate_normal(
     """
     op = "multivariate_normal"
     if dtype is not None and dtype != _c.float32:
-        raise ValueError(f"{op}: the dtype must be float32, got {_c._dtype_name(dtype)}")
+        raise _c.DtypeError(f"{op}: the dtype must be float32, got {_c._dtype_name(dtype)}")
     if mean.ndim < 1 or cov.ndim < 2 or cov.shape[-2:] != (mean.shape[-1], mean.shape[-1]):
-        raise ValueError(
+        raise _c.ShapeError(
             f"{op}: mean (..., n) and cov (..., n, n) do not fit: {tuple(mean.shape)} and "
             f"{tuple(cov.shape)}"
         )
     try:
         batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2], _sizes(op, shape))
     except ValueError:
-        raise ValueError(
+        raise _c.ShapeError(
             f"{op}: batches of mean {tuple(mean.shape)} and cov {tuple(cov.shape)} do not "
             f"broadcast to shape {tuple(shape)}"
         ) from None
@@ -334,7 +334,7 @@ def categorical(
     `shape` is a shape that logits without the axis broadcast to. Not both.
     """
     if shape is not None and num_samples is not None:
-        raise ValueError("categorical: give shape or num_samples, not both")
+        raise _c.ArgumentError("categorical: give shape or num_samples, not both")
     rank = logits.ndim
     if not -rank <= axis < rank:
         raise _c.AxisError(f"categorical: axis {axis} is out of bounds for shape {logits.shape}")
@@ -356,7 +356,7 @@ def categorical(
         full = _sizes("categorical", shape)
         missing = len(full) - len(rest)
         if missing < 0 or any(r not in (1, f) for r, f in zip(rest, full[missing:], strict=True)):
-            raise ValueError(
+            raise _c.ShapeError(
                 f"categorical: logits of shape {tuple(logits.shape)} without axis {axis} do not "
                 f"broadcast to shape {tuple(full)}"
             )

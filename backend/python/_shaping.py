@@ -74,7 +74,7 @@ def split(
         return list(_c._split(a, list(indices_or_sections), axis))
     sections, size = indices_or_sections, _axis_size("split", a, axis)
     if sections < 1 or size % sections:
-        raise ValueError(
+        raise _c.ShapeError(
             f"split: {sections} sections do not divide axis {axis} of shape {tuple(a.shape)}"
         )
     step = size // sections
@@ -128,7 +128,7 @@ def roll(
     if isinstance(shift, int):
         shifts = [shift] * len(axes)
     if len(shifts) < len(axes):
-        raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+        raise _c.ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for by, along in zip(shifts, axes, strict=False):
         a = _c._roll(a, by, along)
     return a
@@ -140,17 +140,17 @@ def _widths(a: array, pad_width: Any) -> list[tuple[int, int]]:
         pairs = [(pad_width, pad_width)] * a.ndim
     elif all(isinstance(w, int) for w in pad_width):
         if len(pad_width) not in (1, 2):
-            raise ValueError(f"pad: expected one or two widths, got {tuple(pad_width)}")
+            raise _c.ArgumentError(f"pad: expected one or two widths, got {tuple(pad_width)}")
         pairs = [(pad_width[0], pad_width[-1])] * a.ndim
     else:
         pairs = [(w, w) if isinstance(w, int) else (w[0], w[-1]) for w in pad_width]
         if len(pairs) == 1:
             pairs *= a.ndim
     if len(pairs) != a.ndim:
-        raise ValueError(f"pad: {len(pairs)} pairs of widths for an array with {a.ndim} axes")
+        raise _c.ShapeError(f"pad: {len(pairs)} pairs of widths for an array with {a.ndim} axes")
     for axis, pair in enumerate(pairs):
         if min(pair) < 0:
-            raise ValueError(f"pad: widths must not be negative: {pair} for axis {axis}")
+            raise _c.ShapeError(f"pad: widths must not be negative: {pair} for axis {axis}")
     return pairs
 
 
@@ -186,12 +186,14 @@ def pad(
         axes = [i for i, w in enumerate(widths) if any(w)]
         return _c._pad(a, axes, [widths[i][0] for i in axes], [widths[i][1] for i in axes], value)
     if mode not in ("edge", "reflect", "symmetric"):
-        raise ValueError(f"pad: mode must be constant, edge, reflect or symmetric, got {mode!r}")
+        raise _c.ArgumentError(
+            f"pad: mode must be constant, edge, reflect or symmetric, got {mode!r}"
+        )
     for axis, (before, after) in enumerate(widths):
         if before == 0 and after == 0:
             continue
         if a.shape[axis] == 0:
-            raise ValueError(f"pad: axis {axis} of shape {tuple(a.shape)} has nothing to repeat")
+            raise _c.ShapeError(f"pad: axis {axis} of shape {tuple(a.shape)} has nothing to repeat")
         source = _source(mode, before, a.shape[axis], after)
         a = _c.take(a, _c.array(source, dtype=_c.int32), axis)
     return a
@@ -200,7 +202,7 @@ def pad(
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     """The shape that arrays of these shapes broadcast to; ValueError if they do not."""
     if not shapes:
-        raise ValueError("broadcast_shapes: needs at least one shape")
+        raise _c.ShapeError("broadcast_shapes: needs at least one shape")
     out: list[int] = []
     for shape in shapes:
         sizes = list(shape)
@@ -208,7 +210,7 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
         old = [1] * (rank - len(out)) + out
         new = [1] * (rank - len(sizes)) + sizes
         if any(m != n and 1 not in (m, n) for m, n in zip(old, new, strict=True)):
-            raise ValueError(
+            raise _c.ShapeError(
                 f"broadcast_shapes: {tuple(out)} and {tuple(sizes)} do not broadcast together"
             )
         out = [n if m == 1 else m for m, n in zip(old, new, strict=True)]
@@ -255,7 +257,7 @@ def atleast_3d(*arys: array, stream: Any = None) -> array | list[array]:
 def _starts(op: str, start_indices: array, axes: Sequence[int]) -> list[array]:
     count = start_indices.size
     if start_indices.ndim > 1 or count != len(axes):
-        raise ValueError(
+        raise _c.ShapeError(
             f"{op}: start_indices of shape {tuple(start_indices.shape)} for {len(axes)} axes"
         )
     flat = _flat(start_indices)

@@ -51,7 +51,7 @@ def _angles(
     """Radians, (length, half), or (batch, 1, length, half) for one offset per example."""
     if freqs is not None:
         if tuple(freqs.shape) != (half,):
-            raise ValueError(f"rope: freqs must have shape ({half},), got {tuple(freqs.shape)}")
+            raise _c.ShapeError(f"rope: freqs must have shape ({half},), got {tuple(freqs.shape)}")
         rates = _c.reciprocal(freqs.astype(_c.float32))
     else:
         assert base is not None
@@ -82,14 +82,14 @@ def rope(
     `freqs` (dims / 2), not both. `offset` is the first position, or one per example.
     """
     if (base is None) == (freqs is None):
-        raise ValueError("rope: give exactly one of base and freqs")
+        raise _c.ArgumentError("rope: give exactly one of base and freqs")
     first, starts = (0, offset) if isinstance(offset, array) else (offset, None)
     if a.dtype in _ROPE_DTYPES and (starts is None or starts.dtype in _PLACES):
         return _c._rope(a, dims, traditional, base, scale, first, starts, freqs)
     if a.ndim < 3:
-        raise ValueError(f"rope: expected 3 axes or more, got shape {tuple(a.shape)}")
+        raise _c.ShapeError(f"rope: expected 3 axes or more, got shape {tuple(a.shape)}")
     if dims % 2 or dims > a.shape[-1]:
-        raise ValueError(f"rope: dims={dims} must be even and at most {a.shape[-1]}")
+        raise _c.ShapeError(f"rope: dims={dims} must be even and at most {a.shape[-1]}")
     shape, half = list(a.shape), dims // 2
     x = a if a.ndim == 4 else _c.reshape(a, [shape[0], -1, *shape[-2:]])
     angle = _angles(shape[-2], half, base, scale, offset, freqs)
@@ -110,7 +110,7 @@ def rope(
 
 def _check_mask_name(mask: str) -> None:
     if mask != "causal":
-        raise ValueError(
+        raise _c.ArgumentError(
             f"scaled_dot_product_attention: mask must be 'causal' or an array, got {mask!r}"
         )
 
@@ -153,11 +153,11 @@ def scaled_dot_product_attention(
     """
     name = "scaled_dot_product_attention"
     if q.ndim != 4 or k.ndim != 4 or v.ndim != 4:
-        raise ValueError(f"{name}: q, k and v need 4 axes, got {q.shape}, {k.shape}, {v.shape}")
+        raise _c.ShapeError(f"{name}: q, k and v need 4 axes, got {q.shape}, {k.shape}, {v.shape}")
     batch, heads, queries, width = q.shape
     groups = k.shape[1]
     if k.shape[-1] != width or v.shape[:-1] != k.shape[:-1] or not groups or heads % groups:
-        raise ValueError(
+        raise _c.ShapeError(
             f"{name}: shapes do not fit: q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         )
     if _c._fuses_attention(q, k, v, force_fused):
@@ -186,7 +186,7 @@ def scaled_dot_product_attention(
 def cross_entropy(logits: array, targets: array, *, stream: Any = None) -> array:
     """``logsumexp(logits) - logits[target]`` over the last axis, float32, of the targets' shape."""
     if tuple(targets.shape) != tuple(logits.shape[:-1]):
-        raise ValueError(
+        raise _c.ShapeError(
             f"cross_entropy: targets {tuple(targets.shape)} must have the shape of logits "
             f"{tuple(logits.shape)} without the last axis"
         )
@@ -201,10 +201,10 @@ def _gated_delta_shapes(
     """Raise ValueError for the first argument that does not fit q (B, T, Hk, Dk) and v."""
     op = "gated_delta_update"
     if q.ndim != 4 or v.ndim != 4:
-        raise ValueError(f"{op}: q and v need 4 axes, got {tuple(q.shape)} and {tuple(v.shape)}")
+        raise _c.ShapeError(f"{op}: q and v need 4 axes, got {tuple(q.shape)} and {tuple(v.shape)}")
     (batch, steps, groups, width), (heads, size) = q.shape, v.shape[2:]
     if groups == 0 or heads % groups:
-        raise ValueError(f"{op}: the {heads} heads of v are no multiple of the {groups} of q")
+        raise _c.ShapeError(f"{op}: the {heads} heads of v are no multiple of the {groups} of q")
     wanted: list[tuple[str, array | None, list[tuple[int, ...]]]] = [
         ("k", k, [(batch, steps, groups, width)]),
         ("v", v, [(batch, steps, heads, size)]),
@@ -216,7 +216,7 @@ def _gated_delta_shapes(
     for name, x, shapes in wanted:
         if x is not None and tuple(x.shape) not in shapes:
             fits = " or ".join(map(str, shapes))
-            raise ValueError(f"{op}: {name} must have shape {fits}, got {tuple(x.shape)}")
+            raise _c.ShapeError(f"{op}: {name} must have shape {fits}, got {tuple(x.shape)}")
 
 
 def gated_delta_update(
@@ -289,7 +289,7 @@ def metal_kernel(
     ``<input>_ndim`` and Metal's thread attributes. See docs/custom-kernels.md.
     """
     if compile_options is not None:
-        raise ValueError(f"metal_kernel {name}: compile_options are not supported, pass None")
+        raise _c.ArgumentError(f"metal_kernel {name}: compile_options are not supported, pass None")
     names = list(input_names), list(output_names)
     flags = ensure_row_contiguous, atomic_outputs
     return _c._TextKernel(name, *names, source, header, *flags, shared_memory=0, cuda=False)

@@ -49,7 +49,7 @@ def _scale(op: str, norm: str, count: int, inverse: bool) -> float:
     """The factor of a transform over `count` points; sizes of 0 are refused where they are used."""
     count = max(count, 1)
     if norm not in ("backward", "ortho", "forward"):
-        raise ValueError(f"{op}: norm must be 'backward', 'ortho' or 'forward', got {norm!r}")
+        raise _c.ArgumentError(f"{op}: norm must be 'backward', 'ortho' or 'forward', got {norm!r}")
     if norm == "ortho":
         return 1 / math.sqrt(count)
     return 1 / count if inverse == (norm == "backward") else 1.0
@@ -59,7 +59,7 @@ def _resized(op: str, a: array, axis: int, n: int) -> array:
     """`a` with its axis cut to n, or filled up with zeros."""
     size = a.shape[axis]
     if n < 1:
-        raise ValueError(f"{op}: needs a size of 1 or more along axis {axis}, got {n}")
+        raise _c.ShapeError(f"{op}: needs a size of 1 or more along axis {axis}, got {n}")
     if size > n:
         return _c._split(a, [n], axis)[0]
     if size < n:
@@ -75,10 +75,10 @@ def _plan(
         axes = range(a.ndim) if s is None else range(a.ndim - len(s), a.ndim)
     where = [_axis(op, axis, a) for axis in axes]
     if len(set(where)) != len(where):
-        raise ValueError(f"{op}: axes {tuple(axes)} name one twice")
+        raise _c.ArgumentError(f"{op}: axes {tuple(axes)} name one twice")
     if s is not None:
         if len(s) != len(where):
-            raise ValueError(f"{op}: {len(s)} sizes for {len(where)} axes")
+            raise _c.ShapeError(f"{op}: {len(s)} sizes for {len(where)} axes")
         return where, list(s)
     sizes = [a.shape[axis] for axis in where]
     if half and sizes:
@@ -99,7 +99,7 @@ def _complex(op: str, a: array, s: Any, axes: Any, norm: str, inverse: bool) -> 
 def _from_real(op: str, a: array, s: Any, axes: Any, norm: str) -> array:
     where, sizes = _plan(op, a, s, axes, False)
     if not where:
-        raise ValueError(f"{op}: needs an axis, got shape {tuple(a.shape)} and no axes")
+        raise _c.ShapeError(f"{op}: needs an axis, got shape {tuple(a.shape)} and no axes")
     scale = _scale(op, norm, math.prod(sizes), False)
     x = _c.real(a) if a.dtype == _c.complex64 else a.astype(_c.float32)
     x = _c._rfft(_resized(op, x, where[-1], sizes[-1]), where[-1], scale)
@@ -111,14 +111,14 @@ def _from_real(op: str, a: array, s: Any, axes: Any, norm: str) -> array:
 def _to_real(op: str, a: array, s: Any, axes: Any, norm: str) -> array:
     where, sizes = _plan(op, a, s, axes, True)
     if not where:
-        raise ValueError(f"{op}: needs an axis, got shape {tuple(a.shape)} and no axes")
+        raise _c.ShapeError(f"{op}: needs an axis, got shape {tuple(a.shape)} and no axes")
     scale = _scale(op, norm, math.prod(sizes), True)
     x = a.astype(_c.complex64)
     for axis, n in zip(where[:-1], sizes[:-1], strict=True):
         x = _c._fft(_resized(op, x, axis, n), axis, True, 1.0)
     n = sizes[-1]
     if n < 1:
-        raise ValueError(
+        raise _c.ShapeError(
             f"{op}: needs a size of 1 or more along axis {where[-1]}, got {n}\n"
             "Say how many real numbers there are: a size of one point alone does not tell"
         )
@@ -275,7 +275,7 @@ def irfft2(
 
 def _check_length(op: str, n: int) -> None:
     if n < 1:
-        raise ValueError(f"{op}: n must be 1 or more, got {n}")
+        raise _c.ArgumentError(f"{op}: n must be 1 or more, got {n}")
 
 
 def fftfreq(n: int, d: float = 1.0, stream: Any = None) -> array:
@@ -319,21 +319,21 @@ def _window(
 ) -> tuple[array, int]:
     """The window, filled with zeros on both sides to n_fft, and the step between frames."""
     if n_fft < 1:
-        raise ValueError(f"{op}: n_fft must be 1 or more, got {n_fft}")
+        raise _c.ArgumentError(f"{op}: n_fft must be 1 or more, got {n_fft}")
     step = n_fft // 4 if hop is None else hop
     if step < 1:
-        raise ValueError(f"{op}: hop_length must be 1 or more, got {step}")
+        raise _c.ArgumentError(f"{op}: hop_length must be 1 or more, got {step}")
     if window is None:
         length = n_fft if win_length is None else win_length
         if length < 1:
-            raise ValueError(f"{op}: win_length must be 1 or more, got {length}")
+            raise _c.ArgumentError(f"{op}: win_length must be 1 or more, got {length}")
         window = _c.ones([length]) if length <= n_fft else None
     elif window.ndim != 1:
-        raise ValueError(f"{op}: the window must have one axis, got shape {tuple(window.shape)}")
+        raise _c.ShapeError(f"{op}: the window must have one axis, got shape {tuple(window.shape)}")
     else:
         length = max(window.size, win_length or 0)
     if window is None or length > n_fft:
-        raise ValueError(f"{op}: a window of {length} is longer than n_fft={n_fft}")
+        raise _c.ArgumentError(f"{op}: a window of {length} is longer than n_fft={n_fft}")
     before = (n_fft - window.size) // 2
     after = n_fft - window.size - before
     zero = _c.array(0, dtype=window.dtype)
@@ -360,18 +360,18 @@ def stft(
     n_fft // 2 + 1 frequencies only, by default of real input.
     """
     if x.ndim < 1:
-        raise ValueError("stft: needs an axis of samples, got shape ()")
+        raise _c.ShapeError("stft: needs an axis of samples, got shape ()")
     w, step = _window("stft", window, win_length, n_fft, hop_length)
     if center:
         if pad_mode not in ("reflect", "constant", "edge", "symmetric"):
-            raise ValueError(
+            raise _c.ArgumentError(
                 f"stft: pad_mode must be 'reflect', 'constant' or 'edge', got {pad_mode!r}"
             )
         edges = [(0, 0)] * (x.ndim - 1) + [(n_fft // 2, n_fft // 2)]
         x = pad(x, edges, pad_mode)  # type: ignore[arg-type]
     size = x.shape[-1]
     if size < n_fft:
-        raise ValueError(f"stft: {size} samples are too few for n_fft={n_fft}")
+        raise _c.ShapeError(f"stft: {size} samples are too few for n_fft={n_fft}")
     batch = list(x.shape[:-1])
     strides = [math.prod(x.shape[i + 1 :]) for i in range(x.ndim)]
     shape = [*batch, (size - n_fft) // step + 1, n_fft]
@@ -413,7 +413,7 @@ def istft(
     """
     op = "istft"
     if stft_matrix.ndim < 2:
-        raise ValueError(
+        raise _c.ShapeError(
             f"{op}: needs axes of frequencies and frames, got shape {tuple(stft_matrix.shape)}"
         )
     half = onesided is None or onesided
@@ -421,7 +421,7 @@ def istft(
     size = n_fft if n_fft is not None else 2 * (points - 1) if half else points
     w, step = _window(op, window, win_length, size, hop_length)
     if count < 1:
-        raise ValueError(f"{op}: needs a frame or more, got shape {tuple(stft_matrix.shape)}")
+        raise _c.ShapeError(f"{op}: needs a frame or more, got shape {tuple(stft_matrix.shape)}")
     spectrum = _c.swapaxes(stft_matrix, -1, -2)
     if half:
         frames = _to_real(op, spectrum, [size], [-1], norm)
@@ -439,7 +439,7 @@ def istft(
 
 def _fitted(signal: array, length: int) -> array:
     if length < 0:
-        raise ValueError(f"istft: length must not be negative, got {length}")
+        raise _c.ArgumentError(f"istft: length must not be negative, got {length}")
     missing = max(0, length - signal.shape[-1])
     filled = _c._pad(signal, [signal.ndim - 1], [0], [missing], _c.array(0, dtype=signal.dtype))
     return filled[..., :length]

@@ -144,7 +144,7 @@ def _matrix_norm(a: array, order: float | str, axes: list[int], keepdims: bool) 
         out = out if a.dtype == _c.complex64 else out.astype(a.dtype)
         return _c.expand_dims(out, axes) if keepdims else out
     if order not in (1, -1, math.inf, -math.inf):
-        raise ValueError(
+        raise _c.ArgumentError(
             f"norm: there is no order {order!r} of a matrix\n"
             "Available are 'fro', 'nuc', 1, -1, 2, -2, inf and -inf"
         )
@@ -172,14 +172,14 @@ def norm(
     given = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     axes = [_axis("norm", i, x) for i in given]
     if len(set(axes)) != len(axes):
-        raise ValueError(f"norm: axes {tuple(given)} name one twice")
+        raise _c.ArgumentError(f"norm: axes {tuple(given)} name one twice")
     if ord is None:
         return _vector_norm(x, 2, axes, keepdims)
     if len(axes) not in (1, 2):
-        raise ValueError(f"norm: ord={ord!r} needs 1 or 2 axes, got {len(axes)}")
+        raise _c.ArgumentError(f"norm: ord={ord!r} needs 1 or 2 axes, got {len(axes)}")
     if isinstance(ord, str):
         if ord not in ("fro", "nuc") or len(axes) != 2:
-            raise ValueError(f"norm: ord={ord!r} is not available over {len(axes)} axes")
+            raise _c.ArgumentError(f"norm: ord={ord!r} is not available over {len(axes)} axes")
         if ord == "nuc":
             return _matrix_norm(x, ord, axes, keepdims)
         return _vector_norm(x, 2, axes, keepdims)
@@ -192,7 +192,9 @@ def cross(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
     """The cross product of vectors of size 2 or 3 along `axis`; the third part of 2 counts as 0."""
     for size in (v.shape[_axis("cross", axis, v)] for v in (a, b)):
         if size not in (2, 3):
-            raise ValueError(f"cross: vectors must have size 2 or 3 along axis {axis}, got {size}")
+            raise _c.ShapeError(
+                f"cross: vectors must have size 2 or 3 along axis {axis}, got {size}"
+            )
     x, y = (_components(v, axis) for v in (a, b))
     parts = [x[i - 2] * y[i - 1] - x[i - 1] * y[i - 2] for i in range(3)]
     return _c._stack(parts, axis)
@@ -237,7 +239,7 @@ def eigvals(a: array, *, stream: Any = None) -> array:
 
 def _is_upper(op: str, triangle: str) -> bool:
     if triangle not in ("L", "U", "l", "u"):
-        raise ValueError(f"{op}: UPLO must be 'L' or 'U', got {triangle!r}")
+        raise _c.ArgumentError(f"{op}: UPLO must be 'L' or 'U', got {triangle!r}")
     return triangle in ("U", "u")
 
 
@@ -383,7 +385,7 @@ def vector_norm(
     given = range(a.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     axes = [_axis("vector_norm", i, a) for i in given]
     if len(set(axes)) != len(axes):
-        raise ValueError(f"vector_norm: axes {tuple(given)} name one twice")
+        raise _c.ArgumentError(f"vector_norm: axes {tuple(given)} name one twice")
     out = _vector_norm(a, float(ord), axes, keepdims)
     return _c.real(out) if out.dtype == _c.complex64 else out
 
