@@ -114,7 +114,7 @@ metal-double: build
 # The suite driven by the registry's rows, and the tests of devices, on one device: what the device
 # lacks (a dtype, a structured operation) runs on the CPU beside it.
 DEVICE ?= cuda
-ROWS := rows families reductions products gather transforms composite indexing random linalg linalg_derivatives fft random_graphs
+ROWS := rows families reductions products gather transforms composite indexing random linalg linalg_derivatives fft random_graphs matrix
 
 device-test: build $(TEST)
 	LAMINA_DEVICE=$(DEVICE) $(PY) -m pytest -n $(JOBS) --dist loadfile $(ROWS:%=tests/core/test_%.py)

@@ -5,15 +5,9 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/simd_clones.h"
 #include "base/thread_pool.h"
 #include "ops/copy/strided.h"
-
-// The loops over counters vectorise; the best width is chosen when the library is loaded.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-#define LAMINA_SIMD_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define LAMINA_SIMD_CLONES
-#endif
 
 namespace lamina::cpu {
 namespace {

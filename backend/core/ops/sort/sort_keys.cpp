@@ -5,14 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/simd_clones.h"
 #include "ops/sort/sort_network.h"
 
-// The networks vectorise; the best width is chosen when the library is loaded.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-#define LAMINA_SIMD_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define LAMINA_SIMD_CLONES
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define LAMINA_AVX512 __attribute__((target("avx512f,popcnt")))
