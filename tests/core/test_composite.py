@@ -376,7 +376,8 @@ def test_fast_norms_and_loss() -> None:
 @pytest.mark.parametrize("traditional", [False, True])
 @pytest.mark.parametrize("offset", [0, 7, 100_000])
 def test_rope_is_its_formula(traditional: bool, offset: int) -> None:
-    """To the bit in float32: angles by the rows that a program would write it with."""
+    """To the bit on the CPU: angles by the rows that a program would write it with. Compilers of
+    kernel text may contract a product and a sum."""
     x = noise(mx, 2, 3, 50, 20)
     half = 8
     places = (mx.arange(50, dtype=mx.float32) + float(offset)) * 0.7
@@ -390,4 +391,6 @@ def test_rope_is_its_formula(traditional: bool, offset: int) -> None:
     turned = mx.stack(parts, -1).flatten(-2, -1) if traditional else mx.concatenate(parts, -1)
     want = mx.concatenate([turned, x[..., 16:]], -1)
     got = mx.fast.rope(x, 16, traditional=traditional, base=10000.0, scale=0.7, offset=offset)
-    assert mx.array_equal(got, want)
+    if mx.default_device() == mx.Device(mx.cpu):
+        assert mx.array_equal(got, want)
+    assert mx.allclose(got, want, rtol=0, atol=1e-6)
