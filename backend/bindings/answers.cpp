@@ -1,7 +1,5 @@
 #include "answers.h"
 
-#include <cstring>
-
 #include "array_type.h"
 
 namespace lamina::python {
@@ -9,7 +7,6 @@ namespace lamina::python {
 namespace {
 
 constexpr int kFlags = METH_FASTCALL | METH_KEYWORDS;
-using Entry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
 
 // The binding library has one entry for all functions.
 Entry entry = nullptr;
@@ -18,13 +15,7 @@ PyObject* refusal(const py::error_already_set& error, PyObject* const* args, Py_
                   PyObject* names) {
   return guarded([&]() -> PyObject* {
     const std::string text = py::str(error.value());
-    py::tuple positional(static_cast<size_t>(count));
-    for (Py_ssize_t i = 0; i < count; ++i)
-      positional[static_cast<size_t>(i)] = py::reinterpret_borrow<py::object>(args[i]);
-    py::dict keywords;
-    for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i)
-      keywords[py::handle(PyTuple_GET_ITEM(names, i))] =
-          py::reinterpret_borrow<py::object>(args[count + i]);
+    const auto [positional, keywords] = arguments_of(args, count, names);
     py::object said =
         py::module_::import("lamina._arguments").attr("refused")(text, positional, keywords);
     PyErr_SetObject(PyExc_TypeError, said.ptr());
@@ -41,7 +32,7 @@ PyObject* answered(PyObject* self, PyObject* const* args, Py_ssize_t count, PyOb
     error.restore();
     return nullptr;
   }
-  return refusal(error, args, PyVectorcall_NARGS(static_cast<size_t>(count)), names);
+  return refusal(error, args, count, names);
 }
 
 void answer_in(py::handle holder, bool classes) {
@@ -60,6 +51,16 @@ void answer_in(py::handle holder, bool classes) {
 }
 
 }  // namespace
+
+CallArguments arguments_of(PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  CallArguments out{py::tuple(static_cast<size_t>(count)), {}};
+  for (Py_ssize_t i = 0; i < count; ++i)
+    out.positional[static_cast<size_t>(i)] = py::reinterpret_borrow<py::object>(args[i]);
+  for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i)
+    out.keywords[py::handle(PyTuple_GET_ITEM(names, i))] =
+        py::reinterpret_borrow<py::object>(args[count + i]);
+  return out;
+}
 
 PyObject* builtin_of(PyObject* o) {
   if (PyInstanceMethod_Check(o)) o = PyInstanceMethod_GET_FUNCTION(o);

@@ -19,8 +19,6 @@ namespace {
 thread_local PyObject* listening = nullptr;  // owned
 PyObject* number_types[2] = {nullptr, nullptr};
 
-using Entry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
-
 struct Watched {
   std::string name;
   PyObject* function;  // the builtin, for ever
@@ -42,13 +40,7 @@ PyObject* told(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
   if (!any)
     return reinterpret_cast<Entry>(reinterpret_cast<void*>(w.original))(self, args, count, names);
   return guarded([&] {
-    py::tuple positional(static_cast<size_t>(count));
-    for (Py_ssize_t i = 0; i < count; ++i)
-      positional[static_cast<size_t>(i)] = py::reinterpret_borrow<py::object>(args[i]);
-    py::dict keywords;
-    for (Py_ssize_t i = count; i < all; ++i)
-      keywords[py::handle(PyTuple_GET_ITEM(names, i - count))] =
-          py::reinterpret_borrow<py::object>(args[i]);
+    const auto [positional, keywords] = arguments_of(args, count, names);
     return py::handle(to)
         .attr("call")(w.name, py::handle(w.function), positional, keywords)
         .release()

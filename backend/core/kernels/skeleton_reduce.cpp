@@ -521,7 +521,6 @@ TextProgram write_reduce(const Kernel& kernel, const TextTraits& traits) {
   ReduceWriter first(kernel, traits, entry_name(kernel), [](int a) { return a; });
   if (first.rows() == 0) return program;
   const int64_t parts = first.parts(), rows = first.rows();
-  const bool one_launch = parts == 1 || first.turns();
   program.launches.push_back(first.write(true));
   if (parts == 1) return program;
   std::vector<int> operands, reduces;
@@ -531,7 +530,7 @@ TextProgram write_reduce(const Kernel& kernel, const TextTraits& traits) {
     program.temporaries.push_back(parts * rows * itemsize(a.dtype));
     if (a.arg()) program.temporaries.push_back(parts * rows * 4);
   }
-  if (one_launch) return program;
+  if (first.turns()) return program;
   const Kernel simple = simplified(of_parts(kernel, parts, operands));
   ReduceWriter last(simple, traits, entry_name(kernel) + "_parts",
                     [&](int a) { return operands[static_cast<size_t>(a)]; });
