@@ -19,6 +19,8 @@ TextTraits traits_of(const std::string& dialect, int vector_bytes) {
     traits = {.dialect = Dialect::cuda, .max_buffers = 128, .float64 = true, .cores = 132};
     traits.threadgroup_bytes = 49152;
     traits.last_turns = true;
+    traits.wide_threads = 1024;
+    traits.square = 64;
   } else if (dialect != "msl") {
     throw ValueError("_kernel_texts: no dialect '" + dialect + "'\nUse 'msl' or 'cuda'");
   }

@@ -31,6 +31,8 @@ std::string without_assembly(std::string s) {
       {R"(asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));)", "x = simt_half_value(bits);"},
       {R"(asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory"))",
        "(void)0"},
+      {R"(asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(turns + k), "r"(count - 1) : "memory");)",
+       "before = atomicInc(turns + k, count - 1);"},
       {R"(asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));)", "bits = simt_bfloat_bits(x);"},
   };
   for (auto& [from, to] : known)

@@ -62,9 +62,14 @@ inline void atomic_add_uint(device atomic_uint* p, uint v) {
     // Leaves zero.
     {"takes_last_turn", "", R"(
 inline uint takes_last_turn(uint* turns, uint k, uint count) {
+  uint before;
+#if __CUDA_ARCH__ >= 700
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(turns + k), "r"(count - 1) : "memory");
+#else
   __threadfence();
-  const uint before = atomicInc(turns + k, count - 1);
+  before = atomicInc(turns + k, count - 1);
   __threadfence();
+#endif
   return before == count - 1;
 }
 )"},

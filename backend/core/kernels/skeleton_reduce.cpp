@@ -13,13 +13,13 @@
 namespace lamina {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256;  // that are a threadgroup, where results are not cut into parts
 // Packs of one reduced range that a thread should see before another part pays.
 constexpr int64_t kLeastPacks = 2;
 // Steps of a thread whose float sum is one block.
 constexpr int64_t kBlockSteps = 16;
 // As many as are at work at the same time.
-constexpr int64_t kGroupsPerCore = 8;
+constexpr int64_t kThreadsPerCore = 2048;
 // Steps whose loads are in flight together (UNROLL_BY_4); what is left over goes one by one.
 constexpr int64_t kUnrolled = 4;
 // Fewer do not pay for the launch that puts them together.
@@ -50,8 +50,11 @@ class ReduceWriter : Elements {
     packed_.assign(kernel.args.size(), false);
     if (points_ >= (1 << 14)) choose_packs(kernel.domain[inner()], most_packed(traits));
     last_turns_ = traits.last_turns;
-    most_turns_ = int64_t{traits.cores} * kGroupsPerCore / kLeastParts;
-    choose_shape(traits);
+    choose_shape(traits, kThreads);
+    const int wide = along_ ? traits.wide_threads : traits.wide_threads / 2;
+    if (parts_ > 1 && wide > kThreads) choose_shape(traits, wide);
+    if (parts_ == 1) choose_shape(traits, kThreads);
+    most_turns_ = int64_t{traits.cores} * kThreadsPerCore / group_ / kLeastParts;
   }
 
   int64_t rows() const { return rows_; }
@@ -80,7 +83,7 @@ class ReduceWriter : Elements {
     if (turns()) body += take_turn() + read_parts() + combine();
     if (finishes) body += finish_rows(last);
     const int64_t groups = ceil_div(lines(), lines_per_group());
-    return unit_.finish(body, {groups, parts_, 1}, kThreads);
+    return unit_.finish(body, {groups, parts_, 1}, group_);
   }
 
  private:
@@ -90,23 +93,24 @@ class ReduceWriter : Elements {
   int64_t most_packed(const TextTraits& traits) const {
     int64_t bytes = 0;
     for (const Accumulator& a : accs_) bytes += itemsize(a.dtype) + (a.arg() ? 4 : 0);
-    return along_ || bytes == 0 ? 16 : traits.threadgroup_bytes / (bytes * kThreads);
+    return along_ || bytes == 0 ? 16 : traits.threadgroup_bytes / (bytes * traits.wide_threads);
   }
 
   // What stands side by side across the reduced range: rows, or packs of columns.
   int64_t lines() const { return along_ ? rows_ : rows_ / pack_; }
   int64_t steps() const { return along_ ? length_ / pack_ : length_; }
-  int64_t lines_per_group() const { return kThreads / threads_; }
+  int64_t lines_per_group() const { return group_ / threads_; }
 
-  void choose_shape(const TextTraits& traits) {
-    const int64_t wanted = int64_t{traits.cores} * kGroupsPerCore;
+  void choose_shape(const TextTraits& traits, int group) {
+    group_ = group;
+    const int64_t wanted = int64_t{traits.cores} * kThreadsPerCore / group;
     if (along_) {
-      bool short_rows = steps() <= 512 && lines() * 32 >= wanted * kThreads / 4;
+      bool short_rows = steps() <= 512 && lines() * 32 >= wanted * group / 4;
       threads_ = static_cast<int>(
-          short_rows ? std::min<int64_t>(32, power_above(std::max<int64_t>(steps(), 1)))
-                     : kThreads);
+          short_rows ? std::min<int64_t>(32, power_above(std::max<int64_t>(steps(), 1))) : group);
     } else {
-      threads_ = static_cast<int>(std::min<int64_t>(8, power_above(std::max<int64_t>(steps(), 1))));
+      threads_ = static_cast<int>(
+          std::min<int64_t>(group / 32, power_above(std::max<int64_t>(steps(), 1))));
     }
     int64_t groups = ceil_div(std::max<int64_t>(lines(), 1), lines_per_group());
     int64_t most = steps() / (threads_ * kLeastPacks);
@@ -309,7 +313,7 @@ class ReduceWriter : Elements {
     if (alone) return "";
     std::string out;
     for (const Accumulator& a : accs_)
-      out += share(a, along_ ? kThreads / 32 : lines_per_group() * pack_ * threads_);
+      out += share(a, along_ ? group_ / 32 : lines_per_group() * pack_ * threads_);
     return out;
   }
   std::string combine() { return along_ ? combine_rows() : combine_columns(); }
@@ -321,11 +325,11 @@ class ReduceWriter : Elements {
     out += "  if (lane == 0) {\n";
     for (const Accumulator& a : accs_) out += put(a, "simd", "", "    ");
     out += "  }\n  BARRIER();\n  if (simd == 0) {\n";
-    const std::string at = "lane % " + std::to_string(kThreads / 32);
+    const std::string at = "lane % " + std::to_string(group_ / 32);
     for (const Accumulator& a : accs_) {
       out += "    " + a.v + " = shared_" + a.v + "[" + at + "];\n";
       if (a.arg()) out += "    " + a.v + "_at = shared_" + a.v + "_at[" + at + "];\n";
-      out += over_lanes(a, "", kThreads / 32, "    ");
+      out += over_lanes(a, "", group_ / 32, "    ");
     }
     return out + "  }\n";
   }
@@ -431,6 +435,7 @@ class ReduceWriter : Elements {
   std::vector<size_t> kept_, over_;
   int64_t rows_ = 1, length_ = 1, parts_ = 1, chunk_ = 1;  // a part is `chunk` steps
   bool along_ = false;                                     // the innermost axis is reduced
+  int group_ = kThreads;                                   // threads of a threadgroup
   int threads_ = 1;  // that share one result (or pack of them)
   bool last_turns_ = false;
   int64_t most_turns_ = 0;  // groups that have parts are no more than this

@@ -54,6 +54,11 @@ struct TextTraits {
   // last one goes on with the writes of all (takes_last_turn). MSL has no fence for that
   // before 3.2.
   bool last_turns = false;
+  // Of a threadgroup that takes in much, as a part of a reduction is: the fewer the groups, the
+  // fewer wait for each other's turn. Half as many where each thread holds several results.
+  int wide_threads = 256;
+  // Side of the square that a transpose turns at a time.
+  int64_t square = 32;
   // Indices that are computed are looked at: what is out of bounds is noted in the fault words.
   bool bounds = false;
   // Widest load and store. Smaller where the address of an operand is less aligned than its Bind

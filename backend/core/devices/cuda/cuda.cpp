@@ -111,6 +111,8 @@ TextTraits traits_of(const Hardware& h) {
   t.float64 = true;
   t.cores = h.cores;
   t.last_turns = true;
+  t.wide_threads = 1024;
+  t.square = 64;
   t.epilogue_work = kEpilogueWork;
   return t;
 }
