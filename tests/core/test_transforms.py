@@ -491,3 +491,21 @@ def test_attention_block(fuse: bool) -> None:
 
     with options(fuse=fuse, verify=True):
         check_derivatives(attention, q, k, v, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("transform", ["grad", "jvp", "vmap"])
+def test_constants_that_are_evaluated_are_data(transform: str) -> None:
+    """Rules look for repeated scalars to spare work; one that is evaluated has no graph to look at."""
+    y = mx.array([1.0, 2.0, 3.0])
+    for two in (mx.full((3,), 2.0), mx.broadcast_to(mx.array(2.0), (3,))):
+        mx.eval(two)
+
+        def f(y: mx.array, two: mx.array = two) -> mx.array:
+            return mx.where(y > 1, two * y, -two) / two - two
+
+        if transform == "grad":
+            assert mx.grad(lambda y: f(y).sum())(y).tolist() == [0, 1, 1]
+        elif transform == "jvp":
+            assert mx.jvp(f, [y], [mx.ones(3)])[1][0].tolist() == [0, 1, 1]
+        else:
+            assert mx.vmap(f, in_axes=0)(mx.stack([y, y]))[1].tolist() == [-3, 0, 1]

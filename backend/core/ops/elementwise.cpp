@@ -213,7 +213,7 @@ Array operator/(const Array& a, const Array& b) { return divide(a, b); }
 // A repeated scalar stays one: derivative rules build constants such as -ones_like(x).
 static Array scaled_constant(const Array& a, double by) {
   const Node* n = a.node();
-  if (n->leaf() || n->primitive->name != "broadcast_to" || !n->inputs[0].node()->scalar ||
+  if (n->ready() || n->primitive->name != "broadcast_to" || !n->inputs[0].node()->scalar ||
       !is_floating(n->dtype) || n->inputs[0].node()->tracer)
     return Array();
   double v = 0;

@@ -26,10 +26,10 @@ size_t reach(const Node& n, Cut cut) {
   return n.inputs.size();
 }
 
-// The value of a scalar, or of a scalar repeated over a shape.
+// The value of a scalar, or of a scalar repeated over a shape that is not evaluated yet.
 std::optional<double> constant_of(const Array& x) {
   const Node* n = x.node();
-  while (!n->leaf() && n->primitive->name == "broadcast_to") n = n->inputs[0].node();
+  while (!n->ready() && n->primitive->name == "broadcast_to") n = n->inputs[0].node();
   if (!n->scalar) return std::nullopt;
   return dispatch(n->dtype, [&](auto t) -> std::optional<double> {
     using T = decltype(t);
