@@ -318,13 +318,13 @@ void tell_notices() {
 
 }  // namespace
 
-void evaluate_unlocked(std::span<const Array> roots) {
+void evaluate_unlocked(std::span<const Array> roots, bool behind) {
   bool ready = true;
   for (const Array& r : roots) ready &= r.node()->ready();
   if (ready) return;
   {
     py::gil_scoped_release release;
-    evaluate(roots);
+    behind ? evaluate_behind(roots) : evaluate(roots);
   }
   tell_notices();
 }

@@ -47,7 +47,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
 
 // Evaluates without the interpreter lock.
-void evaluate_unlocked(std::span<const Array> roots);
+void evaluate_unlocked(std::span<const Array> roots, bool behind = false);
 // The elements in the CPU's memory; evaluates and copies without the interpreter lock.
 TensorView view_unlocked(const Array& x);
 

@@ -47,7 +47,7 @@ void py_eval(const py::args& args) {
   wait_for_unlocked(roots);
 }
 
-void py_async_eval(const py::args& args) { evaluate_unlocked(gather("async_eval", args)); }
+void py_async_eval(const py::args& args) { evaluate_unlocked(gather("async_eval", args), true); }
 
 bool interrupted() {
   py::gil_scoped_acquire gil;

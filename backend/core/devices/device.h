@@ -128,7 +128,7 @@ class Device {
   // Null: the plan's work is done or, where the CPU does not share the memory, in order before
   // whatever is asked of the device next. Otherwise the work goes on: until it has ended it reads
   // the memory it was given, of other devices too, and nobody else may touch what it writes.
-  // `awaited`: another device needs its results before it is asked for anything else.
+  // `awaited`: its results will be waited for, and not what is asked of the device next.
   virtual std::shared_ptr<Work> end_plan(bool awaited) {
     (void)awaited;
     return nullptr;

@@ -156,7 +156,7 @@ void poison(const Plan& plan, std::vector<OrderedNode>& order, const Failure& fa
   }
 }
 
-void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0, bool awaited) {
+void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0, Awaited awaited) {
   const bool recording = trace::enabled();
   Hash128 key = key_of(order, device);
   Run run;
@@ -193,8 +193,7 @@ void evaluate_on(DeviceId device, std::vector<OrderedNode>& order, int64_t t0, b
         "arrays are evaluated");
 }
 
-// `awaited`: another device reads the roots next.
-void evaluate(std::span<const Array> roots, bool awaited) {
+void evaluate(std::span<const Array> roots, Awaited awaited) {
   bool ready = true;
   for (const Array& r : roots) ready &= r.node()->ready();
   if (ready) return;
@@ -209,7 +208,7 @@ void evaluate(std::span<const Array> roots, bool awaited) {
     if (!devices) break;  // a part before this one has evaluated the rest
     if (!std::has_single_bit(devices)) {
       for (const Part& part : parts_by_device(roots, order))
-        evaluate(part.arrays, awaited || part.awaited);
+        evaluate(part.arrays, part.awaited ? Awaited::device : awaited);
       break;
     }
     try {
@@ -228,7 +227,8 @@ void evaluate(std::span<const Array> roots, bool awaited) {
 
 }  // namespace
 
-void evaluate(std::span<const Array> roots) { evaluate(roots, false); }
+void evaluate(std::span<const Array> roots) { evaluate(roots, Awaited::nobody); }
+void evaluate_behind(std::span<const Array> roots) { evaluate(roots, Awaited::program); }
 
 bool devices_have_work() {
   return devices_used.load(std::memory_order_relaxed) != 0 || in_flight();

@@ -23,6 +23,10 @@ inline void evaluate(const Array& root) {
   if (!root.node()->ready()) evaluate(std::span(&root, 1));
 }
 
+// The same where the program goes on and reads the roots later: reading one then waits for this
+// evaluation, and not for what its device was given since.
+void evaluate_behind(std::span<const Array> roots);
+
 // Returns when the roots' values are written, and when devices that do not say when that is have
 // done all their work. Throws what went wrong with them. REQUIRES: evaluated roots.
 void wait_for(std::span<const Array> roots);

@@ -52,7 +52,8 @@ class Runner {
   void steps(Failure& failure) {
     const bool timed = recording_ && plan_.device != kCpu;
     device_.begin_plan(plan_.family->id, timed);
-    if (run_.awaited && !timed && plan_.device != kCpu) fences_.resize(plan_.slots.size());
+    if (run_.awaited == Awaited::device && !timed && plan_.device != kCpu)
+      fences_.resize(plan_.slots.size());
     try {
       walk(failure);
     } catch (...) {
@@ -103,7 +104,7 @@ class Runner {
   // Or later, and then the buffers that it writes know.
   void end_plan(Failure& failure, bool wait) {
     try {
-      std::shared_ptr<Work> work = device_.end_plan(run_.awaited && !wait);
+      std::shared_ptr<Work> work = device_.end_plan(run_.awaited != Awaited::nobody && !wait);
       if (!work) return forget_earlier();
       std::shared_ptr<Pending> pending = take_off(std::move(work), std::move(reads_));
       if (wait) return pending->wait();

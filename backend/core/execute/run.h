@@ -9,13 +9,16 @@
 
 namespace lamina {
 
+// Who waits for the results of a plan, and not for what its device does next.
+enum class Awaited : uint8_t { nobody, program, device };
+
 struct Run {
   uint64_t id = 0;
   int64_t outcome = 0;            // 0 hit, 1 hit after resizing, 2 miss
   std::vector<uint32_t> origins;  // by position; filled while recording
   int64_t recorder_ns = 0;        // spent for the recorder, its events apart
   bool interrupted = false;       // asked to stop when there was no way back
-  bool awaited = false;           // another device needs the results before the evaluation goes on
+  Awaited awaited = Awaited::nobody;
   bool in_flight = false;         // the device works on it still
 };
 uint64_t next_run_id();

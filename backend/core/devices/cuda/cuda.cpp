@@ -230,7 +230,7 @@ class CudaDevice : public TextDevice {
     check(driver().event_wait(event(0)), "event");
     start_ns_ = now_ns();
   }
-  // Work of its own only where the CPU is to wait for this plan and not for what follows.
+  // Work of its own only where somebody waits for this plan and not for what follows.
   std::shared_ptr<Work> end_plan(bool awaited) override {
     replay_.end();
     if (!awaited) return nullptr;
