@@ -1,4 +1,5 @@
 // devices/pool: reuse, limits, trimming, failures, against a model of what is held.
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -131,6 +132,64 @@ TEST(the_cache_is_trimmed_to_its_limit) {
   CHECK(pool.cache() > 0);
   pool.set_cache_limit(0);
   CHECK_EQ(pool.cache(), 0);
+}
+
+TEST(the_cache_is_bounded_from_the_start) {
+  constexpr int64_t kGiB = int64_t{1} << 30;
+  Pool small(kGiB), large(int64_t{1} << 40);
+  CHECK_EQ(small.set_cache_limit(0), small.limit() / 4);
+  CHECK_EQ(large.set_cache_limit(0), 4 * kGiB);
+}
+
+// Remembers what is given back.
+class Counted : public BlockSource {
+ public:
+  void* take(int64_t capacity) noexcept override { return ::operator new(size_t(capacity)); }
+  void give(void* data, int64_t capacity) noexcept override {
+    given.push_back(capacity);
+    ::operator delete(data);
+  }
+  std::vector<int64_t> given;
+};
+
+TEST(what_was_freed_longest_ago_goes_first) {
+  Counted source;
+  Pool pool(int64_t{1} << 30, &source);
+  pool.set_cache_limit(10 * kMiB);
+  void* blocks[3];
+  for (int k = 0; k < 3; ++k) blocks[k] = pool.allocate((2 + k) * kMiB);
+  for (int k : {1, 0, 2}) pool.release(blocks[k], (2 + k) * kMiB);
+  CHECK(source.given.empty());
+  void* more = pool.allocate(6 * kMiB);
+  pool.release(more, 6 * kMiB);
+  CHECK_EQ(source.given.size(), size_t{2});
+  CHECK_EQ(source.given[0], 3 * kMiB);
+  CHECK_EQ(source.given[1], 2 * kMiB);
+}
+
+TEST(what_nobody_asks_for_is_given_back) {
+  Counted source;
+  Pool pool(int64_t{1} << 30, &source);
+  pool.set_patience(20'000'000);
+  pool.release(pool.allocate(8 * kMiB), 8 * kMiB);
+  for (int k = 0; k < 12; ++k) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    pool.release(pool.allocate(2 * kMiB), 2 * kMiB);
+  }
+  CHECK_EQ(source.given.size(), size_t{1});
+  CHECK_EQ(source.given[0], 8 * kMiB);
+  CHECK_EQ(pool.cache(), 2 * kMiB);
+}
+
+TEST(a_source_that_refuses_says_what_it_has) {
+  class Empty : public BlockSource {
+    void* take(int64_t) noexcept override { return nullptr; }
+    void give(void*, int64_t) noexcept override {}
+    int64_t available() noexcept override { return 3000; }
+  } source;
+  Pool pool(int64_t{1} << 30, &source, " on it");
+  CHECK_THROWS(OutOfMemory, pool.allocate(5000),
+               "out of memory on it: asked 5.0 kB, the device refused with 3.0 kB free");
 }
 
 TEST(the_nth_allocation_fails_and_only_it) {

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace lamina {
@@ -18,6 +19,7 @@ namespace {
 constexpr int64_t kLarge = int64_t{1} << 20;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kAskSystem = int64_t{256} << 20;
+constexpr int64_t kPatience = 30'000'000'000;  // ns
 
 // Allocation of 0 bytes: aligned, never dereferenced.
 alignas(64) char empty_block[64];
@@ -109,7 +111,8 @@ Pool::Pool(int64_t physical_bytes, BlockSource* source, std::string where)
       where_(std::move(where)),
       physical_(physical_bytes),
       limit_(physical_bytes / 100 * 95),
-      cache_limit_(std::min<int64_t>(limit_ / 4, int64_t{4} << 30)) {}
+      cache_limit_(std::min<int64_t>(limit_ / 4, int64_t{4} << 30)),
+      patience_ns_(kPatience) {}
 
 void* Pool::allocate(int64_t bytes) {
   if (bytes < 0) throw ValueError("allocate: negative size: " + std::to_string(bytes));
@@ -130,11 +133,7 @@ void* Pool::allocate(int64_t bytes) {
       data = source_.take(capacity);
       if (!data) shrink_cache(0);
     }
-    if (!data)
-      throw OutOfMemory(
-          "allocate: out of memory" + where_ + ": asked " + format_bytes(bytes) +
-              (where_.empty() ? ", the system has no more" : ", the device has no more"),
-          bytes, 0);
+    if (!data) refuse(bytes);
     if (capacity >= kLarge) large_capacity_[data] = capacity;
   }
   active_ += bytes;
@@ -156,14 +155,16 @@ void Pool::release(void* data, int64_t bytes) noexcept {
     source_.give(data, capacity);
     return;
   }
+  const int64_t now = now_ns();
   try {
-    free_[capacity].push_back(data);
+    free_[capacity].push_back({data, now});
   } catch (...) {
     source_.give(data, capacity);
     return;
   }
   cache_ += capacity;
   if (cache_ > cache_limit_) shrink_cache(cache_limit_);
+  if (now - looked_at_ > patience_ns_ / 8) give_back_unused(now);
 }
 
 // Small blocks match exactly; a large one may be up to a quarter larger than asked.
@@ -176,7 +177,7 @@ void* Pool::take_cached(int64_t bytes, int64_t capacity) {
   fits &= !found->second.empty();
   if (!fits) return nullptr;
   (void)bytes;
-  void* data = found->second.back();
+  void* data = found->second.back().data;
   if (capacity >= kLarge) large_capacity_[data] = found->first;
   found->second.pop_back();
   cache_ -= found->first;
@@ -201,18 +202,45 @@ void Pool::check_fits(int64_t bytes) {
                     bytes, free);
 }
 
-// Gives the largest blocks back first: they free most for one call and are rebuilt most cheaply
-// relative to their size.
+void Pool::refuse(int64_t bytes) {
+  const int64_t available = source_.available();
+  const bool known = available != INT64_MAX;
+  const std::string owner = where_.empty() ? "the system" : "the device";
+  throw OutOfMemory("allocate: out of memory" + where_ + ": asked " + format_bytes(bytes) + ", " +
+                        owner +
+                        (known ? " refused with " + format_bytes(available) + " free"
+                               : std::string(" has no more")) +
+                        " (" + format_bytes(active_) + " in use by lamina)",
+                    bytes, known ? available : 0);
+}
+
+// What was freed longest ago goes first.
 void Pool::shrink_cache(int64_t target) noexcept {
-  while (cache_ > target && !free_.empty()) {
-    auto last = std::prev(free_.end());
-    while (!last->second.empty() && cache_ > target) {
-      source_.give(last->second.back(), last->first);
-      last->second.pop_back();
-      cache_ -= last->first;
-    }
-    if (last->second.empty()) free_.erase(last);
+  while (cache_ > target) {
+    auto oldest = free_.end();
+    for (auto it = free_.begin(); it != free_.end(); ++it)
+      if (!it->second.empty() &&
+          (oldest == free_.end() || it->second.front().at < oldest->second.front().at))
+        oldest = it;
+    if (oldest == free_.end()) return;
+    give_oldest(oldest->first, oldest->second);
+    if (oldest->second.empty()) free_.erase(oldest);
   }
+}
+
+void Pool::give_back_unused(int64_t now) noexcept {
+  looked_at_ = now;
+  for (auto it = free_.begin(); it != free_.end();) {
+    auto& [capacity, blocks] = *it;
+    while (!blocks.empty() && now - blocks.front().at > patience_ns_) give_oldest(capacity, blocks);
+    it = blocks.empty() ? free_.erase(it) : std::next(it);
+  }
+}
+
+void Pool::give_oldest(int64_t capacity, std::deque<Freed>& blocks) noexcept {
+  source_.give(blocks.front().data, capacity);
+  blocks.pop_front();
+  cache_ -= capacity;
 }
 
 int64_t Pool::active() const {
@@ -255,6 +283,11 @@ int64_t Pool::set_cache_limit(int64_t bytes) {
 void Pool::clear_cache() {
   std::lock_guard<std::mutex> lock(mutex_);
   shrink_cache(0);
+}
+
+void Pool::set_patience(int64_t ns) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  patience_ns_ = ns;
 }
 
 void Pool::fail_at(int64_t n) {

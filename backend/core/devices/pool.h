@@ -1,8 +1,11 @@
 // A caching allocator: freed blocks are kept for the next request of their size, because fresh
-// pages cost a fault each, and a GPU's driver waits for the device when it takes memory back.
+// pages cost a fault each, and a GPU's driver waits for the device when it takes memory back. Where
+// more is kept than the limit of the cache, what was freed longest ago goes first; what nobody
+// asked for in half a minute goes too, when the next block is freed.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <string>
@@ -50,11 +53,20 @@ class Pool {
   void clear_cache();
   // Tests: the n-th allocation from now (0 = the next one) throws OutOfMemory; -1 turns it off.
   void fail_at(int64_t n);
+  // Tests: how long a freed block is kept.
+  void set_patience(int64_t ns);
 
  private:
+  struct Freed {
+    void* data;
+    int64_t at;  // ns
+  };
   void* take_cached(int64_t bytes, int64_t capacity);
   void check_fits(int64_t bytes);
+  [[noreturn]] void refuse(int64_t bytes);
   void shrink_cache(int64_t target) noexcept;
+  void give_back_unused(int64_t now) noexcept;
+  void give_oldest(int64_t capacity, std::deque<Freed>& blocks) noexcept;
 
   BlockSource& source_;
   std::string where_;
@@ -66,7 +78,9 @@ class Pool {
   int64_t peak_ = 0;
   int64_t cache_ = 0;
   int64_t fail_in_ = -1;
-  std::map<int64_t, std::vector<void*>> free_;         // by capacity
+  int64_t patience_ns_;
+  int64_t looked_at_ = 0;  // when blocks that nobody asks for were last looked for
+  std::map<int64_t, std::deque<Freed>> free_;          // by capacity, freed last at the back
   std::unordered_map<void*, int64_t> large_capacity_;  // of live large blocks
 };
 
