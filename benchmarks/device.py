@@ -8,6 +8,7 @@ kernels, one kernel an evaluation, for a profiler that counts them (ncu --clock-
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import json
 import statistics
@@ -68,10 +69,35 @@ def kernels_sent() -> int:
     return int(_core._cuda_figures()["launches"])
 
 
-def predicted(run: Callable[[], object]) -> int:
-    """Bytes that the plan of the latest evaluation says it moves."""
+def predicted(run: Callable[[], object]) -> tuple[int, int]:
+    """Bytes that the plan of an evaluation says it reads, and writes."""
     run()
-    return sum(launch["reads"] + launch["writes"] for launch in last_plan()["launches"])
+    launches = last_plan()["launches"]
+    return sum(x["reads"] for x in launches), sum(x["writes"] for x in launches)
+
+
+L2_CACHE_SIZE = 38  # of the driver's attributes of a device
+
+
+def l2_bytes() -> int:
+    """The size of the second cache of the CUDA device, which is open."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    size = ctypes.c_int()
+    if status := driver.cuDeviceGetAttribute(ctypes.byref(size), L2_CACHE_SIZE, 0):
+        raise SystemExit(f"the driver does not say how large the L2 cache is: error {status}")
+    return size.value
+
+
+def listed(bytes_: int) -> None:
+    """Runs each kernel once and prints a line of JSON each, the device first."""
+    print(json.dumps({"device": mx.device_info()["device_name"], "l2": l2_bytes()}), flush=True)
+    x = mx.random.normal((bytes_ // 4 // 4096, 4096))
+    mx.eval(x)
+    for name, case in CASES.items():
+        before = kernels_sent()
+        reads, writes = predicted(lambda c=case: mx.eval(c(x)))  # type: ignore[misc]
+        row = {"case": name, "bytes": reads + writes, "writes": writes}
+        print(json.dumps({**row, "launches": kernels_sent() - before}), flush=True)
 
 
 def batch(case: Case, x: mx.array, count: int) -> None:
@@ -86,7 +112,7 @@ def bandwidth(name: str, bytes_: int, repeats: int) -> dict[str, object]:
     x = mx.random.normal((max(1, bytes_ // 4 // columns), columns))
     mx.eval(x)
     case = CASES[name]
-    moved = predicted(lambda: mx.eval(case(x)))
+    moved = sum(predicted(lambda: mx.eval(case(x))))
     count = max(1, min(50, (1 << 33) // max(moved, 1)))
     seconds = statistics.median(times(lambda: batch(case, x, count), repeats)) / count
     return {
@@ -104,6 +130,13 @@ CHAINS: dict[str, Case] = {
     "sums of 20,000 and what follows": lambda y: y / (1 + mx.sum(y)),
 }
 CHAIN_SIZES = {"kernels of one block": 64, "sums of 20,000 and what follows": 20_000}
+ABOUT_CHAINS = (
+    "Both include what the kernels do. Of the second, every other launch sums 20,000 elements in "
+    "several blocks and two phases: each block writes its part to memory and counts itself, and "
+    "the last one to come reads the parts and adds them. The launch after it reads that sum and "
+    "divides 20,000 elements by it. So a launch there takes several trips to memory, one after "
+    "the other, where a kernel of one block takes one."
+)
 
 
 def launch_cost(name: str, length: int, repeats: int) -> float:
@@ -132,6 +165,7 @@ def page(rows: list[dict[str, object]], cost: dict[str, float]) -> str:
         "A launch in a replayed plan of kernels that wait for each other: "
         + ", ".join(f"{us:.2f} us ({name})" for name, us in cost.items())
         + ".",
+        ABOUT_CHAINS,
         "",
         "Rates are predicted bytes over the median time; `of -x` is the share of the rate of -x,",
         "which reads and writes each element once, as a copy does.",
@@ -154,18 +188,14 @@ def main() -> None:
     parser.add_argument("--mib", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--out", type=Path, help="folder for the page; else it is printed")
-    parser.add_argument("--list", action="store_true", help="each kernel once, with its bytes")
+    parser.add_argument(
+        "--list", action="store_true", help="each kernel once, with its bytes (CUDA)"
+    )
     options = parser.parse_args()
     number = _core._gpu() if options.device == "gpu" else _core._device_named(options.device)
     _core._set_default_device(number)
     if options.list:
-        x = mx.random.normal((options.mib[0] * MIB // 4 // 4096, 4096))
-        mx.eval(x)
-        for name, case in CASES.items():
-            before = kernels_sent()
-            bytes_ = predicted(lambda c=case: mx.eval(c(x)))
-            sent = kernels_sent() - before
-            print(json.dumps({"case": name, "bytes": bytes_, "launches": sent}), flush=True)
+        listed(options.mib[0] * MIB)
         return
     rows = [bandwidth(name, m * MIB, options.repeats) for m in options.mib for name in CASES]
     text = page(rows, {name: launch_cost(name, 100, options.repeats) for name in CHAINS})

@@ -1,13 +1,15 @@
 """lamina beside PyTorch on one NVIDIA GPU: a device copy, matrix products, a training step.
 
 `python -m benchmarks.gpu --out benchmarks/results` writes one page with the date, the device and
-the command. PyTorch's products are cuBLAS called directly; TF32 is off on both sides.
+the command. Products are held against cuBLASLt called directly (`benchmarks.cublas`), all else
+against PyTorch; TF32 is off on both sides.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import statistics
 import sys
 import time
@@ -16,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import lamina.core as mx
-from lamina import _core
+from lamina import _core, _runtime
 
-from . import device, training
+from . import cublas, device, training
 from .peers import torch
 
 MIB = 1 << 20
@@ -82,41 +84,123 @@ def bandwidth(mibs: list[int], rounds: int) -> list[str]:
     return lines
 
 
-def product(
-    shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: str, rounds: int
-) -> list[float]:
-    """Seconds of lamina and of PyTorch, and the floating-point operations."""
-    x, y = (mx.random.normal(s).astype(getattr(mx, dtype)) for s in shapes)
-    tx, ty = (torch.randn(*s, device="cuda").to(getattr(torch, dtype)) for s in shapes)
+# Products in one run of a plan, and in one graph of the peer's.
+MOST_TOGETHER, WORK_TOGETHER = 20, 2e11
+
+
+def together(flops: float) -> int:
+    """How many products one run holds: small ones would only tell what it costs to send them."""
+    return int(max(1, min(MOST_TOGETHER, WORK_TOGETHER / flops)))
+
+
+def flops_of(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    return 2.0 * math.prod(a) * b[-1]
+
+
+def chains(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether a product is as wide as what was multiplied, and can be multiplied again."""
+    return a[-1] == b[-1]
+
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def our_products(shapes: Shapes, dtype: str, count: int) -> Call:
+    """`count` products in one replayed plan, each of the one before where shapes allow it."""
+    x = mx.random.normal(shapes[0]).astype(getattr(mx, dtype))
+    # Scaled, so that a chain neither grows nor vanishes.
+    y = (mx.random.normal(shapes[1]) * shapes[1][-2] ** -0.5).astype(getattr(mx, dtype))
     mx.eval(x, y)
-    flops = 2.0 * shapes[0][-1] * shapes[1][-1]
-    for n in shapes[0][:-1]:
-        flops *= n
-    count = int(min(200, max(5, 2e12 / flops)))
-    calls: dict[str, Call] = {
-        "lamina": lambda: mx.async_eval(x @ y),
-        "torch": lambda: torch.matmul(tx, ty),
-    }
-    wait: dict[str, Call] = {"lamina": mx.synchronize, "torch": torch.cuda.synchronize}
-    seconds = in_turn(calls, count, rounds, wait)
-    return [seconds["lamina"], seconds["torch"], flops]
+    if chains(*shapes):
+
+        def chain() -> None:
+            z = x
+            for _ in range(count):
+                z = z @ y
+            mx.async_eval(z)
+
+        return chain
+    others = [x, *(x + 0 for _ in range(count - 1))]  # equal products would be made once
+    mx.eval(others)
+    return lambda: mx.async_eval([x @ y for x in others])
+
+
+def cublas_graph(library: cublas.Library, shapes: Shapes, dtype: str, count: int) -> Call:
+    """Launches a captured graph of `count` calls of cuBLASLt, one after the other."""
+    batch = math.prod(shapes[0][:-2])
+    (rows, depth), cols = shapes[0][-2:], shapes[1][-1]
+    of = {"device": "cuda", "dtype": getattr(torch, dtype)}
+    b = (torch.randn(*shapes[1], device="cuda") * depth**-0.5).to(of["dtype"])
+    chained = chains(*shapes)
+    # As lamina's: a chain in two places, or operands and results of each product's own.
+    given = [torch.randn(*shapes[0], **of) for _ in range(1 if chained else count)]
+    outs = [torch.empty(*shapes[0][:-1], cols, **of) for _ in range(2 if chained else count)]
+    workspace = torch.empty(cublas.WORKSPACE, device="cuda", dtype=torch.uint8)
+    product = cublas.Product(library, batch, rows, depth, cols, dtype)
+
+    def send(a: Any, out: Any) -> None:
+        stream = torch.cuda.current_stream().cuda_stream
+        product.send(a.data_ptr(), b.data_ptr(), out.data_ptr(), workspace.data_ptr(), stream)
+
+    # Once before the capture, which allows no loading of kernels; and to see that it multiplies.
+    send(given[0], outs[0])
+    torch.cuda.synchronize()
+    expected = given[0].float() @ b.float()
+    if not torch.allclose(outs[0].float(), expected, rtol=2e-2, atol=2e-2):
+        raise RuntimeError("cuBLASLt's product is not PyTorch's")
+    del expected
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        for i in range(count):
+            a = outs[(i - 1) % 2] if chained and i else given[0 if chained else i]
+            send(a, outs[i % len(outs)])
+    kept = (given, b, outs, workspace, product)  # the graph has their addresses
+    return lambda: (graph.replay(), kept)[0]
+
+
+def product_line(name: str, dtype: str, flops: float, mine: float, theirs: float | None) -> str:
+    peer = f"{theirs * 1e6:.1f} | {theirs / mine:.2f}" if theirs else "- | -"
+    return f"| {name} | {dtype} | {mine * 1e6:.1f} | {flops / mine * 1e-12:.0f} | {peer} |"
 
 
 def products(rounds: int) -> list[str]:
-    torch.backends.cuda.matmul.allow_tf32 = False
+    """The table, and below it why a peer's cell is empty."""
+    failed: dict[str, None] = {}  # in order, each once
+    library = None
+    try:
+        library = cublas.Library(_runtime._library_folders())
+        about = f"cuBLASLt {library.version} called directly, "
+    except Exception as error:
+        failed[str(error)] = None
+        about = "cuBLASLt did not open, "
     lines = [
         "| product | dtype | lamina us | TFLOP/s | cuBLAS us | cuBLAS' time over lamina's |",
         "|---|---|---|---|---|---|",
     ]
-    square = {f"{n} x {n} x {n}": ((n, n), (n, n)) for n in SIZES}
+    square: dict[str, Shapes] = {f"{n} x {n} x {n}": ((n, n), (n, n)) for n in SIZES}
+    wait: dict[str, Call] = {"lamina": mx.synchronize, "cuBLAS": torch.cuda.synchronize}
     for dtype in DTYPES:
         for name, shapes in {**square, **OTHERS}.items():
-            mine, theirs, flops = product(shapes, dtype, rounds)
-            lines.append(
-                f"| {name} | {dtype} | {mine * 1e6:.1f} | {flops / mine * 1e-12:.0f} "
-                f"| {theirs * 1e6:.1f} | {theirs / mine:.2f} |"
-            )
-    return lines
+            flops = flops_of(*shapes)
+            count = together(flops)
+            calls: dict[str, Call] = {"lamina": our_products(shapes, dtype, count)}
+            try:
+                if library is not None:
+                    calls["cuBLAS"] = cublas_graph(library, shapes, dtype, count)
+            except Exception as error:
+                failed[f"{name} in {dtype}: {error}"] = None
+            runs = int(min(100, max(3, 2e12 / (flops * count))))
+            seconds = in_turn(calls, runs, rounds, wait)
+            each = {n: s / count for n, s in seconds.items()}
+            lines.append(product_line(name, dtype, flops, each["lamina"], each.get("cuBLAS")))
+    lines += ["", about + TOGETHER]
+    return lines + [f"- no time of cuBLAS: {why.splitlines()[0]}" for why in failed]
+
+
+TOGETHER = (
+    f"as a CUDA graph of up to {MOST_TOGETHER} calls; lamina's are as many products in one plan, "
+    "run again. Each product multiplies the one before where its shape allows it.\n"
+)
 
 
 # Images, size, channels and filters of 3 x 3 convolutions: the digits net's, and a residual net's.
@@ -224,7 +308,8 @@ def page(options: argparse.Namespace) -> str:
     ]
     if "launch" in options.cases:
         cost = {n: device.launch_cost(n, 100, options.rounds) for n in device.CHAINS}
-        parts += ["## Launches", *(f"- {n}: {c:.2f} us a launch" for n, c in cost.items())]
+        rows = "\n".join(f"- {n}: {c:.2f} us a launch" for n, c in cost.items())
+        parts += ["## Launches", rows, device.ABOUT_CHAINS]
     if "step" in options.cases:
         parts += ["## The digits net", "\n".join(steps(options.rounds))]
     if "products" in options.cases:
@@ -240,14 +325,23 @@ def page(options: argparse.Namespace) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    cases = ["launch", "step", "products", "convolutions", "kernels"]
-    parser.add_argument("cases", nargs="*", default=cases, help=f"of {', '.join(cases)}")
+CASES = ("launch", "step", "products", "convolutions", "kernels")
+
+
+def parser_of() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("cases", nargs="*", default=CASES, help=f"of {', '.join(CASES)}")
     parser.add_argument("--mib", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, help="folder for the page; else it is printed")
+    return parser
+
+
+def main() -> None:
+    parser = parser_of()
     options = parser.parse_args()
+    if unknown := [c for c in options.cases if c not in CASES]:
+        parser.error(f"no case is named {unknown[0]}; there are {', '.join(CASES)}")
     if torch is None or not torch.cuda.is_available():
         parser.error("needs PyTorch with CUDA and a GPU")
     _core._set_default_device(_core._device_named("cuda"))
