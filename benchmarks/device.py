@@ -131,11 +131,11 @@ CHAINS: dict[str, Case] = {
 }
 CHAIN_SIZES = {"kernels of one block": 64, "sums of 20,000 and what follows": 20_000}
 ABOUT_CHAINS = (
-    "Both include what the kernels do. Of the second, every other launch sums 20,000 elements in "
-    "several blocks and two phases: each block writes its part to memory and counts itself, and "
-    "the last one to come reads the parts and adds them. The launch after it reads that sum and "
-    "divides 20,000 elements by it. So a launch there takes several trips to memory, one after "
-    "the other, where a kernel of one block takes one."
+    "Both include what the kernels do. Those of one block read and write 64 elements. All but one "
+    "of the others read 20,000, divide them by the sums before and sum them, in several blocks and "
+    "two phases: each block writes its part to memory and counts itself, and the last one to come "
+    "reads the parts and adds them. That is several trips to memory, one after the other, for the "
+    "one of a kernel of one block."
 )
 
 

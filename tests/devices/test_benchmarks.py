@@ -116,6 +116,20 @@ def test_products_of_a_run_are_one_graph_that_stays(
     assert [s["name"] for s in launches] == ["call matmul"] * 5
 
 
+def test_what_is_said_of_launches_is_so(benchmarks: SimpleNamespace, on_double: str) -> None:
+    device = benchmarks.device
+    name = "sums of 20,000 and what follows"
+    assert device.launch_cost(name, 10, 1) > 0
+    plan = device.last_plan()
+    kinds = [s["name"].split()[0] for s in plan["launches"]]
+    assert kinds == ["reduce"] * 10 + ["map"]
+    assert all(s["reads"] >= 80_000 for s in plan["launches"])
+    texts = [g["text"] for g in plan["groups"] if g["kind"] == "reduce"]
+    assert all("takes_last_turn" in text for text in texts)  # several blocks, in two phases
+    device.launch_cost("kernels of one block", 10, 1)
+    assert {s["reads"] for s in device.last_plan()["launches"]} == {256}
+
+
 def test_a_peer_that_fails_leaves_its_cells_empty(
     benchmarks: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
