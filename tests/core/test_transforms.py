@@ -423,6 +423,24 @@ def test_custom_straight_through() -> None:
     check(mx.vmap(mx.grad(lambda x: quantise(x) * 3))(x), [3, 3])
 
 
+def test_a_custom_rule_is_differentiated_by_the_rule() -> None:
+    """The outputs that a rule is given are the function's own: their derivative is the rule's."""
+
+    @mx.custom_function
+    def exponential(x: mx.array) -> mx.array:
+        return mx.stop_gradient(mx.exp(x))
+
+    @exponential.vjp
+    def _(primals: Any, cotangent: mx.array, output: mx.array) -> mx.array:
+        return cotangent * output
+
+    x = mx.array([0.0, 1.0, 2.0])
+    f = lambda x: exponential(x).sum()  # noqa: E731
+    for order in (f, lambda x: mx.grad(f)(x).sum()):
+        check(mx.grad(order)(x), np.exp([0.0, 1.0, 2.0]))
+    check(mx.vmap(mx.grad(mx.grad(lambda x: exponential(x))))(x), np.exp([0.0, 1.0, 2.0]))
+
+
 # --- against MLX --------------------------------------------------------------------------------
 
 

@@ -62,9 +62,13 @@ class Recorded:
 
     def __init__(self) -> None:
         self.events: list[tuple[int, ...]] = []
+        self.spans: list[tuple[int, int, int]] = []  # kind, start, end in ns
 
     def of(self, kind: str) -> list[tuple[int, ...]]:
         return [e[1:] for e in self.events if e[0] == SCHEMA[kind]]
+
+    def times(self, kind: str) -> list[tuple[int, int]]:
+        return [s[1:] for s in self.spans if s[0] == SCHEMA[kind]]
 
     def copies(self) -> list[tuple[int, int, int]]:
         """(bytes, from, to) of every copy between devices."""
@@ -86,6 +90,7 @@ def recorded() -> Iterator[Recorded]:
         assert dropped == 0
         rows = np.frombuffer(raw, dtype=DTYPE)
         out.events = [tuple(int(r[f]) for f in ("kind", "a", "b", "c", "d")) for r in rows]
+        out.spans = [(int(r["kind"]), int(r["t0"]), int(r["t1"])) for r in rows]
 
 
 DTYPE = np.dtype(

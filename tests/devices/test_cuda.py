@@ -371,6 +371,37 @@ def test_the_driver_has_no_memory(driver: ctypes.CDLL) -> None:
     np.testing.assert_array_equal((x + 3)[:2], [4, 4])
 
 
+@pytest.mark.parametrize("call", ["cuGraphLaunch", "cuGraphExecKernelNodeSetParams"])
+def test_a_graph_has_no_memory(driver: ctypes.CDLL, call: str) -> None:
+    a = np.linspace(-1, 1, LONG, dtype=np.float32)
+    x = mx.array(a)
+    for k in range(3):
+        mx.eval(chain(x * float(k)))
+    fail(driver, call, 2)
+    with pytest.raises(MemoryError, match=r"CUDA_ERROR_OUT_OF_MEMORY .*B free of .*B") as failure:
+        mx.eval(chain(x * 4.0))
+    assert failure.value.bytes_free > 0
+    np.testing.assert_allclose(chain(x * 5.0), chain_of(a * np.float32(5)), rtol=1e-4)
+
+
+def test_memory_is_used_again_in_the_order_of_the_queue(driver: ctypes.CDLL) -> None:
+    driver.cuda_double_queued.restype = ctypes.c_long
+    x = mx.array(np.arange(5000, dtype=np.float32))
+    mx.eval(x + 0)
+    total = mx.zeros((5000,))
+    mx.eval(total)
+    before = mx.get_active_memory()
+    for k in range(20):  # blocks are freed and taken while what reads them has not begun
+        between = x * float(k)
+        mx.async_eval(between)
+        total = total + between
+        mx.async_eval(total)
+        del between
+    assert driver.cuda_double_queued() > 20
+    assert mx.get_active_memory() <= before + 2 * x.nbytes
+    np.testing.assert_array_equal(total, np.arange(5000, dtype=np.float32) * sum(range(20)))
+
+
 @pytest.mark.parametrize("call", ["cuLaunchKernelEx", "cuMemcpyHtoD", "cuMemcpyDtoH"])
 def test_a_failed_call_is_an_error_and_no_more(driver: ctypes.CDLL, call: str) -> None:
     a = np.arange(7, dtype=np.float32)

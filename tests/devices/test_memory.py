@@ -159,3 +159,9 @@ def test_launches_are_timed_in_order(chosen: str) -> None:
     for plan in plans:
         steps = [launch[1] for launch in launches if launch[0] == plan["plan"]]
         assert steps == list(range(len(plan["launches"])))
+    # Of the evaluation, one after the other, and after they were asked for.
+    (begun, _), *_ = record.times("eval")
+    ends = begun
+    for start, end in record.times("launch"):
+        assert ends <= start <= end
+        ends = end

@@ -37,10 +37,15 @@ Arrays custom_function(const Function& f, const Arrays& inputs, CustomRules rule
   in.insert(in.end(), outputs.begin(), outputs.end());
   Array bundle = make_node(custom_row(), {}, in, {}, Dtype::bool_);
   bundle.node()->rare().payload = std::make_shared<CustomRules>(rules);
+  return outputs_of(bundle);
+}
+
+Arrays outputs_of(const Array& bundle) {
+  const Arrays& in = bundle.node()->inputs;
   Arrays results;
-  for (size_t i = 0; i < outputs.size(); ++i)
-    results.push_back(make_node(output_row, Params().add(static_cast<int64_t>(inputs.size() + i)),
-                                {bundle}, outputs[i].shape(), outputs[i].dtype()));
+  for (size_t i = rules_of(*bundle.node()).primals; i < in.size(); ++i)
+    results.push_back(make_node(output_row, Params().add(static_cast<int64_t>(i)), {bundle},
+                                in[i].shape(), in[i].dtype()));
   return results;
 }
 

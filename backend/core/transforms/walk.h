@@ -16,6 +16,8 @@ std::vector<Node*> nodes_between(const Arrays& sources, const Arrays& targets, C
 
 bool is_projection(const Node& n);  // of a custom function's outputs
 const CustomRules& rules_of(const Node& custom);
+// What a custom function's node gives, as new nodes that its rules differentiate.
+Arrays outputs_of(const Array& custom);
 
 // One tracer per primal: the same value as a new node.
 Arrays make_tracers(const Arrays& primals);

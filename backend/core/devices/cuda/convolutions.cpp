@@ -117,8 +117,7 @@ struct Convolutions::Library {
   DnnHandle handle = nullptr;
 
   void require(Status status, const char* what) const {
-    if (status != 0)
-      throw DeviceError(std::string("cuda: cuDNN: ") + what + ": " + status_text(status));
+    if (status != 0) throw_for_library("cuDNN", what, status_text(status));
   }
 
   class Call;

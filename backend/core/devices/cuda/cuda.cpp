@@ -78,7 +78,7 @@ class GpuMemory : public BlockSource {
     DevicePtr data = 0;
     try {
       hardware_.enter();
-    } catch (const DeviceError&) {
+    } catch (const Error&) {
       return nullptr;
     }
     Result r = driver().memory_alloc(&data, static_cast<size_t>(capacity));
@@ -87,7 +87,7 @@ class GpuMemory : public BlockSource {
   void give(void* data, int64_t) noexcept override {
     try {
       hardware_.enter();
-    } catch (const DeviceError&) {
+    } catch (const Error&) {
       return;
     }
     driver().memory_free(static_cast<DevicePtr>(reinterpret_cast<uintptr_t>(data)));
@@ -151,7 +151,7 @@ class PlanWork : public Work {
       hardware_.enter();
       check(driver().event_wait(mark_.get()), "waiting for the device");
       return nullptr;
-    } catch (const DeviceError&) {
+    } catch (const Error&) {
       return std::current_exception();
     }
   }

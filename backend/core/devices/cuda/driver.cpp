@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include "base/error.h"
+#include "devices/pool.h"
 #include "devices/registry.h"
 
 namespace lamina::cuda {
@@ -100,9 +101,22 @@ bool is_fatal(Result result) {
   }
 }
 
+void throw_for_library(const char* library, const char* what, const std::string& why) {
+  const std::string where = std::string(library) + ": " + what;
+  if (why.find("ALLOC") != std::string::npos) check(kOutOfMemory, where.c_str());
+  throw DeviceError("cuda: " + where + ": " + why);
+}
+
 void check(Result result, const char* what) {
   if (result == 0) return;
   std::string message = std::string("cuda: ") + what + ": " + describe(result);
+  if (result == kOutOfMemory) {
+    size_t free = 0, total = 0;
+    driver().memory_info(&free, &total);
+    throw OutOfMemory(message + ", " + format_bytes(static_cast<int64_t>(free)) + " free of " +
+                          format_bytes(static_cast<int64_t>(total)),
+                      0, static_cast<int64_t>(free));
+  }
   if (is_fatal(result))
     message +=
         "\nThe device's memory is lost to this process: restart it; arrays in the CPU's memory are "

@@ -191,7 +191,10 @@ void* find_symbol(void* library, const char* symbol);
 std::string describe(Result result);
 // Whether the context is beyond use after this error: every later call fails with it.
 bool is_fatal(Result result);
-// Throws DeviceError "cuda: <what>: <error>" unless the result is success.
+// Throws DeviceError "cuda: <what>: <error>" unless the result is success, OutOfMemory with what is
+// free where the driver has none left.
 void check(Result result, const char* what);
+// The same for what a library says of a call that failed.
+[[noreturn]] void throw_for_library(const char* library, const char* what, const std::string& why);
 
 }  // namespace lamina::cuda

@@ -94,8 +94,7 @@ struct Products::Library {
   LtHandle handle = nullptr;
 
   void require(Status status, const char* what) const {
-    if (status != 0)
-      throw DeviceError(std::string("cuda: cuBLASLt: ") + what + ": " + status_text(status));
+    if (status != 0) throw_for_library("cuBLASLt", what, status_text(status));
   }
   MatrixLayout layout_of(const LibraryProduct& p, int64_t rows, int64_t cols,
                          const LibraryProduct::Matrix& m) const {
