@@ -47,6 +47,7 @@ from oracles import (  # noqa: E402
     SINGLE,
     Arrays,
     Cores,
+    Eager,
     Shaken,
     mx,
     omx,
@@ -227,7 +228,19 @@ def by_vmap(program: Program, cores: Cores = SINGLE) -> str:
     return ""
 
 
-TRANSFORMS = [by_grad, by_jvp, by_compile, by_vmap]
+def by_eager(program: Program, cores: Cores = SINGLE) -> str:
+    """Values and gradients where some lines are evaluated before the next ones are built."""
+    eager = Eager(cores.mine, len(program.lines))
+    for what, results in (("output", outputs), ("gradient", gradients)):
+        for k, (a, b) in enumerate(
+            zip(results(program, eager), results(program, cores.mine), strict=True)
+        ):
+            if text := apart(a, b):
+                return f"eager, {what} {k}: {text} otherwise"
+    return ""
+
+
+TRANSFORMS = [by_grad, by_jvp, by_compile, by_vmap, by_eager]
 
 
 # --- mismatches ---------------------------------------------------------------------------------
@@ -243,7 +256,7 @@ def of_float32(check: Check, program: Program) -> bool:
     """Whether float32 alone explains that a check fails."""
     if check(program, DOUBLE):
         return check is by_jvp and rounded_away(program)
-    if check in (by_jvp, by_vmap):
+    if check in (by_jvp, by_vmap, by_eager):
         return True
     results = gradients if check is by_grad else outputs
     true = results(program, DOUBLE.other)

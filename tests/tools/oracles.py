@@ -188,6 +188,27 @@ class Shaken:
         return y + (through - self._core.stop_gradient(through))
 
 
+class Eager:
+    """A core that evaluates lines at random, so that what follows meets data in the place of a
+    graph, and adds repeated scalars that are evaluated, which derivative rules look for."""
+
+    def __init__(self, core: Any, seed: int) -> None:
+        self._core, self._random = core, np.random.default_rng(seed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+    def shake(self, x: Any) -> Any:
+        draw = self._random.random()
+        if draw < 0.1 and x.dtype == self._core.float32:
+            one = self._core.broadcast_to(self._core.array(1.0), x.shape)
+            self._core.eval(one)
+            x = one * x
+        if draw < 0.4:
+            self._core.eval(x)
+        return x
+
+
 @dataclass
 class Cores:
     """Who runs a program: lamina, and MLX beside it, if any."""
@@ -211,7 +232,7 @@ def run(program: Program, core: Any, leaves: Arrays | None = None) -> Arrays:
     else:
         values = [core.array(a) for a in program.leaves]
     names: dict[str, Any] = {"mx": core}
-    shake = core.shake if isinstance(core, Shaken) else None
+    shake = core.shake if isinstance(core, (Shaken, Eager)) else None
     for line in program.lines:
         names["v"] = [values[k] for k in line.reads]
         value = eval(compiled(line.text), names)
