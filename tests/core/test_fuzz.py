@@ -144,11 +144,11 @@ def hopeless(pipe, least: int, most: int) -> None:
 
 def test_a_seed_without_an_answer_is_tried_without_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz, "work", hopeless)
-    monkeypatch.setattr(fuzz, "PATIENCE", 5.0)
+    monkeypatch.setattr(fuzz, "PATIENCE", 15.0)
     state = {"next": 0, "mismatches": {}, "float32": [], "without MLX": {}}
     done = list(fuzz.Campaign(state, 8, 2, (10, 20)).run())
     assert done[-1] == state["next"] == 8
-    assert state["without MLX"] == {"3": "no answer in 5 s", "5": "its process died"}
+    assert state["without MLX"] == {"3": "no answer in 15 s", "5": "its process died"}
     assert list(state["mismatches"]) == ["5"]
     assert state["mismatches"]["5"][0] == "without MLX: its process died"
 
