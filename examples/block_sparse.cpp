@@ -3,19 +3,19 @@
 // and `columns` says in which block column each lies.
 //
 //   c++ -O3 -std=c++17 -shared -fPIC -I "$(python -c 'import lamina; print(lamina.include_dir())')"
-//       block_sparse.cpp -o libblocks.so
+//       block_sparse.cpp block_sparse_text.cpp -o libblocks.so
 //
 //   blocks = lamina.primitives.load("libblocks.so")
 //   y = blocks.matmul(values, columns, starts, x)
+#include "block_sparse.h"
+
 #include <algorithm>
 #include <string>
 #include <vector>
 
-#include <lamina.h>
+const lamina_api* api = nullptr;
 
 namespace {
-
-const lamina_api* api = nullptr;
 
 template <class T>
 const T* data(const lamina_view& v) {
@@ -262,6 +262,7 @@ extern "C" lamina_status lamina_register(const lamina_api* table) {
   p.doc = "A block-sparse matrix (values, columns, starts) times a dense one.";
   p.types = product_types;
   p.cpu = product;
+  p.text = blocks_product_text;
   p.vjp = product_vjp;
   p.jvp = product_jvp;
   p.flops = product_flops;
@@ -278,6 +279,7 @@ extern "C" lamina_status lamina_register(const lamina_api* table) {
   values.doc = "The blocks of dy x^T that the sparse matrix has.";
   values.types = values_types;
   values.cpu = values_gradient;
+  values.text = blocks_values_text;
   if (lamina_status s = api->define(&values)) return s;
 
   const lamina_param rows{"rows", LAMINA_INTEGER, 1, 0, 0, nullptr, 0};
@@ -287,5 +289,6 @@ extern "C" lamina_status lamina_register(const lamina_api* table) {
   x.doc = "The transposed block-sparse matrix times dy.";
   x.types = x_types;
   x.cpu = x_gradient;
+  x.text = blocks_x_text;
   return api->define(&x);
 }

@@ -2,22 +2,19 @@
 // and each row keeps the largest score so far and the sum of the exponentials below it.
 //
 //   c++ -O3 -std=c++17 -shared -fPIC -I "$(python -c 'import lamina; print(lamina.include_dir())')"
-//       flash_attention.cpp -o libflash.so
+//       flash_attention.cpp flash_attention_jvp.cpp flash_attention_text.cpp
+//       flash_attention_backward_text.cpp -o libflash.so
 //
 //   flash = lamina.primitives.load("libflash.so")
 //   out, logsumexp = flash.attention(q, k, v, scale=d ** -0.5, causal=True)
+#include "flash_attention.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
-
-#include <lamina.h>
-
-// The kernels as text, for devices that compile it.
-lamina_status flash_text(const lamina_call*, const lamina_device*, const lamina_view*,
-                         const lamina_view*, lamina_program);
 
 const lamina_api* api = nullptr;
 
@@ -384,6 +381,7 @@ extern "C" lamina_status lamina_register(const lamina_api* table) {
   p.cpu = forward;
   p.text = flash_text;
   p.vjp = forward_vjp;
+  p.jvp = flash_jvp;
   p.flops = flops<2>;
   if (lamina_status s = api->define(&p)) return s;
 
@@ -397,7 +395,7 @@ extern "C" lamina_status lamina_register(const lamina_api* table) {
   back.param_count = 2;
   back.types = backward_types;
   back.cpu = backward;
-  back.text = nullptr;
+  back.text = flash_backward_text;
   back.flops = flops<5>;
   return api->define(&back);
 }

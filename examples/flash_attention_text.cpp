@@ -1,11 +1,10 @@
-// Flash attention as kernel text: one body in the part of C++ that Metal and CUDA share, one
-// prologue for each. A thread owns a row of queries; keys and values pass by in threadgroup memory.
+// Flash attention as kernel text, one body for Metal and CUDA. A thread owns a row of queries; keys
+// and values pass by in threadgroup memory.
 #include <algorithm>
 #include <string>
 
-#include <lamina.h>
-
-extern const lamina_api* api;
+#include "flash_attention.h"
+#include "kernel_text.h"
 
 namespace {
 
@@ -19,39 +18,12 @@ constexpr int kThreads = 64, kKeys = 16;
     float scale;                   \
     int spare;                     \
   };
-typedef int64_t Long;
 FLASH_BLOCK
-#define TEXT_OF(...) #__VA_ARGS__
-#define TEXT(...) TEXT_OF(__VA_ARGS__)
-
-const char* const kMetal = R"(#include <metal_stdlib>
-using namespace metal;
-typedef long Long;
-#define SHARED threadgroup
-#define BARRIER threadgroup_barrier(mem_flags::mem_threadgroup)
-)";
-const char* const kMetalEntry = R"(
-kernel void flash_attention(device const float* q [[buffer(0)]], device const float* k [[buffer(1)]],
-                            device const float* v [[buffer(2)]], device float* out [[buffer(3)]],
-                            device float* lse [[buffer(4)]], constant Block& s [[buffer(5)]],
-                            uint3 group_at [[threadgroup_position_in_grid]],
-                            uint3 thread_at [[thread_position_in_threadgroup]]) {
-  int group = int(group_at.x), head = int(group_at.y), lane = int(thread_at.x);
-)";
-
-const char* const kCuda = R"(typedef long long Long;
-#define SHARED __shared__
-#define BARRIER __syncthreads()
-)";
-const char* const kCudaEntry = R"(
-extern "C" __global__ void flash_attention(const float* q, const float* k, const float* v,
-                                           float* out, float* lse, Block s) {
-  int group = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
-)";
 
 const char* const kBody = R"(
   SHARED float keys[KEYS * WIDTH];
   SHARED float values[KEYS * WIDTH];
+  int group = GROUP, head = LINE, lane = LANE;
   int row = group * THREADS + lane, b = head / s.heads, h = head % s.heads;
   bool mine = row < s.rows;
   int last = min(group * THREADS + THREADS, s.rows) - 1;
@@ -110,12 +82,13 @@ lamina_status flash_text(const lamina_call* call, const lamina_device* device,
   block.scale = static_cast<float>(call->params[0].real);
   block.causal = static_cast<int>(call->params[1].integer);
 
-  const bool metal = device->dialect == LAMINA_MSL;
-  std::string source = metal ? kMetal : kCuda;
+  std::string source = kernel_prologue(device);
   source += "#define THREADS " + std::to_string(kThreads) + "\n#define KEYS " +
             std::to_string(kKeys) + "\n#define WIDTH " + std::to_string(width) + "\n";
-  source += TEXT(FLASH_BLOCK);
-  source += metal ? kMetalEntry : kCudaEntry;
+  source += KERNEL_TEXT(FLASH_BLOCK);
+  source += kernel_entry(
+      device, "flash_attention",
+      {"const float* q", "const float* k", "const float* v", "float* out", "float* lse"});
   source += kBody;
 
   const int32_t operands[] = {0, 1, 2, 3, 4};

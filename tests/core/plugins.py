@@ -51,5 +51,12 @@ def plugin(*sources: Path, defines: Sequence[str] = ()) -> Path:
     return compiled(name, "-shared", "-fPIC", *flags, *sources, language=language)
 
 
-def example(*names: str) -> Path:
-    return plugin(*(ROOT / "examples" / name for name in names))
+EXAMPLES = {
+    "flash_attention": ("", "_jvp", "_text", "_backward_text"),
+    "block_sparse": ("", "_text"),
+}
+
+
+def example(name: str) -> Path:
+    parts = (ROOT / "examples" / f"{name}{part}.cpp" for part in EXAMPLES[name])
+    return plugin(*parts)

@@ -16,12 +16,12 @@ from plugins import example
 
 @pytest.fixture(scope="module")
 def flash() -> Any:
-    return lamina.primitives.load(example("flash_attention.cpp", "flash_attention_text.cpp"))
+    return lamina.primitives.load(example("flash_attention"))
 
 
 @pytest.fixture(scope="module")
 def blocks() -> Any:
-    return lamina.primitives.load(example("block_sparse.cpp"))
+    return lamina.primitives.load(example("block_sparse"))
 
 
 def normal(*shape: int, seed: int = 0) -> mx.array:
@@ -113,6 +113,32 @@ def test_attention_gradients(flash: Any, causal: bool) -> None:
     ):
         np.testing.assert_allclose(to_numpy(a), to_numpy(b), rtol=2e-4, atol=2e-5)
     check_directions(fast, [q, k, v], rtol=2e-2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_forward_derivative(flash: Any, causal: bool) -> None:
+    """Against the formula's, and against the gradient's product with the same direction."""
+    q, k, v = normal(2, 2, 9, 8), normal(2, 2, 12, 8, seed=1), normal(2, 2, 12, 8, seed=2)
+    tangents = [normal(*x.shape, seed=5 + i) for i, x in enumerate((q, k, v))]
+    fast = lambda q, k, v: list(flash.attention(q, k, v, scale=0.3, causal=causal))
+    slow = lambda q, k, v: list(plain(q, k, v, 0.3, causal))
+    values, moved = mx.jvp(fast, [q, k, v], tangents)
+    for a, b in zip(moved, mx.jvp(slow, [q, k, v], tangents)[1], strict=True):
+        np.testing.assert_allclose(to_numpy(a), to_numpy(b), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        to_numpy(values[0]), to_numpy(slow(q, k, v)[0]), rtol=1e-4, atol=1e-6
+    )
+    grads = mx.grad(lambda *x: mx.sum(fast(*x)[0]), argnums=[0, 1, 2])(q, k, v)
+    along = sum(mx.sum(g * t).item() for g, t in zip(grads, tangents, strict=True))
+    np.testing.assert_allclose(mx.sum(moved[0]).item(), along, rtol=1e-3)
+
+
+def test_rows_that_see_no_key_have_no_tangent(flash: Any) -> None:
+    q, k = normal(1, 1, 6, 4), normal(1, 1, 2, 4, seed=1)
+    f = lambda q: flash.attention(q, k, k, causal=True)[0]
+    _, (moved,) = mx.jvp(f, [q], [mx.ones(q.shape)])
+    assert to_numpy(moved)[0, 0, :4].tolist() == [[0] * 4] * 4
+    assert np.isfinite(to_numpy(moved)).all()
 
 
 def test_scores_are_never_in_memory(flash: Any) -> None:

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import lamina
 import lamina.core as mx
 import numpy as np
 import pytest
 from arrays import last_plan
-from plugins import example
 from present import PRESENT
 
 
@@ -325,24 +323,3 @@ def test_a_cuda_body_has_what_cuda_has(device: str) -> None:
         return
     with pytest.raises(mx.DeviceError, match="turned: this device compiles Metal text, not CUDA"):
         mx.eval(y)
-
-
-def test_flash_attention_as_text(device: str) -> None:
-    """The worked example's own kernel, and its derivative, which runs on the CPU."""
-    flash = lamina.primitives.load(example("flash_attention.cpp", "flash_attention_text.cpp"))
-    q, k, v = (mx.array(normal(2, 2, n, 16, seed=n)) for n in (70, 40, 40))
-    for causal in (False, True):
-        if causal:
-            q = q[:, :, :33]
-        fast = flash.attention(q, k, v, scale=0.25, causal=causal)
-        slow = flash.attention(q, k, v, scale=0.25, causal=causal, stream=mx.cpu)
-        mx.eval(fast)
-        assert last_plan()["device"] == device
-        for a, b in zip(fast, slow, strict=True):
-            np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-4, atol=1e-5)
-
-    def loss(q: mx.array, **where: Any) -> mx.array:
-        return mx.sum(flash.attention(q, k, v, scale=0.25, **where)[0])
-
-    here, there = mx.grad(loss)(q), mx.grad(lambda q: loss(q, stream=mx.cpu))(q)
-    np.testing.assert_allclose(np.array(here), np.array(there), rtol=1e-3, atol=1e-5)
