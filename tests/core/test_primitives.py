@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 from typing import Any
 
@@ -285,7 +288,8 @@ def test_several_sizes_share_one_structure(trial: Any) -> None:
 # --- without Python -------------------------------------------------------------------------------
 
 
-def test_a_c_program_runs_without_python() -> None:
+def run_program(device: str, **environment: str) -> str:
+    """What the program prints; `device` is what LAMINA_DEVICE says, if not empty."""
     library = lamina.library()
     folder = library.rpartition("/")[0]
     program = compiled(
@@ -296,6 +300,43 @@ def test_a_c_program_runs_without_python() -> None:
         "-lm",
         language="c",
     )
-    done = subprocess.run([program], capture_output=True, text=True)
+    others = {k: v for k, v in os.environ.items() if not k.startswith("LAMINA_")}
+    environment = {**others, **environment, **({"LAMINA_DEVICE": device} if device else {})}
+    command = [str(program), device or "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("lamina ")
+    return done.stdout
+
+
+def test_a_c_program_runs_without_python() -> None:
+    assert re.fullmatch(r"lamina \S+ on cpu: ok\n", run_program(""))
+
+
+def test_a_c_program_chooses_the_device_that_the_environment_names() -> None:
+    assert run_program("apart").endswith(" on apart: ok\n")
+
+
+@pytest.mark.skipif(
+    "soft_metal" not in _core._device_names() or not _core._metal_compiler(),
+    reason="not applicable: no compiler for Metal's text",
+)
+def test_a_c_program_runs_metal_text(tmp_path: Any) -> None:
+    """The compiler is what LAMINA_ZIG names, since no Python tells where it is."""
+    compiler = {"LAMINA_ZIG": _core._metal_compiler(), "LAMINA_CACHE_DIR": str(tmp_path)}
+    assert run_program("soft_metal", **compiler).endswith(" on soft_metal: ok\n")
+
+
+def test_a_c_program_finds_the_libraries_of_cuda(tmp_path: Any) -> None:
+    """LAMINA_CUDA_PATH names their folder; here with the double of the driver, or with nothing."""
+    try:
+        import nvidia_double
+    except ImportError:
+        pytest.skip("not applicable: the driver's double is beside other tests")
+    if not shutil.which(os.environ.get("CXX", "c++")):
+        pytest.skip("not applicable: no compiler for the driver's double")
+    found = {
+        "LAMINA_CUDA_PATH": f"/nowhere:{nvidia_double.folder()}",
+        "LAMINA_CUDA_DOUBLE": str(nvidia_double.HERE),
+        "LAMINA_CACHE_DIR": str(tmp_path),
+    }
+    assert run_program("cuda", **found).endswith(" on cuda: ok\n")

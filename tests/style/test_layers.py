@@ -36,7 +36,14 @@ LAYERS = {
         "ops/rules.h",
         "transforms/transforms.h",
     ),
-    "capi": ("base/", "custom/", "execute/evaluate.h", "graph/array.h", "ops/ops.h"),
+    "capi": (
+        "base/",
+        "custom/",
+        "devices/device.h",
+        "execute/evaluate.h",
+        "graph/array.h",
+        "ops/ops.h",
+    ),
 }
 # A structured operation's own kernels (ops/matmul/, ...) use what the CPU's folder offers kernels.
 STRUCTURED = re.compile(r"ops/\w+/")

@@ -38,6 +38,9 @@ extern "C" const lamina_api* lamina_get_api(uint32_t abi_version) {
       c::parallel_for,
       c::add_kernel,
       c::add_temporary,
+      c::device_name,
+      c::default_device,
+      c::set_default_device,
   };
   return abi_version == LAMINA_ABI_VERSION ? &api : nullptr;
 }

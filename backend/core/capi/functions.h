@@ -28,4 +28,8 @@ lamina_status parallel_for(int64_t n, int64_t grain,
 lamina_status add_kernel(lamina_program program, const lamina_kernel* kernel);
 lamina_status add_temporary(lamina_program program, int64_t bytes, int32_t* operand);
 
+const char* device_name(size_t number);
+const char* default_device();
+lamina_status set_default_device(const char* name);
+
 }  // namespace lamina::capi

@@ -224,6 +224,18 @@ typedef struct lamina_api {
   lamina_status (*add_kernel)(lamina_program program, const lamina_kernel* kernel);
   /* Device memory between the program's kernels; its operand number comes back in `operand`. */
   lamina_status (*add_temporary)(lamina_program program, int64_t bytes, int32_t* operand);
+
+  /* --- devices -------------------------------------------------------------------------------- */
+  /* Not in the first tables of this version: `size` says whether a table goes so far. */
+  /* The name of a device that this build knows, opened or not: 0 is "cpu". Null beyond the last. */
+  const char* (*device_name)(size_t number);
+  /* The name of the device that operations are built for. */
+  const char* (*default_device)(void);
+  /* Opens a device; all threads build operations for it from now on. A name of device_name(), or
+   * "gpu": the best that opens. Null: what the environment variable LAMINA_DEVICE names, the CPU
+   * where it is not set; nothing else in this interface looks at that variable. If the device does
+   * not open the status is LAMINA_ERROR_DEVICE, and the default stays. */
+  lamina_status (*set_default_device)(const char* name);
 } lamina_api;
 
 /* The table, or null where the library speaks another version than the caller was built for. */

@@ -114,13 +114,30 @@ DeviceId gpu_device() {
     if (best == kCpu || e.row.preference > entry(best).row.preference)
       best = static_cast<DeviceId>(i + 1);
   }
-  if (best == kCpu)
-    throw DeviceError("gpu: there is none: " + (why.empty() ? "this build has no device" : why));
-  return best;
+  if (best != kCpu) return best;
+  std::string fix;
+  for (const auto& e : entries)
+    if (e->row.name == std::string("soft_metal"))
+      fix =
+          "\nMetal kernels also run on the CPU: pip install \"lamina[softmetal]\" and set "
+          "LAMINA_GPU=soft_metal";
+  throw DeviceError("gpu: there is none: " + (why.empty() ? "this build has no device" : why) +
+                    fix);
 }
 
 std::vector<std::string>& library_folders() {
-  static auto* folders = new std::vector<std::string>;
+  // What Python finds besides takes its place; a program without Python has this.
+  static auto* folders = [] {
+    auto* named = new std::vector<std::string>;
+    const char* set = std::getenv("LAMINA_CUDA_PATH");
+    std::string rest = set ? set : "";
+    while (!rest.empty()) {
+      const size_t end = std::min(rest.find(':'), rest.size());
+      if (end > 0) named->push_back(rest.substr(0, end));
+      rest.erase(0, end + 1);
+    }
+    return named;
+  }();
   return *folders;
 }
 

@@ -9,8 +9,8 @@ namespace lamina {
 // nothing is evaluated.
 void replace_cpu(Device* device);
 
-// Folders to look for a device's libraries in before the system's own; set once, before a device
-// opens.
+// Folders to look for a device's libraries in before the system's own: LAMINA_CUDA_PATH's, until
+// they are set, once, before a device opens.
 std::vector<std::string>& library_folders();
 
 }  // namespace lamina

@@ -1,5 +1,5 @@
 /* A program without Python: every function of the table, each answer checked. Prints what failed.
- */
+ * With an argument, the name of the device that LAMINA_DEVICE should choose. */
 #include <lamina.h>
 #include <math.h>
 #include <stdio.h>
@@ -99,13 +99,36 @@ static void mistakes(void) {
   api->release(x);
 }
 
-int main(void) {
+static int known(const char* name) {
+  size_t i;
+  for (i = 0; api->device_name(i); ++i)
+    if (!strcmp(api->device_name(i), name)) return 1;
+  return 0;
+}
+
+static void devices(const char* wanted) {
+  EXPECT(!strcmp(api->device_name(0), "cpu") && known("apart") && !known("abacus"));
+  EXPECT(!strcmp(api->default_device(), "cpu"));
+  EXPECT(api->set_default_device("abacus") == LAMINA_ERROR_DEVICE);
+  EXPECT(strstr(api->last_error(), "unknown name \"abacus\"; this build has cpu, apart") != NULL);
+  EXPECT(!strcmp(api->default_device(), "cpu"));
+  EXPECT(api->set_default_device("apart") == LAMINA_OK);
+  EXPECT(!strcmp(api->default_device(), "apart"));
+  operations(); /* in memory that is not the CPU's */
+  EXPECT(api->set_default_device("cpu") == LAMINA_OK);
+  EXPECT(!strcmp(api->default_device(), "cpu"));
+  EXPECT(api->set_default_device(NULL) == LAMINA_OK);
+  EXPECT(!strcmp(api->default_device(), wanted));
+}
+
+int main(int count, char** arguments) {
   if (lamina_get_api(LAMINA_ABI_VERSION + 1)) return puts("another version was given"), 1;
   api = lamina_get_api(LAMINA_ABI_VERSION);
   if (!api || api->size < sizeof(lamina_api)) return puts("no table"), 1;
+  devices(count > 1 ? arguments[1] : "cpu");
   arrays();
   operations();
   mistakes();
-  if (!failures) printf("lamina %s: ok\n", api->version);
+  if (!failures) printf("lamina %s on %s: ok\n", api->version, api->default_device());
   return failures;
 }
