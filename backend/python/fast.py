@@ -271,6 +271,13 @@ def gated_delta_update(
     return [_c._stack(outputs, 1).astype(dtype), state]
 
 
+def _names(what: str, given: Sequence[str], kernel: str) -> list[str]:
+    # A str is a sequence of names to Python.
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{kernel}: {what} must be a list of names, got {given!r}")
+    return list(given)
+
+
 def metal_kernel(
     name: str,
     input_names: Sequence[str],
@@ -290,7 +297,10 @@ def metal_kernel(
     """
     if compile_options is not None:
         raise _c.ArgumentError(f"metal_kernel {name}: compile_options are not supported, pass None")
-    names = list(input_names), list(output_names)
+    names = (
+        _names("input_names", input_names, f"metal_kernel: {name}"),
+        _names("output_names", output_names, f"metal_kernel: {name}"),
+    )
     flags = ensure_row_contiguous, atomic_outputs
     return _c._TextKernel(name, *names, source, header, *flags, shared_memory=0, cuda=False)
 
@@ -308,7 +318,10 @@ def cuda_kernel(
 
     ``grid`` counts threads; `shared_memory` is the bytes of ``extern __shared__`` memory.
     """
-    names = list(input_names), list(output_names)
+    names = (
+        _names("input_names", input_names, f"cuda_kernel: {name}"),
+        _names("output_names", output_names, f"cuda_kernel: {name}"),
+    )
     return _c._TextKernel(
         name,
         *names,

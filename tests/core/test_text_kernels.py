@@ -155,6 +155,41 @@ def test_without_rules_there_is_no_derivative() -> None:
             {"input_names": [f"x{i}" for i in range(30)]},
             "metal_kernel myexp: 31 arguments, 30 are possible",
         ),
+        *(
+            (
+                {"input_names": [name], "source": f"out[0] = {name};"},
+                f"metal_kernel myexp: '{name}' cannot be an argument's name: it is {why}",
+            )
+            for name, why in {
+                "float": "a keyword of the kernel's language",
+                "device": "a keyword of the kernel's language",
+                "while": "a keyword of the kernel's language",
+                "half": "a name of the kernel's language",
+                "float4": "a name of the kernel's language",
+                "thread_position_in_grid": "an attribute of a thread",
+                "blockIdx": "an attribute of a thread",
+                "lamina_block": "lamina's own",
+                "__x": "the compiler's own",
+            }.items()
+        ),
+        (
+            {"output_names": ["kernel"], "source": "kernel[0] = x[0];"},
+            "metal_kernel myexp: 'kernel' cannot be an argument's name: it is a keyword of the "
+            "kernel's language",
+        ),
+        (
+            {"input_names": ["x", "x_shape"]},
+            "metal_kernel myexp: 'x_shape' cannot be an argument's name: it belongs to the input x",
+        ),
+        (
+            {"source": "// out[0] = x[0];\n/* out[1] =\n out[2] */ float y = x[0];"},
+            "metal_kernel myexp: the output out is never written: the source does not mention it",
+        ),
+        (
+            {"source": "atomic_fetch_add_explicit(&out[0], x[0], memory_order_relaxed);"},
+            "metal_kernel myexp: atomic_fetch_add_explicit on the output out, which is not atomic\n"
+            "Pass atomic_outputs=True",
+        ),
         (
             {"compile_options": object()},
             "metal_kernel myexp: compile_options are not supported, pass None",
@@ -165,6 +200,133 @@ def test_wrong_definitions(options: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:
         kernel(**options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("given", ["x", "xy", ["x", 3]])
+@pytest.mark.parametrize("what", ["input_names", "output_names"])
+def test_names_are_a_list(what: str, given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=f"^metal_kernel: myexp: {what} must be a list of names, got"
+    ):
+        kernel(**{what: given})
+    options = {"input_names": ["x"], "output_names": ["out"], what: given}
+    with pytest.raises(TypeError, match=f"^cuda_kernel: mine: {what} must be a list of names, got"):
+        mx.fast.cuda_kernel(name="mine", source="out[0] = x[0];", **options)
+
+
+@pytest.mark.parametrize(
+    ("shared", "message"),
+    [
+        (-5, "shared_memory must be 0 or more bytes, got -5"),
+        (1 << 20, "shared_memory of 1048576 bytes, a threadgroup has 232448 at most"),
+    ],
+)
+def test_shared_memory_that_cannot_be(shared: int, message: str) -> None:
+    with pytest.raises(mx.ArgumentError) as error:
+        mx.fast.cuda_kernel("mine", ["x"], ["out"], "out[0] = x[0];", shared_memory=shared)
+    assert str(error.value) == f"cuda_kernel mine: {message}"
+
+
+def test_words_in_comments_and_strings() -> None:
+    """What looks like a comment within a string is none, and a digit's mark opens no character."""
+    source = 'const constant char* s = "// /*"; out[0] = 1\'000; // quadgroups_per_threadgroup'
+    (k,) = launches(call(kernel(source), X), "cuda")
+    assert "quadgroups" in k["source"]
+
+
+def test_template_integers_of_32_bits() -> None:
+    source = "out[0] = N; // T"
+    for n in (2**31 - 1, -(2**31)):
+        (k,) = launches(call(kernel(source), X, template=[("N", n)]))
+        assert f"constexpr int N = {n};" in k["source"]
+    for flag, word in ((True, "true"), (False, "false")):
+        (k,) = launches(call(kernel(source), X, template=[("N", flag)]))
+        assert f"constexpr bool N = {word};" in k["source"]
+
+
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+@pytest.mark.parametrize("axis", ["y", "z"])
+def test_cuda_has_few_groups_along_the_later_axes(axis: str) -> None:
+    grid: Any = [1, 1, 1]
+    grid[AXES[axis]] = 65536
+    y = call(kernel(), X, grid=tuple(grid), threadgroup=(1, 1, 1))
+    with pytest.raises(mx.DeviceError):
+        mx.eval(y)
+    with pytest.raises(mx.ArgumentError) as error:
+        _core._kernel_texts("cuda")
+    assert str(error.value) == (
+        f"metal_kernel myexp: the grid has 65536 threadgroups along axis {axis}, CUDA runs 65535\n"
+        "Make the threadgroup larger along it, or put the long axis first"
+    )
+    threadgroup = [1, 1, 1]
+    threadgroup[AXES[axis]] = 2
+    (k,) = launches(call(kernel(), X, grid=tuple(grid), threadgroup=tuple(threadgroup)), "cuda")
+    assert k["groups"][AXES[axis]] == 32768
+    with pytest.raises(mx.ArgumentError, match="precompiled_cuda_kernel f: the grid has 65536 thr"):
+        mx.fast.precompiled_cuda_kernel(
+            name="f",
+            compiled_source=b"x",
+            inputs=[X],
+            output_shapes=[(3,)],
+            output_dtypes=[mx.float32],
+            scalars=[],
+            grid=(*grid,),
+            threadgroup=(1, 1, 1),
+        )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "said"),
+    [
+        (mx.int32, 1.5, "1.5"),
+        (mx.int32, float("nan"), "nan"),
+        (mx.int32, float("inf"), "inf"),
+        (mx.int32, 2.0**31, "2147483648"),
+        (mx.uint8, -1, "-1"),
+        (mx.uint8, 256, "256"),
+        (mx.int64, 2.0**63, "9.2233720368547758e+18"),
+        (mx.bool_, 2, "2"),
+    ],
+)
+def test_initial_values_that_the_output_does_not_have(dtype: Any, value: float, said: str) -> None:
+    with pytest.raises(mx.ArgumentError) as error:
+        call(kernel(), X, output_dtypes=[dtype], init_value=value)
+    assert str(error.value) == (
+        f"metal_kernel myexp: init_value={said} does not fit the output out "
+        f"({str(dtype).removeprefix('lamina.core.')})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (mx.uint8, 255),
+        (mx.int8, -128),
+        (mx.uint64, 2.0**63),
+        (mx.bool_, True),
+        (mx.float16, float("nan")),
+        (mx.float32, 0.1),
+    ],
+)
+def test_initial_values_that_it_has(dtype: Any, value: float) -> None:
+    assert len(launches(call(kernel(), X, output_dtypes=[dtype], init_value=value))) == 2
+
+
+def test_arguments_by_position_missing_and_unknown() -> None:
+    takes = (
+        "inputs, output_shapes, output_dtypes, grid, threadgroup, and optionally template, "
+        "init_value, verbose, stream"
+    )
+    for wrong, message in (
+        (lambda: kernel()([X]), "takes keyword arguments only, got [array([0, 1, 2]"),
+        (lambda: kernel()(inputs=[X]), f"the argument output_shapes is missing\nIt takes {takes}"),
+        (lambda: call(kernel(), X, gird=3), f"there is no argument gird\nIt takes {takes}"),
+    ):
+        with pytest.raises(TypeError) as error:
+            wrong()
+        assert str(error.value).startswith(f"metal_kernel myexp: {message}")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +360,41 @@ def test_wrong_definitions(options: Any, message: str) -> None:
             {"template": [("T", 1.5)]},
             TypeError,
             "the template argument T must be a Dtype, an int or a bool, got 1.5",
+        ),
+        (
+            {"template": [("T", 1 << 40)]},
+            ValueError,
+            "the template argument T=1099511627776 does not fit an int (32 bits)\n"
+            "Pass an array of int64 among the inputs",
+        ),
+        (
+            {"template": [("T", -(1 << 80))]},
+            ValueError,
+            "the template argument T=-1208925819614629174706176 does not fit an int (32 bits)\n"
+            "Pass an array of int64 among the inputs",
+        ),
+        (
+            {"template": [("while", 1)]},
+            ValueError,
+            "'while' cannot be a template argument's name: "
+            "it is a keyword of the kernel's language",
+        ),
+        (
+            {"output_dtypes": ["float32"]},
+            TypeError,
+            "output_dtypes[0] must be a Dtype such as mx.float32, got 'float32'",
+        ),
+        ({"grid": (8.0, 1, 1)}, TypeError, "grid must be ints, got (8.0, 1, 1)"),
+        ({"threadgroup": (1, "2", 1)}, TypeError, "threadgroup must be ints, got (1, '2', 1)"),
+        ({"output_shapes": [(2.5,)]}, TypeError, "output_shapes[0] must be ints, got (2.5,)"),
+        ({"output_shapes": [(-8,)]}, mx.ShapeError, "the output out has a negative size: (-8,)"),
+        ({"inputs": ["x"]}, TypeError, "inputs[0]: array: cannot make an array from str"),
+        ({"init_value": "1"}, TypeError, "init_value must be a number, got '1'"),
+        (
+            {"init_value": 2**53 + 1},
+            ValueError,
+            "init_value=9007199254740993 is no float64 exactly\n"
+            "Pass it as an input, and write it in the kernel",
         ),
         (
             {"template": ["T"]},

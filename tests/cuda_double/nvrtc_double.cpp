@@ -92,6 +92,7 @@ DOUBLE int nvrtcCompileProgram(Text* t, int, const char* const*) {
           << "extern \"C\" __attribute__((visibility(\"default\"))) int simt_meets = "
           << (t->source.find("__syncthreads") != std::string::npos ||
               t->source.find("__shfl") != std::string::npos ||
+              t->source.find("__ballot") != std::string::npos ||
               t->source.find("__syncwarp") != std::string::npos)
           << ";\n";
   }
@@ -103,8 +104,10 @@ DOUBLE int nvrtcCompileProgram(Text* t, int, const char* const*) {
       (folder / "text.so").string() + " " + (folder / "text.cpp").string() + " > " +
       (folder / "log").string() + " 2>&1";
   const int status = std::system(command.c_str());
-  t->log =
-      std::regex_replace(read(folder / "log"), std::regex(R"((\w+\.cu):(\d+):\d+: )"), "$1($2): ");
+  // Of any file, the program's own names included.
+  static const std::regex place(
+      R"((^|\n)([^\n:]+):(\d+):(?:\d+:)? (fatal error|error|warning|note): )");
+  t->log = std::regex_replace(read(folder / "log"), place, "$1$2($3): $4: ");
   if (status == 0) t->code = read(folder / "text.so");
   fs::remove_all(folder);
   return status == 0 ? 0 : 6;

@@ -2,6 +2,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 
@@ -46,6 +47,14 @@ void pause(State s) {
 void meet_block() { pause(State::at_block); }
 void meet_warp(unsigned) { pause(State::at_warp); }
 unsigned long long* warp_slots() { return the().slots[the().now / 32].data(); }
+unsigned warp_lanes() {
+  const Block& b = the();
+  const size_t first = b.now / 32 * 32;
+  unsigned lanes = 0;
+  for (size_t i = first; i < std::min(first + 32, b.fibers.size()); ++i)
+    if (b.fibers[i].state != State::done) lanes |= 1u << (i - first);
+  return lanes;
+}
 
 void enter() {
   Block& b = the();
@@ -107,7 +116,7 @@ void run_fibers() {
 
 void attach(SimtHost& host) {
   Block& b = the();
-  host = {&b.thread, &b.block, &b.grid, &b.threads, meet_block, meet_warp, warp_slots};
+  host = {&b.thread, &b.block, &b.grid, &b.threads, meet_block, meet_warp, warp_slots, warp_lanes};
 }
 
 void run(const Kernel& kernel, Dim grid, Dim threads, void** params) {

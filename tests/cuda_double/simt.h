@@ -52,7 +52,8 @@ struct SimtHost {
   dim3_of_a_kernel *thread, *block, *grid, *threads;
   void (*meet_block)();
   void (*meet_warp)(unsigned mask);
-  unsigned long long* (*warp_slots)();  // one word per lane, and one more set for 8-byte values
+  unsigned long long* (*warp_slots)();  // one word per lane
+  unsigned (*warp_lanes)();             // those that have not left
 };
 extern "C" __attribute__((visibility("default"))) SimtHost simt_host;
 SimtHost simt_host;
@@ -65,15 +66,35 @@ SimtHost simt_host;
 inline void __syncthreads() { simt_host.meet_block(); }
 inline void __syncwarp(unsigned mask = 0xffffffffu) { simt_host.meet_warp(mask); }
 
+inline int simt_lane() {
+  return static_cast<int>((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) %
+                          32);
+}
+// What lane `from` gives; without one the own value, as the hardware does. A lane that has left, or
+// that the block never had, gives what nobody should use.
 template <class T>
 T simt_exchange(unsigned mask, T v, int from) {
   static_assert(sizeof(T) <= 8);
   unsigned long long* slots = simt_host.warp_slots();
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  std::memcpy(&slots[lane], &v, sizeof v);
+  std::memcpy(&slots[simt_lane()], &v, sizeof v);
   simt_host.meet_warp(mask);
   T out = v;
-  if (from >= 0 && from < 32) std::memcpy(&out, &slots[from], sizeof out);
+  if (from >= 0 && from < 32) {
+    if (simt_host.warp_lanes() >> from & 1)
+      std::memcpy(&out, &slots[from], sizeof out);
+    else
+      std::memset(&out, 0xfb, sizeof out);
+  }
+  simt_host.meet_warp(mask);
+  return out;
+}
+inline unsigned __ballot_sync(unsigned mask, int v) {
+  unsigned long long* slots = simt_host.warp_slots();
+  slots[simt_lane()] = v != 0;
+  simt_host.meet_warp(mask);
+  unsigned out = 0;
+  for (int i = 0; i < 32; ++i)
+    if (simt_host.warp_lanes() >> i & 1) out |= static_cast<unsigned>(slots[i]) << i;
   simt_host.meet_warp(mask);
   return out;
 }
@@ -83,15 +104,15 @@ T __shfl_sync(unsigned mask, T v, int from, int = 32) {
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T v, int bits, int = 32) {
-  return simt_exchange(mask, v, static_cast<int>(threadIdx.x % 32) ^ bits);
+  return simt_exchange(mask, v, simt_lane() ^ bits);
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T v, unsigned delta, int = 32) {
-  return simt_exchange(mask, v, static_cast<int>(threadIdx.x % 32) - static_cast<int>(delta));
+  return simt_exchange(mask, v, simt_lane() - static_cast<int>(delta));
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T v, unsigned delta, int = 32) {
-  return simt_exchange(mask, v, static_cast<int>(threadIdx.x % 32) + static_cast<int>(delta));
+  return simt_exchange(mask, v, simt_lane() + static_cast<int>(delta));
 }
 
 template <class To, class From>
@@ -112,6 +133,7 @@ inline unsigned __umulhi(unsigned a, unsigned b) {
 }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __clz(int v) { return v ? __builtin_clz(static_cast<unsigned>(v)) : 32; }
+inline int __ffs(int v) { return __builtin_ffs(v); }
 inline unsigned short simt_half_bits(float x) {
   return simt_bits<unsigned short>(static_cast<_Float16>(x));
 }
@@ -151,6 +173,14 @@ T atomicOr(T* at, T v) {
   return std::exchange(*at, static_cast<T>(*at | v));
 }
 template <class T>
+T atomicAnd(T* at, T v) {
+  return std::exchange(*at, static_cast<T>(*at & v));
+}
+template <class T>
+T atomicXor(T* at, T v) {
+  return std::exchange(*at, static_cast<T>(*at ^ v));
+}
+template <class T>
 T atomicExch(T* at, T v) {
   return std::exchange(*at, v);
 }
@@ -172,6 +202,7 @@ using std::erf;
 using std::exp;
 using std::exp2;
 using std::expm1;
+using std::fabs;
 using std::floor;
 using std::fma;
 using std::fmod;
@@ -195,14 +226,26 @@ using std::tanh;
 using std::trunc;
 inline float rsqrt(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
-template <class T>
-T max(T a, T b) {
-  return a < b ? b : a;
-}
-template <class T>
-T min(T a, T b) {
-  return b < a ? b : a;
-}
+inline float fmax(float a, float b) { return std::fmax(a, b); }
+inline float fmin(float a, float b) { return std::fmin(a, b); }
+// For each pair of types that CUDA has them for.
+#define SIMT_PICK(R, A, B)                                     \
+  inline R max(A a, B b) { return (R)a < (R)b ? (R)b : (R)a; } \
+  inline R min(A a, B b) { return (R)b < (R)a ? (R)b : (R)a; }
+#define SIMT_PICKS(S, U) SIMT_PICK(S, S, S) SIMT_PICK(U, U, U) SIMT_PICK(U, S, U) SIMT_PICK(U, U, S)
+SIMT_PICKS(int, unsigned)
+SIMT_PICKS(long, unsigned long)
+SIMT_PICKS(long long, unsigned long long);
+#undef SIMT_PICKS
+#undef SIMT_PICK
+#define SIMT_PICK(R, A, B)                                 \
+  inline R max(A a, B b) { return std::fmax(R(a), R(b)); } \
+  inline R min(A a, B b) { return std::fmin(R(a), R(b)); }
+SIMT_PICK(float, float, float)
+SIMT_PICK(double, double, double)
+SIMT_PICK(double, float, double)
+SIMT_PICK(double, double, float);
+#undef SIMT_PICK
 // Newton's steps on erf from a rational start.
 inline double erfinv(double x) {
   if (!(x > -1 && x < 1)) return x == 1 ? INFINITY : x == -1 ? -INFINITY : NAN;

@@ -12,6 +12,7 @@ struct SimtHost {
   void (*meet_block)();
   void (*meet_warp)(unsigned mask);
   unsigned long long* (*warp_slots)();
+  unsigned (*warp_lanes)();
 };
 
 }  // namespace cuda_double

@@ -188,6 +188,69 @@ def sample_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> Any:
     return dimage, mx.zeros_like(at)
 
 
+@mx.custom_function
+def cube(x: mx.array) -> mx.array:
+    return power(x, 3)
+
+
+@cube.jvp
+def cube_jvp(primals: Any, tangents: Any) -> mx.array:
+    return 3 * square(primals) * tangents
+
+
+@cube.vjp
+def cube_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> mx.array:
+    return 3 * square(primals) * cotangent
+
+
+@mx.custom_function
+def square(x: mx.array) -> mx.array:
+    return power(x, 2)
+
+
+@square.jvp
+def square_jvp(primals: Any, tangents: Any) -> mx.array:
+    return 2 * primals * tangents
+
+
+@square.vjp
+def square_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> mx.array:
+    return 2 * primals * cotangent
+
+
+def power(x: mx.array, n: int) -> mx.array:
+    source = """
+        uint i = thread_position_in_grid.x;
+        float y = 1;
+        for (int k = 0; k < N; ++k) y *= x[i];
+        out[i] = y;
+    """
+    return mx.fast.metal_kernel("power", ["x"], ["out"], source)(
+        inputs=[x],
+        template=[("N", n)],
+        grid=(x.size, 1, 1),
+        threadgroup=(32, 1, 1),
+        output_shapes=[x.shape],
+        output_dtypes=[mx.float32],
+    )[0]
+
+
+def test_forward_derivatives_of_first_and_second_order() -> None:
+    x, dx = normal(20), normal(20, seed=1)
+    X, DX = mx.array(x), mx.array(dx)
+    (y,), (dy,) = mx.jvp(cube, [X], [DX])
+    np.testing.assert_allclose(np.array(y), x**3, rtol=1e-5)
+    np.testing.assert_allclose(np.array(dy), 3 * x**2 * dx, rtol=1e-5)
+    (_,), (ddy,) = mx.jvp(lambda x: mx.jvp(cube, [x], [DX])[1][0], [X], [DX])
+    np.testing.assert_allclose(np.array(ddy), 6 * x * dx**2, rtol=1e-5)
+    # The two modes on each other: the gradient's change along dx, and the gradient of a change.
+    slope = mx.grad(lambda x: cube(x).sum())
+    (_,), (turned,) = mx.jvp(slope, [X], [DX])
+    np.testing.assert_allclose(np.array(turned), 6 * x * dx, rtol=1e-5)
+    second = mx.grad(lambda x: slope(x).sum())(X)
+    np.testing.assert_allclose(np.array(second), 6 * x, rtol=1e-5)
+
+
 def sampling(height: int, width: int, at: np.ndarray) -> np.ndarray:
     """The matrix whose product with the image is what is sampled."""
     rows, columns = np.arange(height), np.arange(width)
@@ -236,6 +299,45 @@ def test_compilers_name_the_users_lines(body: str, header: str, line: str) -> No
     with pytest.raises(mx.DeviceError) as error:
         mx.eval(y)
     assert re.search(rf"\b{line}", str(error.value)), str(error.value)
+
+
+def test_a_long_axis_that_cuda_does_not_have(device: str) -> None:
+    (y,) = mx.fast.metal_kernel(
+        "long", [], ["out"], "if (thread_position_in_grid.y == 65535) out[0] = 1;"
+    )(
+        inputs=[],
+        grid=(1, 65536, 1),
+        threadgroup=(1, 1, 1),
+        output_shapes=[(1,)],
+        output_dtypes=[mx.float32],
+    )
+    if device == "soft_metal":
+        assert y.item() == 1
+        return
+    with pytest.raises(mx.ArgumentError, match="metal_kernel long: the grid has 65536 threadgroup"):
+        mx.eval(y)
+
+
+@pytest.mark.parametrize("where", ["inputs", "outputs"])
+def test_float64_is_named_where_the_device_lacks_it(where: str, device: str) -> None:
+    wide = np.ones(4)
+    kernel = mx.fast.metal_kernel("wide", ["x"], ["out"], "out[0] = x[0] + 1;")
+
+    def y() -> mx.array:
+        return kernel(
+            inputs=[mx.array(wide, mx.float64 if where == "inputs" else mx.float32)],
+            grid=(1, 1, 1),
+            threadgroup=(1, 1, 1),
+            output_shapes=[(1,)],
+            output_dtypes=[mx.float64 if where == "outputs" else mx.float32],
+        )[0]
+
+    if device == "cuda":
+        assert y().item() == 2
+        return
+    with pytest.raises(mx.DtypeError) as error:
+        y()
+    assert str(error.value) == "metal_kernel wide: kernels on this device have no float64"
 
 
 def test_the_text_and_its_device_are_in_the_plan(device: str) -> None:

@@ -52,9 +52,10 @@ void check_sizes(const CompiledKernelCall& c) {
     throw ValueError(who(c.name) +
                      ": compiled_source is empty\nGive the bytes of a PTX, cubin or "
                      "fatbin file");
-  if (c.threadgroup_bytes < 0)
-    throw ValueError(who(c.name) + ": shared_memory must be 0 or more bytes, got " +
-                     std::to_string(c.threadgroup_bytes));
+  check_shared_memory(who(c.name), c.threadgroup_bytes);
+  std::array<int64_t, 3> groups;
+  for (size_t d = 0; d < 3; ++d) groups[d] = (c.grid[d] + c.threadgroup[d] - 1) / c.threadgroup[d];
+  check_cuda_groups(who(c.name), groups);
 }
 
 // PTX is text; anything else is named by its size.
@@ -135,6 +136,12 @@ Arrays call_compiled(const CompiledKernelCall& c, const Arrays& inputs,
                      const std::vector<ResultType>& results) {
   check_sizes(c);
   if (results.empty()) throw ValueError(who(c.name) + ": needs one output or more");
+  for (size_t i = 0; i < results.size(); ++i)
+    for (int64_t n : results[i].shape)
+      if (n < 0)
+        throw ShapeError(who(c.name) + ": output " + std::to_string(i) +
+                         " has a negative size: " + to_string(results[i].shape));
+  if (c.init) check_init(who(c.name), *c.init, results, {});
   Shape scalars;
   for (const ScalarParameter& s : c.scalars) encode(scalars, s);
   Params params;

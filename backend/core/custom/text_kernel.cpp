@@ -1,24 +1,21 @@
 #include "custom/text_kernel.h"
 
 #include <algorithm>
-#include <bit>
+#include <cmath>
+#include <iomanip>
 #include <map>
 #include <mutex>
+#include <regex>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
+#include "custom/names.h"
 #include "ops/ops.h"
 
 namespace lamina {
 
 namespace {
-
-bool is_identifier(const std::string& s) {
-  auto letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_'; };
-  return !s.empty() && letter(s[0]) && std::all_of(s.begin(), s.end(), [&](char c) {
-    return letter(c) || std::isdigit(static_cast<unsigned char>(c));
-  });
-}
 
 const char* maker(Dialect d) { return d == Dialect::msl ? "metal_kernel" : "cuda_kernel"; }
 
@@ -84,14 +81,74 @@ Shape results_to_keep(const std::vector<ResultType>& results) {
 
 std::vector<ResultType> kept_results(const Params& params) { return decode(params).results; }
 
-bool mentions(const std::string& text, const std::string& name) {
-  auto part = [&](size_t i) {
-    return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) || text[i] == '_');
-  };
-  for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1))
-    if ((at == 0 || !part(at - 1)) && !part(at + name.size())) return true;
-  return false;
+void check_init(const std::string& who, double value, const std::vector<ResultType>& results,
+                const std::vector<std::string>& names) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Dtype d = results[i].dtype;
+    if (is_floating(d) || is_complex(d)) continue;
+    const int bits = 8 * static_cast<int>(itemsize(d));
+    const double low = is_unsigned(d) ? 0 : -std::ldexp(1.0, bits - 1);
+    const double past = std::ldexp(1.0, is_unsigned(d) ? bits : bits - 1);
+    const bool fits = d == Dtype::bool_
+                          ? value == 0 || value == 1
+                          : std::trunc(value) == value && value >= low && value < past;
+    if (fits) continue;
+    std::ostringstream said;
+    said << std::setprecision(17) << value;
+    throw ValueError(who + ": init_value=" + said.str() + " does not fit the output " +
+                     (i < names.size() ? names[i] : std::to_string(i)) + " (" + name_of(d) + ")");
+  }
 }
+
+void check_cuda_groups(const std::string& who, const std::array<int64_t, 3>& groups) {
+  const int64_t most[] = {INT32_MAX, 65535, 65535};
+  for (size_t d = 0; d < 3; ++d)
+    if (groups[d] > most[d])
+      throw ValueError(who + ": the grid has " + std::to_string(groups[d]) +
+                       " threadgroups along axis " + "xyz"[d] + ", CUDA runs " +
+                       std::to_string(most[d]) +
+                       "\nMake the threadgroup larger along it, or put the long axis first");
+}
+
+void check_shared_memory(const std::string& who, int64_t bytes) {
+  constexpr int64_t kMost = 227 << 10;  // of any NVIDIA GPU so far
+  if (bytes < 0)
+    throw ValueError(who + ": shared_memory must be 0 or more bytes, got " + std::to_string(bytes));
+  if (bytes > kMost)
+    throw ValueError(who + ": shared_memory of " + std::to_string(bytes) +
+                     " bytes, a threadgroup has " + std::to_string(kMost) + " at most");
+}
+
+namespace {
+
+void check_names(const KernelSource& s) {
+  std::set<std::string> seen;
+  for (const auto* names : {&s.inputs, &s.outputs})
+    for (const std::string& name : *names) {
+      if (!is_identifier(name))
+        throw ValueError(who(s) + ": '" + name + "' cannot be an argument's name");
+      if (std::string taken = taken_as(name); !taken.empty())
+        throw ValueError(who(s) + ": '" + name + "' cannot be an argument's name: it is " + taken);
+      if (!seen.insert(name).second) throw ValueError(who(s) + ": two arguments are named " + name);
+    }
+  for (const std::string& input : s.inputs)
+    for (const char* what : {"_shape", "_strides", "_ndim"})
+      if (seen.count(input + what))
+        throw ValueError(who(s) + ": '" + input + what + "' cannot be an argument's name: it " +
+                         "belongs to the input " + input);
+}
+
+// On an output of plain numbers Metal has no atomic functions.
+void check_atomics(const KernelSource& s, const std::string& code) {
+  if (s.atomic || s.dialect != Dialect::msl) return;
+  static const std::regex use(R"(\b(atomic_\w+_explicit)\s*\(\s*&?\s*(\w+))");
+  for (std::sregex_iterator at(code.begin(), code.end(), use), end; at != end; ++at)
+    if (const std::string name = (*at)[2]; std::count(s.outputs.begin(), s.outputs.end(), name))
+      throw ValueError(who(s) + ": " + (*at)[1].str() + " on the output " + name +
+                       ", which is not atomic\nPass atomic_outputs=True");
+}
+
+}  // namespace
 
 UserKernel::UserKernel(KernelSource source) : source_(std::move(source)) {
   const KernelSource& s = source_;
@@ -99,17 +156,14 @@ UserKernel::UserKernel(KernelSource source) : source_(std::move(source)) {
     throw ValueError(std::string(maker(s.dialect)) + ": the name must be an identifier, got '" +
                      s.name + "'");
   if (s.outputs.empty()) throw ValueError(who(s) + ": needs one output name or more");
-  std::set<std::string> seen;
-  for (const auto* names : {&s.inputs, &s.outputs})
-    for (const std::string& name : *names) {
-      if (!is_identifier(name))
-        throw ValueError(who(s) + ": '" + name + "' cannot be an argument's name");
-      if (!seen.insert(name).second) throw ValueError(who(s) + ": two arguments are named " + name);
-    }
+  check_names(s);
+  const std::string code = without_comments(s.source);
   for (const std::string& name : s.outputs)
-    if (!mentions(s.source, name))
+    if (!mentions(code, name))
       throw ValueError(who(s) + ": the output " + name + " is never written: the source does not " +
                        "mention it");
+  check_atomics(s, code);
+  check_shared_memory(who(s), s.threadgroup_bytes);
   // Buffers of one launch, the constant block among them.
   if (s.inputs.size() + s.outputs.size() > 30)
     throw ValueError(who(s) + ": " + std::to_string(s.inputs.size() + s.outputs.size()) +
@@ -173,12 +227,24 @@ Params UserKernel::params_for(const Arrays& inputs, const std::vector<TemplateAr
   std::set<std::string> taken(s.inputs.begin(), s.inputs.end());
   taken.insert(s.outputs.begin(), s.outputs.end());
   for (const TemplateArgument& a : arguments) {
+    if (auto* n = std::get_if<int64_t>(&a.value); n && (*n < INT32_MIN || *n > INT32_MAX))
+      throw ValueError(who(s) + ": the template argument " + a.name + "=" + std::to_string(*n) +
+                       " does not fit an int (32 bits)\nPass an array of int64 among the inputs");
     if (!is_identifier(a.name))
       throw ValueError(who(s) + ": '" + a.name + "' cannot be a template argument's name");
+    if (std::string taken = taken_as(a.name); !taken.empty())
+      throw ValueError(who(s) + ": '" + a.name + "' cannot be a template argument's name: it is " +
+                       taken);
     if (!taken.insert(a.name).second)
       throw ValueError(who(s) + ": the template argument " + a.name +
                        " has the name of another argument");
   }
+  for (size_t i = 0; i < results.size(); ++i)
+    for (int64_t n : results[i].shape)
+      if (n < 0)
+        throw ShapeError(who(s) + ": the output " + s.outputs[i] +
+                         " has a negative size: " + to_string(results[i].shape));
+  if (launch.init) check_init(who(s), *launch.init, results, s.outputs);
   Params out;
   out.add_ints(launch.grid).add_ints(launch.threadgroup);
   out.add(launch.init.has_value()).add_real(launch.init.value_or(0));

@@ -2,6 +2,7 @@
 // around the body, its arguments and its launch.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <variant>
@@ -37,7 +38,8 @@ struct KernelLaunch {
 // A kernel and its specialisations. Lives for ever; any thread.
 class UserKernel {
  public:
-  // Throws ValueError where a name is no identifier or stands twice, or an output is never written.
+  // Throws ValueError where a name cannot be an argument's or stands twice, or an output is never
+  // written, or written as the atomic that it is not.
   explicit UserKernel(KernelSource source);
 
   Arrays call(const Arrays& inputs, const std::vector<TemplateArgument>& arguments,
@@ -65,7 +67,12 @@ TextKernel write_fill(const TextCall& call, size_t index, double value, const Te
 // with grid, threadgroup, whether and to what outputs are initialised; and back.
 Shape results_to_keep(const std::vector<ResultType>& results);
 std::vector<ResultType> kept_results(const Params& params);
-// Whether `name` stands in the text as an identifier of its own.
-bool mentions(const std::string& text, const std::string& name);
+// Throws ValueError where the outputs' dtypes do not have the value they are initialised to.
+// `names` may be empty.
+void check_init(const std::string& who, double value, const std::vector<ResultType>& results,
+                const std::vector<std::string>& names);
+// Throw ValueError where CUDA has no grid of so many threadgroups, or no group of so much memory.
+void check_cuda_groups(const std::string& who, const std::array<int64_t, 3>& groups);
+void check_shared_memory(const std::string& who, int64_t bytes);
 
 }  // namespace lamina

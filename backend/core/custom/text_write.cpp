@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "custom/metal_on_cuda.h"
+#include "custom/names.h"
 #include "custom/text_kernel.h"
 #include "kernels/dialect.h"
 
@@ -38,26 +40,33 @@ struct Attribute {
   const char* type;
   const char* cuda;
 };
+// In partial groups threads are numbered over those that are there, and stand in the lanes that
+// the whole group would give them.
 constexpr const char* kCudaGrid =
-    "make_uint3(lamina_block.lamina_grid[0], lamina_block.lamina_grid[1], "
+    "lamina_uint3(lamina_block.lamina_grid[0], lamina_block.lamina_grid[1], "
     "lamina_block.lamina_grid[2])";
+constexpr const char* kCudaGroup = "lamina_uint3(blockDim.x, blockDim.y, blockDim.z)";
+constexpr const char* kCudaGroups = "(blockDim.x * blockDim.y * blockDim.z + 31) / 32";
 constexpr Attribute kAttributes[] = {
     {"thread_position_in_grid", "uint3",
-     "make_uint3(blockIdx.x * blockDim.x + threadIdx.x, blockIdx.y * blockDim.y + threadIdx.y, "
+     "lamina_uint3(blockIdx.x * blockDim.x + threadIdx.x, blockIdx.y * blockDim.y + threadIdx.y, "
      "blockIdx.z * blockDim.z + threadIdx.z)"},
-    {"thread_position_in_threadgroup", "uint3", "threadIdx"},
-    {"threadgroup_position_in_grid", "uint3", "blockIdx"},
-    {"threads_per_threadgroup", "uint3", "make_uint3(blockDim.x, blockDim.y, blockDim.z)"},
-    {"dispatch_threads_per_threadgroup", "uint3", "make_uint3(blockDim.x, blockDim.y, blockDim.z)"},
-    {"threadgroups_per_grid", "uint3", "make_uint3(gridDim.x, gridDim.y, gridDim.z)"},
+    {"thread_position_in_threadgroup", "uint3",
+     "lamina_uint3(threadIdx.x, threadIdx.y, threadIdx.z)"},
+    {"threadgroup_position_in_grid", "uint3", "lamina_uint3(blockIdx.x, blockIdx.y, blockIdx.z)"},
+    {"threads_per_threadgroup", "uint3", "lamina_here"},
+    {"dispatch_threads_per_threadgroup", "uint3", kCudaGroup},
+    {"threadgroups_per_grid", "uint3", "lamina_uint3(gridDim.x, gridDim.y, gridDim.z)"},
     {"threads_per_grid", "uint3", kCudaGrid},
     {"grid_size", "uint3", kCudaGrid},
-    {"thread_index_in_threadgroup", "uint", "lamina_thread"},
+    {"thread_index_in_threadgroup", "uint",
+     "threadIdx.x + lamina_here.x * (threadIdx.y + lamina_here.y * threadIdx.z)"},
     {"thread_index_in_simdgroup", "uint", "lamina_thread % 32"},
     {"simdgroup_index_in_threadgroup", "uint", "lamina_thread / 32"},
-    {"simdgroups_per_threadgroup", "uint", "(blockDim.x * blockDim.y * blockDim.z + 31) / 32"},
-    {"dispatch_simdgroups_per_threadgroup", "uint",
-     "(blockDim.x * blockDim.y * blockDim.z + 31) / 32"},
+    {"simdgroups_per_threadgroup", "uint",
+     "(lamina_here.x - 1 + blockDim.x * (lamina_here.y - 1 + blockDim.y * (lamina_here.z - 1))) / "
+     "32 + 1"},
+    {"dispatch_simdgroups_per_threadgroup", "uint", kCudaGroups},
     {"threads_per_simdgroup", "uint", "32"},
     {"thread_execution_width", "uint", "32"},
     {"grid_origin", "uint3", nullptr},
@@ -107,56 +116,9 @@ __device__ inline long long elem_to_loc(unsigned long long elem, const Shape* sh
   return at;
 }
 )";
-// What lets a body of Metal's common subset compile as CUDA.
-constexpr const char* kMetalOnCuda = R"(namespace metal {
-  using ::exp; using ::exp2; using ::log; using ::log2; using ::log10; using ::sin; using
-  ::cos; using ::tan; using ::asin; using ::acos; using ::atan; using ::atan2; using ::sinh;
-  using ::cosh; using ::tanh; using ::sqrt; using ::rsqrt; using ::floor; using ::ceil;
-  using ::rint; using ::round; using ::trunc; using ::fabs; using ::fmin; using ::fmax;
-  using ::fmod; using ::fma; using ::pow; using ::abs; using ::min; using ::max;
-}
-enum class mem_flags { mem_none, mem_device, mem_threadgroup };
-#define threadgroup_barrier(flags) __syncthreads()
-#define simdgroup_barrier(flags) __syncwarp()
-#define LAMINA_SIMD(NAME, JOIN)                                          \
-  template <typename T>                                                  \
-  __device__ inline T NAME(T x) {                                        \
-    for (int d = 16; d > 0; d /= 2) {                                    \
-      T y = __shfl_xor_sync(0xffffffffu, x, d);                          \
-      x = JOIN;                                                          \
-    }                                                                    \
-    return x;                                                            \
-  }
-LAMINA_SIMD(simd_sum, x + y)
-LAMINA_SIMD(simd_product, x * y)
-LAMINA_SIMD(simd_max, x < y ? y : x)
-LAMINA_SIMD(simd_min, y < x ? y : x)
-#undef LAMINA_SIMD
-enum memory_order { memory_order_relaxed };
-template <typename T, typename V>
-__device__ inline T atomic_fetch_add_explicit(T* at, V v, memory_order) {
-  return atomicAdd(at, T(v));
-}
-template <typename T, typename V>
-__device__ inline T atomic_fetch_max_explicit(T* at, V v, memory_order) {
-  return atomicMax(at, T(v));
-}
-template <typename T, typename V>
-__device__ inline T atomic_fetch_min_explicit(T* at, V v, memory_order) {
-  return atomicMin(at, T(v));
-}
-)";
-
-// Words of Metal and what CUDA says instead. Replaced in the user's text, since macros of these
-// names would break CUDA's own keywords.
+// Words of lamina's half types in a program's own text, where floats are assigned to them.
 using Words = std::vector<std::pair<std::string, std::string>>;
 const Words kOwnCudaWords{{"inline", "__device__ inline"}, {"explicit", ""}};
-const Words kCudaWords{{"device", ""},
-                       {"constant", ""},
-                       {"thread", ""},
-                       {"threadgroup", "__shared__"},
-                       {"inline", "__device__ inline"}};
-
 std::string replaced(const std::string& text, const Words& words) {
   auto part = [&](size_t i) {
     return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) || text[i] == '_');
@@ -181,7 +143,12 @@ class Writer {
  public:
   Writer(const KernelSource& s, const std::vector<TemplateArgument>& arguments,
          const TextCall& call, const TextTraits& traits)
-      : s_(s), arguments_(arguments), call_(call), traits_(traits), say_(spelling(traits.dialect)) {
+      : s_(s),
+        code_(without_comments(s.source)),
+        arguments_(arguments),
+        call_(call),
+        traits_(traits),
+        say_(spelling(traits.dialect)) {
     if (s.dialect == Dialect::cuda && traits.dialect == Dialect::msl)
       throw DeviceError("cuda_kernel " + s.name +
                         ": this device compiles Metal text, not CUDA\nWrite it with "
@@ -191,8 +158,7 @@ class Writer {
   std::string type(Dtype d) const {
     const char* name = say_.types[static_cast<int>(d)];
     if (!name || (d == Dtype::float64 && !traits_.float64))
-      throw DtypeError(std::string(msl() ? "metal_kernel " : "cuda_kernel ") + s_.name +
-                       ": kernels on this device have no " + name_of(d));
+      throw DtypeError(who() + ": kernels on this device have no " + name_of(d));
     return name;
   }
 
@@ -201,13 +167,23 @@ class Writer {
   TextKernel body(const KernelLaunch& launch) {
     TextKernel k;
     k.name = "custom_kernel_" + s_.name;
-    const bool foreign = !msl() && s_.dialect == Dialect::msl;
-    auto own = [&](const std::string& t) { return foreign ? replaced(t, kCudaWords) : t; };
+    const std::string whole = s_.header + "\n" + s_.source;
+    auto own = [&](const std::string& t) { return foreign() ? cuda_spelling(t, whole) : t; };
     std::string text = prologue();
-    if (foreign) text += kMetalOnCuda;
-    if (!s_.header.empty()) text += "#line 1 \"" + s_.name + " header\"\n" + own(s_.header) + "\n";
+    if (foreign()) text += metal_on_cuda(whole, s_.atomic);
+    // Messages about what stands around the program's lines do not count on from these.
+    auto back = [&text] {
+      const auto lines = std::count(text.begin(), text.end(), '\n');
+      text += "#line " + std::to_string(lines + 2) + " \"program_source\"\n";
+    };
+    if (!s_.header.empty()) {
+      text += "#line 1 \"" + s_.name + " header\"\n" + own(s_.header) + "\n";
+      back();
+    }
     text += block(k, launch) + signature(k) + locals();
-    text += "#line 1 \"" + s_.name + "\"\n" + own(s_.source) + "\n}\n";
+    text += "#line 1 \"" + s_.name + "\"\n" + own(s_.source) + "\n";
+    back();
+    text += "}\n";
     k.source = std::move(text);
     k.contracts = true;
     place(k, launch);
@@ -249,6 +225,11 @@ class Writer {
 
  private:
   bool msl() const { return traits_.dialect == Dialect::msl; }
+  // Metal's text for an NVIDIA GPU.
+  bool foreign() const { return !msl() && s_.dialect == Dialect::msl; }
+  std::string who() const {
+    return std::string(s_.dialect == Dialect::msl ? "metal_kernel " : "cuda_kernel ") + s_.name;
+  }
 
   // CUDA's own are in headers that a run-time compiler does not have. Bodies assign floats to them
   // as they do in Metal and in CUDA.
@@ -256,7 +237,7 @@ class Writer {
     std::string out;
     for (const auto& [dtype, name] :
          {std::pair{Dtype::float16, "half"}, {Dtype::bfloat16, "bfloat"}})
-      if (uses(dtype))
+      if (foreign() || uses(dtype))
         for (const Helper& h : basic_helpers())
           if (std::string_view(h.name) == name) out += replaced(h.cuda, kOwnCudaWords);
     return out;
@@ -297,7 +278,7 @@ class Writer {
     if (!msl()) return out + "\n    const LaminaBlock lamina_block) {\n";
     out += "\n    constant LaminaBlock& lamina_block [[buffer(" + std::to_string(count) + ")]]";
     for (const Attribute& a : kAttributes)
-      if (mentions(s_.source, a.name))
+      if (mentions(code_, a.name))
         out += std::string(",\n    ") + a.type + " " + a.name + " [[" + a.name + "]]";
     return out + ") {\n";
   }
@@ -312,7 +293,7 @@ class Writer {
         out += std::string("  ") + say_.device + "const " + element(i) + "& " + in + " = *lamina_" +
                in + ";\n";
       auto give = [&](const char* what, const std::string& declaration) {
-        if (mentions(s_.source, in + "_" + what))
+        if (mentions(code_, in + "_" + what))
           out += std::string("  ") + say_.constant + "const " + declaration + in + "_" + what +
                  " = lamina_block." + in + "_" + what + ";\n";
       };
@@ -338,17 +319,22 @@ class Writer {
         "  if (blockIdx.x * blockDim.x + threadIdx.x >= lamina_block.lamina_grid[0] ||\n"
         "      blockIdx.y * blockDim.y + threadIdx.y >= lamina_block.lamina_grid[1] ||\n"
         "      blockIdx.z * blockDim.z + threadIdx.z >= lamina_block.lamina_grid[2])\n"
-        "    return;\n"
+        "    return;\n";
+    if (s_.dialect == Dialect::cuda) return out;
+    out +=
         "  const uint lamina_thread =\n"
         "      threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);\n"
-        "  (void)lamina_thread;\n";
-    if (s_.dialect == Dialect::cuda) return out;
+        "  const lamina_uint3 lamina_here(\n"
+        "      min(blockDim.x, lamina_block.lamina_grid[0] - blockIdx.x * blockDim.x),\n"
+        "      min(blockDim.y, lamina_block.lamina_grid[1] - blockIdx.y * blockDim.y),\n"
+        "      min(blockDim.z, lamina_block.lamina_grid[2] - blockIdx.z * blockDim.z));\n"
+        "  (void)lamina_thread, (void)lamina_here;\n";
     for (const Attribute& a : kAttributes) {
-      if (!mentions(s_.source, a.name)) continue;
+      if (!mentions(code_, a.name)) continue;
       if (!a.cuda)
-        throw DeviceError("metal_kernel " + s_.name + ": " + a.name +
+        throw DeviceError(who() + ": " + a.name +
                           " has no counterpart on CUDA\nWrite the kernel with mx.fast.cuda_kernel");
-      out += std::string("  const ") + a.type + " " + a.name + " = " + a.cuda + ";\n";
+      out += "  const " + cuda_spelling(a.type, {}) + " " + a.name + " = " + a.cuda + ";\n";
     }
     return out;
   }
@@ -363,9 +349,10 @@ class Writer {
     bool whole = true;
     for (size_t d = 0; d < 3; ++d) whole &= k.groups[d] * k.threads[d] == k.grid[d];
     if (whole) k.grid = {0, 0, 0};
+    if (!msl()) check_cuda_groups(who(), k.groups);
     const int64_t threads = int64_t{k.threads[0]} * k.threads[1] * k.threads[2];
     if (threads > traits_.max_threads)
-      throw ValueError("metal_kernel " + s_.name + ": a threadgroup of " + std::to_string(threads) +
+      throw ValueError(who() + ": a threadgroup of " + std::to_string(threads) +
                        " threads, this device runs " + std::to_string(traits_.max_threads));
   }
 
@@ -388,7 +375,7 @@ class Writer {
       for (size_t d = 0; d < v.shape.size(); ++d) {
         wide.push_back(v.strides[d]);
         if (v.shape[d] > INT32_MAX)
-          throw ShapeError("metal_kernel " + s_.name + ": " + in + " " + to_string(v.shape) +
+          throw ShapeError(who() + ": " + in + " " + to_string(v.shape) +
                            ": an axis is longer than the 32 bits of " + in + "_shape");
         narrow.push_back(static_cast<int32_t>(v.shape[d]));
       }
@@ -404,6 +391,7 @@ class Writer {
   }
 
   const KernelSource& s_;
+  const std::string code_;  // the body without its comments
   const std::vector<TemplateArgument>& arguments_;
   const TextCall& call_;
   const TextTraits& traits_;

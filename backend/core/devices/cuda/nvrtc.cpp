@@ -12,8 +12,9 @@ namespace lamina::cuda {
 
 namespace {
 
-// Nothing is relaxed.
-const char* const kFlags[] = {"--std=c++17", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"};
+// Nothing is relaxed. A program's own text says __device__ nowhere.
+const char* const kFlags[] = {"--std=c++17", "--ftz=false", "--prec-div=true", "--prec-sqrt=true",
+                              "--device-as-default-execution-space"};
 
 void require(int result, const char* what) {
   if (result != 0)
@@ -31,6 +32,26 @@ std::string quoted_lines(const std::string& source, const std::string& log,
   std::istringstream in(source);
   for (size_t number = 1; std::getline(in, line); ++number)
     if (wanted.count(number)) out += "\n  " + std::to_string(number) + " | " + line;
+  return out;
+}
+
+// The compiler's messages with the places in a program's own text, which `#line` names, as other
+// compilers write them: name:12: in place of name(12):.
+std::string with_own_places(const std::string& source, const std::string& log) {
+  std::set<std::string> own;
+  std::string line, out;
+  for (std::istringstream in(source); std::getline(in, line);)
+    if (const size_t quote = line.find('"'); line.rfind("#line ", 0) == 0 && quote < line.size())
+      own.insert(line.substr(quote + 1, line.rfind('"') - quote - 1));
+  for (std::istringstream in(log); std::getline(in, line);) {
+    const size_t open = line.find('('), close = line.find("): ");
+    const bool place = open < close && close != std::string::npos && close > open + 1 &&
+                       line.find_first_not_of("0123456789", open + 1) == close;
+    if (place && own.count(line.substr(0, open)))
+      line = line.substr(0, open) + ":" + line.substr(open + 1, close - open - 1) +
+             line.substr(close + 1);
+    out += (out.empty() ? "" : "\n") + line;
+  }
   return out;
 }
 
@@ -85,7 +106,8 @@ std::string compile(const TextKernel& kernel, const Target& target) {
     if (size) c.log(program, log.data());
     while (!log.empty() && (log.back() == '\0' || log.back() == '\n')) log.pop_back();
     throw DeviceError("cuda: kernel " + kernel.name + " does not compile (" + c.error_text(result) +
-                      ")\n" + log + quoted_lines(kernel.source, log, file));
+                      ")\n" + with_own_places(kernel.source, log) +
+                      quoted_lines(kernel.source, log, file));
   }
   size_t size = 0;
   require(target.machine_code ? c.cubin_size(program, &size) : c.ptx_size(program, &size),
