@@ -1,6 +1,7 @@
 // The software Metal, by itself: libraries from source, pipelines, dispatches on NumPy's memory.
 #include "devices/soft_metal/device.h"
 #include "devices/soft_metal/runtime.h"
+#include "execute/evaluate.h"
 
 #include <pybind11/stl.h>
 
@@ -59,6 +60,7 @@ void fill(Bound& b, const std::shared_ptr<Pipeline>& pipeline, const py::dict& b
           const py::object& grid, const py::object& group, const py::dict& threadgroup,
           const py::dict& offsets, bool in_threads) {
   Dispatch& d = b.dispatch;
+  d.interrupted = interrupt_hook.load(std::memory_order_relaxed);
   d.pipeline = pipeline;
   d.grid = triple(grid);
   d.group = triple(group);

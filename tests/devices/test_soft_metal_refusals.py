@@ -64,6 +64,18 @@ T = " threadgroup float t[4];"
             "int g(int n) { return n ? g(n - 1) : 0; }\n" + K + " *x = g(3); }",
             ["`g` calls itself"],
         ),
+        (
+            "int h(int n);\nint g(int n) { return h(n); }\n"
+            + "int h(int n) { return n ? g(n - 1) : 0; }\n"
+            + K
+            + " *x = g(3); }",
+            ["program_source:5", "`g` calls itself through `h`", "write a loop"],
+        ),
+        (K + "\n  if (x[0] > 0) {\n}", ["program_source:3: error: `{` is never closed"]),
+        (E + "\n}", ["program_source:4: error: `}` closes nothing\n  }\n  remove it"]),
+        (K + " x[0] = (1; }", ["program_source:3: error: `(` is never closed"]),
+        (K + " x[0) = 1; }", ["program_source:3: error: `[` is never closed"]),
+        ('#line 7 "part"\n#include <map>\n' + E, ["part:7: error: 'map' file not found"]),
         ("#include <vector>\n" + E, ["'vector' file not found"]),
         (K + " *x = std::sin(1.0f); }", ["`std`"]),
         ("kernel int f(device float* x) { return 1; }", ["must return void"]),

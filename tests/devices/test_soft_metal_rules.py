@@ -426,3 +426,85 @@ def test_no_compiler(monkeypatch) -> None:
     monkeypatch.setenv("LAMINA_ZIG", "/nowhere/zig")
     with pytest.raises(Exception, match="cannot start the compiler /nowhere/zig"):
         soft_metal.Library(HEAD + "kernel void never_compiled_before(device int* x) { *x = 77; }")
+
+
+# --- a thread's own memory ---
+
+ARRAY = """
+kernel void keeps(device float* x) {
+  float a[COUNT];
+  for (int i = 0; i < COUNT; ++i) a[i] = x[i % 4] + i;
+  x[0] = a[int(x[1])];
+}
+"""
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("count", [50_000, 65_536, 300_000, 1_000_000])
+def test_arrays_of_a_thread_are_limited(count: int, check: bool) -> None:
+    with broken("private_memory", "program_source:4: error: `keeps` asks for", "over 196608") as e:
+        pipeline(ARRAY.replace("COUNT", str(count)), check=check)
+    asked = int(str(e.value).split("asks for ")[1].split()[0])
+    assert count * 4 - 512 <= asked <= count * 4 + 4096
+    assert "threadgroup or device memory" in str(e.value)
+    assert e.value.kernel == "keeps"
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("meet", ["", "simd_sum(1.0f) * 0 + "])
+def test_arrays_of_a_thread_under_the_limit(meet: str, check: bool) -> None:
+    x = np.array([1, 7, 3, 4], "f4")
+    source = ARRAY.replace("COUNT", "48000").replace("= a[", f"= {meet}a[")
+    run(source, {0: x}, 1, 1, check=check)
+    assert x[0] == 4 + 7
+
+
+def test_calls_that_nest_too_deeply() -> None:
+    # By a method, which nobody looks for in the text.
+    source = """
+    struct Deep { int sum(int n) { return n > 0 ? n + sum(n - 1) * 3 : 0; } };
+    kernel void deep(device int* x, uint i [[thread_position_in_grid]]) {
+      Deep d;
+      x[i] = d.sum(x[i]);
+    }
+    """
+    run(source, {0: np.full(4, 100, "i4")}, 4, 4)
+    with broken("private_memory", "kernel `deep`: thread (", "its calls and arrays need") as info:
+        run(source, {0: np.full(4, 1_000_000, "i4")}, 4, 4)
+    assert "over 196608\n  use loops" in str(info.value)
+    run(source, {0: np.full(4, 100, "i4")}, 4, 4)
+
+
+def test_an_index_far_outside_of_a_threads_own_array() -> None:
+    source = """
+    kernel void far(device float* x, uint i [[thread_position_in_grid]]) {
+      float a[64];
+      for (int k = 0; k < 64; ++k) a[k] = simd_sum(x[k]);
+      x[i] = a[int(x[64])];
+    }
+    """
+    x = np.zeros(65, "f4")
+    x[64] = 200_000
+    with broken("out_of_bounds", "reads 4 bytes outside of the thread's own arrays"):
+        run(source, {0: x}, 64, 64)
+
+
+def test_null_pointers() -> None:
+    source = """
+    kernel void null(device float* x) {
+      device float* p = nullptr;
+      if (x[0] == 1) p = x;
+      x[1] = p[2];
+    }
+    """
+    with broken("out_of_bounds", "kernel `null`", "reads 4 bytes through a null pointer"):
+        run(source, {0: zeros()}, 1, 1)
+    run(source, {0: np.ones(64, "f4")}, 1, 1)
+
+
+def test_a_dispatch_after_one_that_was_broken_off() -> None:
+    """Its accesses continue none of the other's."""
+    x = zeros()
+    with broken("out_of_bounds"):
+        run("kernel void one(device float* x) { x[8] = x[0]; x[99] = 1; }", {0: x}, 1, 1)
+    run("kernel void two(device float* x) { x[9] = x[1]; }", {0: x}, 1, 1)

@@ -84,8 +84,8 @@ class Runner {
         step.call ? run_call(*step.call) : run_kernels(step);
         device_.end_step();
         if (!fences_.empty()) fence(step);
-      } catch (const Interrupted&) {
-        throw;
+      } catch (const Interrupted& e) {
+        stopped_within(step, e, failure);
       } catch (...) {
         failure.poisons = true;
         add_nodes(step, failure);
@@ -389,6 +389,19 @@ class Runner {
         return;
       }
     throw Interrupted("evaluation interrupted; the arrays stay unevaluated");
+  }
+
+  // The device has stopped in the middle of a step: what that was to write over counts as gone.
+  [[noreturn]] void stopped_within(const Step& step, const Interrupted& e, Failure& failure) {
+    ++at_;
+    bool lost = false;
+    for (size_t s = 0; s < plan_.slots.size(); ++s) lost |= overwritten(s);
+    if (!lost) throw Interrupted(std::string(e.what()) + "; the arrays stay unevaluated");
+    failure.poisons = true;
+    add_nodes(step, failure);
+    add_overwritten(failure);
+    throw Interrupted(std::string(e.what()) +
+                      "; it had begun to write over its inputs: what it computes is lost");
   }
 
   // Whether a leaf's memory has been handed to an output of a step that has run.

@@ -12,6 +12,8 @@ constexpr uint64_t kAtomic = 1, kLanes = 1, kSimds = 2, kGroups = 4, kFlags = 15
 constexpr int64_t kLocalWindow = int64_t{96}
                                  << 10;  // how far off an index of threadgroup memory is seen
 
+constexpr uintptr_t kNull = 4096;  // no memory lies there: a null pointer and an index
+
 uint64_t thread_of(uint64_t cell) { return (cell >> 32) - 1; }
 uint64_t group_phase(uint64_t cell) { return cell >> 16 & 0xffff; }
 uint64_t simd_phase(uint64_t cell) { return cell >> 4 & 0xfff; }
@@ -91,10 +93,11 @@ Machine::Verdict Machine::mark(Cell* cells, int64_t granule, int64_t from, uint6
 
 void Machine::access(const void* address, uint64_t bytes, bool write, bool atomic,
                      const void* site) {
+  if (asked_.load(std::memory_order_relaxed)) preempt();
   const char* at = static_cast<const char*>(address);
   if (at >= local_base_ - kLocalWindow && at < local_base_ + kLocalWindow)
     return threadgroup_access(at, bytes, write, atomic, site);
-  if (at >= stacks_.data() && at < stacks_.data() + stacks_.bytes()) {
+  if (at >= fiber_->stack && at < fiber_->stack + fiber_->bytes) {
     ++counts_->thread_accesses;
     return;
   }
@@ -106,8 +109,14 @@ void Machine::access(const void* address, uint64_t bytes, bool write, bool atomi
     counts_->constant_load_bytes += static_cast<int64_t>(bytes);
     return;
   }
-  fail(Rule::out_of_bounds, std::string(verb(write)) + " " + std::to_string(bytes) +
-                                " bytes at an address that belongs to no argument\n  check the "
+  const std::string what = std::string(verb(write)) + " " + std::to_string(bytes) + " bytes ";
+  if (at >= stacks_.data() && at < stacks_.data() + stacks_.bytes())
+    fail(Rule::out_of_bounds, what + "outside of the thread's own arrays\n  check the index");
+  if (number < kNull)
+    fail(Rule::out_of_bounds,
+         what + "through a null pointer\n  give the pointer an argument's address before");
+  fail(Rule::out_of_bounds, what +
+                                "at an address that belongs to no argument\n  check the "
                                 "index, and that the pointer was made from an argument");
 }
 
@@ -214,8 +223,7 @@ void Machine::set_error(Rule rule, const std::string& what, int buffer) {
 
 void Machine::fail(Rule rule, const std::string& what, int buffer) {
   set_error(rule, what, buffer);
-  Fiber& fiber = threads_[launch_->kernel->communicates ? running_ : 0].fiber;
-  switch_fiber(fiber, main_, true);
+  switch_fiber(*fiber_, main_, true);
   std::terminate();  // an abandoned fiber is not continued
 }
 

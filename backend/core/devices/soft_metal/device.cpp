@@ -10,6 +10,7 @@
 #include "devices/soft_metal/runtime.h"
 #include "devices/soft_metal/toolchain.h"
 #include "devices/text_device.h"
+#include "execute/evaluate.h"
 #include "trace/trace.h"
 
 namespace lamina {
@@ -39,6 +40,30 @@ Binding binding(char* data, const Reach& reach) {
 }
 
 uint32_t every_dtype_but(Dtype d) { return ~0u & ~(1u << static_cast<unsigned>(d)); }
+
+// A program's own kernel has a name of lamina's in the text, and another one for the program.
+std::string in_users_names(std::string text) {
+  static const std::string own = "custom_kernel_";
+  for (size_t at = 0; (at = text.find("`" + own, at)) != std::string::npos;)
+    text.erase(at + 1, own.size());
+  return text;
+}
+
+// Runs f; what goes wrong there speaks of kernels by the program's names.
+template <class F>
+auto named(F&& f) {
+  try {
+    return f();
+  } catch (const RuleError& e) {
+    RuleError error(e.rule, in_users_names(e.what()));
+    error.kernel = in_users_names("`" + e.kernel).substr(1);
+    error.buffer = e.buffer;
+    error.thread = e.thread;
+    throw error;
+  } catch (const Interrupted& e) {
+    throw Interrupted(in_users_names(e.what()));
+  }
+}
 
 struct Prepared {
   std::shared_ptr<Library> library;
@@ -73,15 +98,18 @@ class SoftMetalDevice final : public TextDevice {
 
  protected:
   std::shared_ptr<void> compile_text(const TextKernel& kernel) override {
-    auto p = std::make_shared<Prepared>();
-    p->library = compile_library(kernel.source);
-    p->pipeline = make_pipeline(p->library, kernel.name);
-    return p;
+    return named([&] {
+      auto p = std::make_shared<Prepared>();
+      p->library = compile_library(kernel.source);
+      p->pipeline = make_pipeline(p->library, kernel.name);
+      return p;
+    });
   }
 
   void launch_text(void* pipeline, const TextKernel& kernel, void* const* buffers,
                    const void* block) override {
     Dispatch d;
+    d.interrupted = interrupt_hook.load(std::memory_order_relaxed);
     d.pipeline = static_cast<Prepared*>(pipeline)->pipeline;
     for (size_t i = 0; i < kernel.buffers.size(); ++i) {
       bind(d, static_cast<int>(i), binding(static_cast<char*>(buffers[i]), bound_reach()[i]));
@@ -97,7 +125,7 @@ class SoftMetalDevice final : public TextDevice {
     if (kernel.threadgroup_bytes > 0)
       set_threadgroup_bytes(d, 0, (kernel.threadgroup_bytes + 15) / 16 * 16);
     int64_t t0 = now_ns();
-    Counts counts = soft_metal::run(d);
+    Counts counts = named([&] { return soft_metal::run(d); });
     std::lock_guard lock(counts_mutex);
     if (trace::enabled() && launches().size() < kMaxLaunches)
       launches().push_back({kernel.name, t0, now_ns(), counts});

@@ -5,27 +5,15 @@
 #include <ucontext.h>
 #include <csignal>
 
-#include <atomic>
 #include <cstdint>
 #include <mutex>
+
+#include "devices/soft_metal/module_code.h"
 
 namespace lamina::soft_metal {
 namespace {
 
-struct Range {
-  std::atomic<uintptr_t> begin{0}, end{0};
-};
-// Read by the handler, which may take no lock. A place is free when its end is 0.
-constexpr int kRanges = 4096;
-Range ranges[kRanges];
 struct sigaction before;
-
-bool in_module(uintptr_t at) {
-  for (const Range& r : ranges)
-    if (at >= r.begin.load(std::memory_order_relaxed) && at < r.end.load(std::memory_order_relaxed))
-      return true;
-  return false;
-}
 
 // Length of the div or idiv instruction at `code`, 0 if it is another; `bits` is its operand's.
 int division_length(const uint8_t* code, int& bits) {
@@ -57,7 +45,7 @@ void handle(int signal, siginfo_t* info, void* context) {
   auto* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   auto at = static_cast<uintptr_t>(registers[REG_RIP]);
   int bits = 0;
-  int length = in_module(at) ? division_length(reinterpret_cast<const uint8_t*>(at), bits) : 0;
+  int length = in_module_code(at) ? division_length(reinterpret_cast<const uint8_t*>(at), bits) : 0;
   if (length > 0) {
     int64_t keep = bits <= 16 ? ~int64_t{0xffff} : 0;
     registers[REG_RAX] &= keep;
@@ -87,32 +75,12 @@ void catch_divisions() {
   });
 }
 
-void add_module_code(const void* begin, const void* end) {
-  for (Range& r : ranges) {
-    uintptr_t free = 0;
-    if (!r.begin.compare_exchange_strong(free, reinterpret_cast<uintptr_t>(begin))) continue;
-    r.end.store(reinterpret_cast<uintptr_t>(end));
-    return;
-  }
-}
-
-void remove_module_code(const void* begin) {
-  for (Range& r : ranges) {
-    if (r.begin.load() != reinterpret_cast<uintptr_t>(begin)) continue;
-    r.end.store(0);
-    r.begin.store(0);
-    return;
-  }
-}
-
 }  // namespace lamina::soft_metal
 
 #else  // this processor gives 0 by itself
 
 namespace lamina::soft_metal {
 void catch_divisions() {}
-void add_module_code(const void*, const void*) {}
-void remove_module_code(const void*) {}
 }  // namespace lamina::soft_metal
 
 #endif

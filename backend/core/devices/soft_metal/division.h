@@ -7,8 +7,4 @@ namespace lamina::soft_metal {
 // module's code gives 0. Signals from elsewhere go to whoever handled them before.
 void catch_divisions();
 
-// Code between these addresses is a module's. Any thread.
-void add_module_code(const void* begin, const void* end);
-void remove_module_code(const void* begin);
-
 }  // namespace lamina::soft_metal

@@ -49,7 +49,7 @@ class Reader {
     // The entry functions name types as the kernel does.
     if (!d_.scope.empty())
       out_.aliases = "using namespace " + d_.scope.substr(0, d_.scope.size() - 2) + "; ";
-    if (t_[d_.name].is("main")) refuse(t_[d_.name].line, "a kernel cannot be called main", "");
+    if (t_[d_.name].is("main")) refuse(t_[d_.name], "a kernel cannot be called main", "");
     for (size_t i = d_.begin; i < d_.open; ++i)
       if (t_[i].is("[") && t_[i + 1].is("[")) kernel_attribute(i + 2);
     parameters();
@@ -67,7 +67,7 @@ class Reader {
     if (t_[i].is("host_name")) out_.host_name = unquoted(t_[i + 2].view);
     if (t_[i].is("max_total_threads_per_threadgroup")) {
       if (t_[i + 2].kind != Token::number)
-        refuse(t_[i].line, "max_total_threads_per_threadgroup takes a number", "");
+        refuse(t_[i], "max_total_threads_per_threadgroup takes a number", "");
       out_.max_threads = std::stoi(std::string(t_[i + 2].view));
     }
   }
@@ -97,7 +97,7 @@ class Reader {
     }
     size_t name = type_end - 1;
     if (name <= begin || t_[name].kind != Token::identifier)
-      refuse(t_[begin].line,
+      refuse(t_[begin],
              "parameter `" + joined(t_, begin, end) + "` of kernel `" + kernel_name() +
                  "` has a form this device does not know",
              "write it as `type name [[attribute]]`");
@@ -128,11 +128,11 @@ class Reader {
         p.condition = t_[i + 2].view;
       } else {
         if (!p.attribute.empty())
-          refuse(t_[i].line, "two attributes, [[" + p.attribute + "]] and [[" + name + "]]", "");
+          refuse(t_[i], "two attributes, [[" + p.attribute + "]] and [[" + name + "]]", "");
         p.attribute = name;
         if (name == "buffer" || name == "threadgroup") {
           if (t_[i + 2].kind != Token::number)
-            refuse(t_[i].line, "[[" + name + "]] takes a number here", "write it as a literal");
+            refuse(t_[i], "[[" + name + "]] takes a number here", "write it as a literal");
           p.index = std::stoi(std::string(t_[i + 2].view));
         }
       }
@@ -141,21 +141,21 @@ class Reader {
   }
 
   void check_form(KernelParameter& p, size_t at) {
-    int line = t_[at].line;
+    const Token& where = t_[at];
     if (p.pointer || p.reference) {
       if (p.attribute.empty())
         p.attribute = p.space == Space::threadgroup ? "threadgroup" : "buffer";
       if (p.attribute != "buffer" && p.attribute != "threadgroup")
-        refuse(line, "`" + p.name + "`: [[" + p.attribute + "]] is no attribute of a pointer", "");
+        refuse(where, "`" + p.name + "`: [[" + p.attribute + "]] is no attribute of a pointer", "");
       if ((p.attribute == "threadgroup") != (p.space == Space::threadgroup))
-        refuse(line,
+        refuse(where,
                "`" + p.name + "`: [[" + p.attribute + "]] and type `" + p.type +
                    "` name different address spaces",
                "");
       return;
     }
     if (!builtins().count(p.attribute))
-      refuse(line,
+      refuse(where,
              "parameter `" + p.name + "` of kernel `" + kernel_name() + "` has " +
                  (p.attribute.empty() ? "no attribute" : "attribute [[" + p.attribute + "]]"),
              "kernels take device, constant and threadgroup pointers and positions such as "
@@ -172,18 +172,18 @@ class Reader {
   // Positions and sizes are all scalars or all vectors of one length.
   void check_indices() const {
     const KernelParameter* first = nullptr;
-    int line = t_[d_.name].line;
+    const Token& where = t_[d_.name];
     for (const KernelParameter& p : out_.parameters) {
       if (p.pointer || p.reference) continue;
       std::string type = p.type.substr(p.type.find("const ") == 0 ? 6 : 0);
       int n = components(type);
       if (n == 0 || (n > 1 && scalar_only(p.attribute)))
         refuse(
-            line, "`" + p.name + "` [[" + p.attribute + "]] cannot be of type " + p.type,
+            where, "`" + p.name + "` [[" + p.attribute + "]] cannot be of type " + p.type,
             scalar_only(p.attribute) ? "use uint or ushort" : "use uint or ushort, 1 to 3 of them");
       if (scalar_only(p.attribute)) continue;
       if (first && components(first->type) != n)
-        refuse(line,
+        refuse(where,
                "`" + first->name + "` is " + first->type + " and `" + p.name + "` is " + p.type +
                    ": positions and sizes of one kernel have the same number of components",
                "");
@@ -197,7 +197,7 @@ class Reader {
       if (p.index < 0) continue;
       bool shared = p.attribute == "threadgroup";
       if (!used[shared].insert(p.index).second && p.condition.empty())
-        refuse(t_[d_.name].line,
+        refuse(t_[d_.name],
                "two parameters of kernel `" + kernel_name() + "` are [[" + p.attribute + "(" +
                    std::to_string(p.index) + ")]]",
                "");
@@ -208,7 +208,7 @@ class Reader {
       for (int i = 0; p.index < 0; ++i)
         if (taken.insert(i).second) p.index = i;
       if (p.index >= limits().max_buffers)
-        refuse(t_[d_.name].line,
+        refuse(t_[d_.name],
                "`" + p.name + "`: " + p.attribute + " index " + std::to_string(p.index) +
                    " is over 30",
                "");
@@ -255,10 +255,10 @@ class Reader {
       while (t_[dims_end].is("[")) dims_end = closing(t_, dims_end) + 1;
       if (!t_[dims_end].is(",") && !t_[dims_end].is(";"))
         refuse(
-            t_[i].line,
+            t_[i],
             "threadgroup variable `" + std::string(t_[i].view) + "` cannot have an initial value",
             "write it in the kernel's body");
-      ThreadgroupVariable v{type, spelled(t_, dims, dims_end)};
+      ThreadgroupVariable v{std::string(t_[i].view), type, spelled(t_, dims, dims_end)};
       text += "__local " + type + "(&" + std::string(t_[i].view) + ")" + v.dimensions +
               " = *(__local " + type + "(*)" + v.dimensions + ")lm_static_threadgroup(" +
               std::to_string(out_.variables.size()) + "); ";
@@ -344,7 +344,8 @@ std::string info(const Translation& t) {
     out += "constant " + std::to_string(c.index) + " " + c.name + " " + c.type + "\n";
   for (const KernelText& k : t.kernels) {
     out += "kernel " + std::to_string(k.max_threads) + " " + std::to_string(k.communicates) + " " +
-           std::to_string(k.variables.size()) + " " + k.host_name + "\n";
+           k.host_name + "\n";
+    for (const ThreadgroupVariable& v : k.variables) out += "variable " + v.name + "\n";
     for (int c : k.constants) out += "needs " + std::to_string(c) + "\n";
     for (const KernelParameter& p : k.parameters)
       if (p.pointer || p.reference)

@@ -5,10 +5,17 @@
 #include <cstring>
 #include <numeric>
 
+#include "devices/soft_metal/ticks.h"
+
 namespace lamina::soft_metal {
 namespace {
 
-constexpr size_t kStack = size_t{256} << 10;
+constexpr size_t kPage = 4096;
+// For the machine's own calls, handlers of signals, the loader.
+constexpr size_t kOwn = size_t{64} << 10;
+// Guards split the mapping of the stacks, and a process has 65530 mappings.
+constexpr int kMaxGuards = 16384;
+std::atomic<int> guards{0};
 constexpr int kMaxThreads = 1024;
 constexpr int kPlace = 1024;  // LM_HERE: line * 1024 + column
 constexpr int kMatrix = 5;    // lm_kind_matrix
@@ -21,6 +28,20 @@ void thread_entry() {
 void loop_entry() {
   entered_fiber();
   current_machine->loop_main();
+}
+void plain_entry() {
+  entered_fiber();
+  current_machine->plain_main();
+}
+// A function may begin when private_bytes are used up but for one, and take as many: its first
+// block finds out. Then a page that cannot be touched.
+size_t stack_bytes() { return 2 * static_cast<size_t>(limits().private_bytes) + kOwn; }
+size_t stack_step() { return stack_bytes() + kPage; }
+
+bool tick(bool in_kernel) {
+  Machine* machine = current_machine;
+  if (machine) machine->tick(in_kernel);
+  return machine != nullptr;
 }
 
 uint64_t mixed(uint64_t x) {
@@ -40,18 +61,26 @@ int64_t permuted(int64_t i, int64_t n, uint64_t seed) {
 
 }  // namespace
 
+bool Launch::asked_to_stop() {
+  if (dispatch->interrupted && pthread_equal(pthread_self(), caller) && dispatch->interrupted()) {
+    interrupted.store(true);
+    stop.store(true);
+  }
+  return stop.load(std::memory_order_relaxed);
+}
+
 Machine& Machine::current() { return *current_machine; }
 
 Machine::Machine()
     : threads_(kMaxThreads),
       meetings_(kMaxThreads / 16),
       turn_(kMaxThreads / 32),
-      stacks_(kStack * kMaxThreads, false),
+      stacks_(stack_step() * kMaxThreads, false),
       threadgroup_(size_t{256} << 10, false),
       threadgroup_cells_((size_t{128} << 10) * sizeof(Cell), false) {
   for (int i = 0; i < kMaxThreads; ++i)
     threads_[static_cast<size_t>(i)].fiber = {
-        nullptr, stacks_.data() + kStack * static_cast<size_t>(i), kStack};
+        nullptr, stacks_.data() + stack_step() * static_cast<size_t>(i) + kPage, stack_bytes()};
   // Far from both ends: an address near it is an index out of its bounds.
   local_base_ = threadgroup_.data() + (size_t{96} << 10);
 }
@@ -60,6 +89,8 @@ void Machine::run(Launch& launch, int64_t begin, int64_t end, Counts& counts) {
   Machine* outer = std::exchange(current_machine, this);
   launch_ = &launch;
   counts_ = &counts;
+  asked_.store(false, std::memory_order_relaxed);
+  want_ticks(soft_metal::tick);
   if (launch.count) observer_.start(launch.module->blocks);
   // Threads have the same numbers in every dispatch: what an earlier one left here is not theirs.
   if (launch.check && launch.local_bytes() > 0)
@@ -67,12 +98,13 @@ void Machine::run(Launch& launch, int64_t begin, int64_t end, Counts& counts) {
                  static_cast<size_t>(launch.local_bytes()) * sizeof(Cell));
   for (int64_t i = begin; i < end && !launch.stop.load(std::memory_order_relaxed); ++i) {
     start_group(launch.check ? permuted(i, launch.group_count(), launch.seed) : i);
-    if (launch.kernel->communicates)
+    if (launch.kernel->communicates) {
       run_fibers();
-    else if (launch.check)
-      run_loop();
-    else
-      launch.kernel->plain(&group_);
+    } else {
+      Fiber& fiber = threads_[0].fiber;
+      prepare(fiber, launch.check ? loop_entry : plain_entry);
+      enter(fiber);
+    }
     ++counts.threadgroups;
     counts.threads += size_;
     counts.simdgroups += simds();
@@ -104,17 +136,63 @@ void Machine::start_group(int64_t number) {
   auto group_size = static_cast<uint64_t>(l.group_size());
   first_thread_ = static_cast<uint64_t>(number) % (kThreadNumbers / group_size) * group_size;
   broken_ = false;
+  guard_stacks(l.kernel->communicates ? size_ : 1);
   random_ = mixed(l.seed + static_cast<uint64_t>(number));
   // Nothing may be taken for a sensible value: floats and halves are NaN, integers absurd.
   std::memset(local_base_, 0xff, static_cast<size_t>(l.local_bytes()));
 }
 
+// What is left of an overflow after the compiler and the blocks have looked ends the process here
+// and is in nobody's memory.
+void Machine::guard_stacks(uint32_t threads) {
+  for (; guarded_ < threads && guards.load() < kMaxGuards; ++guarded_, guards.fetch_add(1))
+    Pages::forbid(threads_[guarded_].fiber.stack - kPage, kPage);
+}
+
+// --- what stops a kernel that does not end by itself ---
+
+// Continues a fiber until it is done, waits, or must stop; then broken_ is set.
+void Machine::enter(Fiber& fiber) {
+  fiber_ = &fiber;
+  private_end_ = fiber.stack + fiber.bytes - limits().private_bytes - kPage;
+  switch_fiber(main_, fiber);
+  while (std::exchange(preempted_, false)) {
+    if (launch_->asked_to_stop()) {
+      broken_ = true;
+      let_ticks_in();
+      return;
+    }
+    switch_fiber(main_, fiber);
+  }
+}
+
+// Of this thread's own accord, or in the handler of a signal whose registers then wait on the
+// fiber's stack: code of a kernel holds nothing that others could wait for.
+void Machine::preempt() {
+  asked_.store(false, std::memory_order_relaxed);
+  preempted_ = true;
+  switch_fiber(*fiber_, main_);
+}
+
+void Machine::tick(bool in_kernel) {
+  if (in_kernel)
+    preempt();
+  else
+    asked_.store(true, std::memory_order_relaxed);
+}
+
+void Machine::fail_private(const char* at) {
+  fail(Rule::private_memory,
+       "its calls and arrays need " + std::to_string(fiber_->stack + fiber_->bytes - at) +
+           " bytes of private memory, over " + std::to_string(limits().private_bytes) +
+           "\n  use loops in place of calls that nest deeply, and smaller arrays");
+}
+
 // --- threads that never meet ---
 
-void Machine::run_loop() {
-  Fiber& fiber = threads_[0].fiber;
-  prepare(fiber, loop_entry);
-  switch_fiber(main_, fiber);
+void Machine::plain_main() {
+  launch_->kernel->plain(&group_);
+  switch_fiber(threads_[0].fiber, main_, true);
 }
 
 void Machine::loop_main() {
@@ -195,7 +273,7 @@ void Machine::resume(uint32_t i) {
     prepare(t.fiber, thread_entry);
   }
   t.state = State::ready;
-  switch_fiber(main_, t.fiber);
+  enter(t.fiber);
 }
 
 // Of the lanes that wait, those furthest back in the text go first: so lanes that took different
@@ -342,7 +420,9 @@ const Calls& machine_calls() {
       [](const void* at, uint64_t bytes, int write, const void* site) {
         Machine::current().access(at, bytes, write != 0, false, site);
       },
-      [](uint32_t id) { Machine::current().block(id); },
+      [](uint32_t id) {
+        Machine::current().block(id, static_cast<const char*>(__builtin_frame_address(0)));
+      },
       [](uint32_t flags, int line) { Machine::current().barrier(flags, line, false); },
       [](uint32_t flags, int line) { Machine::current().barrier(flags, line, true); },
       [](int kind, const void* value, uint32_t bytes, uint64_t uniform, int line) {

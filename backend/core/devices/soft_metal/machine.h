@@ -4,6 +4,8 @@
 // loop. Within a SIMD-group lanes run one by one up to where they meet.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -41,12 +43,16 @@ struct Launch {
   int64_t threadgroup_granule = 4;
   std::atomic<bool> fenced{false};  // a device-wide fence orders what barriers do not
   std::atomic<bool> stop{false};
+  std::atomic<bool> interrupted{false};
+  pthread_t caller{};  // may ask dispatch->interrupted
   std::mutex error_mutex;
   std::unique_ptr<RuleError> error;  // the first
 
   int64_t local_bytes() const {
     return stretches.empty() ? 0 : stretches.back().at + stretches.back().bytes;
   }
+  // Whether there is an error or an interrupt.
+  bool asked_to_stop();
   int64_t group_count() const { return groups[0] * groups[1] * groups[2]; }
   int64_t group_size() const { return group[0] * group[1] * group[2]; }
 };
@@ -60,7 +66,10 @@ class Machine {
 
   static Machine& current();
   void access(const void* at, uint64_t bytes, bool write, bool atomic, const void* site);
-  void block(uint32_t id) {
+  // stack: where the calls of the thread have got to.
+  void block(uint32_t id, const char* stack) {
+    if (stack < private_end_) fail_private(stack);
+    if (asked_.load(std::memory_order_relaxed)) preempt();
     if (launch_->count) observer_.block(id, static_cast<int>(running_ & 31));
   }
   void barrier(uint32_t flags, int line, bool simd);
@@ -71,6 +80,8 @@ class Machine {
   void inactive() { ++counts_->inactive_reads; }
   void thread_main();  // on a fiber
   void loop_main();    // on a fiber: all threads of the group in turn
+  void plain_main();   // the same, unchecked
+  void tick(bool in_kernel);
 
  private:
   enum class State : uint8_t { fresh, ready, meeting, simd_barrier, barrier, done };
@@ -94,7 +105,9 @@ class Machine {
   };
 
   void start_group(int64_t number);
-  void run_loop();
+  void guard_stacks(uint32_t threads);
+  void enter(Fiber& fiber);
+  void preempt();
   void run_fibers();
   bool advance(uint32_t simd);
   void resume(uint32_t thread);
@@ -123,6 +136,7 @@ class Machine {
   std::string position_text(uint64_t thread) const;
   [[noreturn]] void fail_bounds(const char* at, uint64_t bytes, bool write, const std::string& what,
                                 int64_t offset, int64_t length, int buffer);
+  [[noreturn]] void fail_private(const char* at);
   [[noreturn]] void fail_race(const std::string& what, int64_t offset, uint64_t other, bool write,
                               int buffer);
 
@@ -134,6 +148,11 @@ class Machine {
   uint64_t first_thread_ = 0;  // number of the group's first thread in the dispatch
   bool broken_ = false;
   Fiber main_;
+  Fiber* fiber_ = nullptr;             // the one that runs
+  const char* private_end_ = nullptr;  // how far its stack may reach
+  std::atomic<bool> asked_{false};     // by a tick outside of the kernel's code
+  bool preempted_ = false;
+  uint32_t guarded_ = 0;  // stacks that have their guard
   std::vector<Thread> threads_;
   std::vector<uint32_t> simd_order_;
   std::vector<Meeting> meetings_;  // two a SIMD-group, in turn

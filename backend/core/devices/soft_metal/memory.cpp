@@ -52,6 +52,12 @@ void Pages::commit(char* at, size_t bytes) {
                       " bytes: " + std::strerror(errno));
 }
 
+void Pages::forbid(char* at, size_t bytes) {
+  if (mprotect(at, bytes, PROT_NONE) != 0)
+    throw DeviceError(std::string("soft_metal: cannot guard a stack: ") + std::strerror(errno) +
+                      "\n  raise vm.max_map_count");
+}
+
 void Pages::clear(char* at, size_t bytes) {
   if (bytes <= kKeep / 16) {
     std::memset(at, 0, bytes);

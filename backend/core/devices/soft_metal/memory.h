@@ -35,6 +35,8 @@ class Pages {
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   void commit(char* at, size_t bytes);
+  // Touching it ends the process.
+  static void forbid(char* at, size_t bytes);
   // Zero again, the pages given back.
   static void clear(char* at, size_t bytes);
 

@@ -7,8 +7,10 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "devices/soft_metal/diagnosis.h"
 #include "devices/soft_metal/division.h"
 #include "devices/soft_metal/kernel_text.h"
+#include "devices/soft_metal/module_code.h"
 
 namespace lamina::soft_metal {
 namespace {
@@ -56,11 +58,11 @@ void read_info(Module& m, const char* text) {
       m.constants.push_back(c);
     } else if (word == "kernel") {
       KernelInfo k;
-      size_t variables = 0;
-      in >> k.max_threads >> k.communicates >> variables >> std::ws;
+      in >> k.max_threads >> k.communicates >> std::ws;
       std::getline(in, k.name);
-      k.variables.resize(variables);
       m.kernels.push_back(k);
+    } else if (word == "variable") {
+      in >> m.kernels.back().variables.emplace_back().name;
     } else if (word == "needs") {
       m.kernels.back().constants.emplace_back();
       in >> m.kernels.back().constants.back();
@@ -93,7 +95,8 @@ void reflect(Module& m, size_t id) {
   }
   k.arguments = std::move(present);
   for (KernelInfo::Variable& v : k.variables) {
-    v = {static_cast<int64_t>(at[0]), static_cast<int64_t>(at[1])};
+    v.bytes = static_cast<int64_t>(at[0]);
+    v.alignment = static_cast<int64_t>(at[1]);
     at += 2;
   }
 }
@@ -138,6 +141,15 @@ std::shared_ptr<Module> open(const std::string& path, bool check) {
   return m;
 }
 
+Translation translated(const std::string& text, const CompileJob& job,
+                       const ConstantValues& values) {
+  try {
+    return translate(text, values, job.check);
+  } catch (const Refusal& refusal) {
+    throw RuleError(Rule::compile, diagnosis(refusal, job.source));
+  }
+}
+
 }  // namespace
 
 Module::~Module() {
@@ -151,7 +163,8 @@ std::shared_ptr<const Module> load_module(const CompileJob& job, const ConstantV
   double ms = 0;
   if (path.empty()) {
     int64_t start = now_ns();
-    Translation translation = translate(preprocess(job), values, job.check);
+    const std::string text = preprocess(job);
+    Translation translation = translated(text, job, values);
     path = build(translation.text + entry_text(translation), job.source, key, job.check);
     ms = static_cast<double>(now_ns() - start) * 1e-6;
   }

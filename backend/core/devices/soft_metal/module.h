@@ -42,7 +42,8 @@ struct KernelInfo {
   std::vector<Argument> arguments;
   std::vector<int> constants;  // function constants it needs, by index
   struct Variable {
-    int64_t bytes, alignment;
+    std::string name;
+    int64_t bytes = 0, alignment = 0;
   };
   std::vector<Variable> variables;  // static threadgroup memory
   int max_threads = 1024;

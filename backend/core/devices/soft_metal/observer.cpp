@@ -16,6 +16,8 @@ void Observer::start(uint32_t blocks) {
   used_blocks_.clear();
   for (uint32_t i : used_sites_) sites_[i] = Site();
   used_sites_.clear();
+  // A dispatch that was broken off leaves its last accesses here.
+  for (Latest& l : latest_) l.key = nullptr;
 }
 
 Observer::Site& Observer::site(const void* key, bool write, bool threadgroup) {

@@ -190,10 +190,9 @@ void refuse_words(const std::vector<Token>& t) {
     if (t[i].kind != Token::identifier) continue;
     auto word = words.find(t[i].view);
     if (word != words.end())
-      refuse(t[i].line, "`" + std::string(t[i].view) + "` is not in the Metal language",
-             word->second);
+      refuse(t[i], "`" + std::string(t[i].view) + "` is not in the Metal language", word->second);
     if (t[i].is("long") && (t[i + 1].is("long") || t[i + 1].is("double")))
-      refuse(t[i].line, "`long " + std::string(t[i + 1].view) + "` is not in the Metal language",
+      refuse(t[i], "`long " + std::string(t[i + 1].view) + "` is not in the Metal language",
              "`long` has 64 bits");
   }
 }

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "base/clock.h"
 #include "base/thread_pool.h"
@@ -118,8 +121,7 @@ void prepare_threadgroup(Launch& l) {
     at += bytes + kGap;
     return static_cast<uint64_t>(l.stretches.back().at);
   };
-  for (const KernelInfo::Variable& v : l.kernel->variables)
-    place(v.bytes, v.alignment, "variable " + std::to_string(l.stretches.size()));
+  for (const KernelInfo::Variable& v : l.kernel->variables) place(v.bytes, v.alignment, v.name);
   for (const Argument& a : l.kernel->arguments)
     if (a.space == Space::threadgroup)
       l.dynamic_at[a.index] =
@@ -149,6 +151,63 @@ std::mutex& running() {
   return *mutex;
 }
 
+// How many threads are at a launch's threadgroups, for the one that waits for the others.
+class Busy {
+ public:
+  class One {
+   public:
+    explicit One(Busy& busy) : busy_(busy) { busy_.count_.fetch_add(1); }
+    ~One() {
+      if (busy_.count_.fetch_sub(1) != 1) return;
+      std::lock_guard lock(busy_.mutex_);
+      busy_.none_.notify_all();
+    }
+
+   private:
+    Busy& busy_;
+  };
+  void wait_and_ask(Launch& l) {
+    std::unique_lock lock(mutex_);
+    while (!none_.wait_for(lock, kAsk, [this] { return count_.load() == 0; })) {
+      lock.unlock();
+      l.asked_to_stop();
+      lock.lock();
+    }
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kAsk{5};
+  std::atomic<int> count_{0};
+  std::mutex mutex_;
+  std::condition_variable none_;
+};
+
+// Every thread takes threadgroups until there are none; the one that called then stays until the
+// others have ended theirs, since only it can hear of an interrupt.
+Counts run_groups(Launch& l) {
+  const int64_t count = l.group_count();
+  // Small work is not worth waking others for.
+  const int64_t grain = std::max<int64_t>(1, 256 / l.group_size());
+  const int64_t threads = count <= grain ? 1 : thread_count();
+  // Four pieces a thread even out those that take longer.
+  const int64_t piece = std::max(grain, (count + threads * 4 - 1) / (threads * 4));
+  std::vector<Counts> counts(static_cast<size_t>(thread_count()));
+  std::atomic<int64_t> next{0};
+  Busy busy;
+  parallel_for(threads, 1, [&](int64_t, int64_t, int thread) {
+    {
+      Busy::One one(busy);
+      for (int64_t at; (at = next.fetch_add(piece)) < count;)
+        machine(thread).run(l, at, std::min(at + piece, count),
+                            counts[static_cast<size_t>(thread)]);
+    }
+    if (threads > 1 && pthread_equal(pthread_self(), l.caller)) busy.wait_and_ask(l);
+  });
+  Counts total;
+  for (const Counts& c : counts) total += c;
+  return total;
+}
+
 Counts execute(const Dispatch& dispatch, std::vector<Touched>* touched) {
   const PipelineOf& p = pipeline_of(*dispatch.pipeline);
   std::lock_guard lock(running());
@@ -167,16 +226,11 @@ Counts execute(const Dispatch& dispatch, std::vector<Touched>* touched) {
   if (static_cast<uint64_t>(l.group_count()) >=
       kThreadNumbers / static_cast<uint64_t>(l.group_size()))
     for (Region& r : memory.regions()) r.cells = nullptr;
+  l.caller = pthread_self();
   int64_t start = now_ns();
-  std::vector<Counts> counts(static_cast<size_t>(thread_count()));
-  // Small work is not worth waking others for.
-  int64_t grain = std::max<int64_t>(1, 256 / l.group_size());
-  parallel_for(l.group_count(), grain, [&](int64_t begin, int64_t end, int thread) {
-    machine(thread).run(l, begin, end, counts[static_cast<size_t>(thread)]);
-  });
-  Counts total;
-  for (const Counts& c : counts) total += c;
+  Counts total = run_groups(l);
   total.nanoseconds = now_ns() - start;
+  if (l.interrupted) throw Interrupted("evaluation interrupted in kernel `" + l.name + "`");
   memory.copy_back();
   if (l.error) throw *l.error;
   if (touched) *touched = memory.touched();
@@ -216,6 +270,7 @@ const char* name_of(Rule rule) {
                                 "uninitialised",
                                 "nonuniform_argument",
                                 "missing_barrier",
+                                "private_memory",
                                 "injected"};
   static_assert(std::size(names) == static_cast<size_t>(Rule::injected) + 1);
   return names[static_cast<size_t>(rule)];

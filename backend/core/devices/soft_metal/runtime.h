@@ -28,6 +28,8 @@ struct Limits {
   int max_alignment = 16;             // asked of an offset into a device buffer at most
   int constant_alignment = 4;         // of an offset into a constant buffer
   int64_t max_buffer_bytes = int64_t{1} << 36;
+  int64_t private_bytes = int64_t{192}
+                          << 10;  // of a thread: arrays, and what registers do not hold
 };
 const Limits& limits();
 
@@ -58,6 +60,7 @@ enum class Rule : uint8_t {
   uninitialised,        // threadgroup memory read before anyone wrote it
   nonuniform_argument,  // e.g. the lane of simd_broadcast differs between lanes
   missing_barrier,      // dependent dispatches of a concurrent encoder
+  private_memory,       // a thread keeps more of its own than its stack takes
   injected,             // a failure a test asked for
 };
 const char* name_of(Rule rule);
@@ -157,6 +160,8 @@ struct Dispatch {
   std::array<int64_t, 3> grid{1, 1, 1};         // threads, or threadgroups
   std::array<int64_t, 3> group{1, 1, 1};        // threadsPerThreadgroup
   bool grid_in_threads = true;                  // dispatchThreads, else dispatchThreadgroups
+  // Asked now and then, by the thread that runs the dispatch; true stops it wherever it is.
+  bool (*interrupted)() = nullptr;
 };
 
 // What the encoder's setters refuse: an index over 30, setBytes of 0 or more than 4095 bytes, a
@@ -166,7 +171,8 @@ void set_threadgroup_bytes(Dispatch& dispatch, int index, int64_t bytes);
 // What the debug layer would refuse before anything runs. Throws RuleError.
 void validate(const Dispatch& dispatch);
 // Runs to the end on lamina's threads. Throws RuleError of validate and of the shader's rules;
-// after one of the latter, the contents of written buffers are unspecified.
+// after one of the latter, the contents of written buffers are unspecified. Throws Interrupted if
+// dispatch.interrupted says so.
 Counts run(const Dispatch& dispatch);
 // Bytes of a binding that a dispatch read or wrote.
 struct Touched {

@@ -34,14 +34,18 @@ class Lexer {
   char peek(size_t ahead) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
   static bool word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 
-  // `# 12 "file"` says that the next line is line 12; pragmas are skipped.
+  // `# 12 "file"` says that the next line is line 12 of that file; pragmas are skipped.
   void directive() {
     size_t end = text_.find('\n', at_);
     if (end == std::string::npos) end = text_.size();
     size_t digit = at_ + 1;
     while (digit < end && text_[digit] == ' ') ++digit;
-    if (digit < end && std::isdigit(static_cast<unsigned char>(text_[digit])))
+    if (digit < end && std::isdigit(static_cast<unsigned char>(text_[digit]))) {
       line_ = std::atoi(text_.c_str() + digit) - 1;
+      const size_t open = text_.find('"', digit);
+      const size_t close = open < end ? text_.find('"', open + 1) : end;
+      if (close < end) file_ = std::string_view(text_).substr(open + 1, close - open - 1);
+    }
     at_ = end;
   }
 
@@ -82,12 +86,14 @@ class Lexer {
 
   void push(Token::Kind kind, size_t from) {
     at_ = std::min(at_, text_.size());
-    tokens_.push_back({kind, line_, from, at_, std::string_view(text_).substr(from, at_ - from)});
+    tokens_.push_back(
+        {kind, line_, file_, from, at_, std::string_view(text_).substr(from, at_ - from)});
   }
 
   const std::string& text_;
   size_t at_ = 0;
   int line_ = 1;
+  std::string_view file_ = kProgram;
   bool start_of_line_ = true;
   std::vector<Token> tokens_;
 };

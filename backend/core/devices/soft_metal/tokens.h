@@ -10,7 +10,8 @@ namespace lamina::soft_metal {
 struct Token {
   enum Kind : uint8_t { identifier, number, text, mark, end };
   Kind kind = end;
-  int line = 0;  // in the user's text
+  int line = 0;           // in the user's text
+  std::string_view file;  // the same, as its #line directives name it
   size_t begin = 0, end_ = 0;
   std::string_view
       view;  // into the text given; `<`, `>`, `&` and `[` are single, `::` and `->` not
@@ -18,8 +19,11 @@ struct Token {
   bool is(std::string_view s) const { return view == s; }
 };
 
-// The last token is of kind end. Lines that begin with # set the line and give no token. The views
-// point into `text`.
+// What a program's text is called where no #line directive says so.
+inline constexpr const char* kProgram = "program_source";
+
+// The last token is of kind end. Lines that begin with # set file and line and give no token. The
+// views point into `text`.
 std::vector<Token> tokens_of(const std::string& text);
 
 // Index of the bracket that closes the one at `open` (of kind ( [ { or <), or the last index.

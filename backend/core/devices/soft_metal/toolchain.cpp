@@ -14,10 +14,10 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <regex>
 #include <sstream>
 
 #include "base/hash.h"
+#include "devices/soft_metal/diagnosis.h"
 #include "devices/soft_metal/prelude.h"
 #include "devices/soft_metal/runtime.h"
 
@@ -126,35 +126,17 @@ bool run(const std::vector<std::string>& arguments, const std::string& log, std:
 }
 
 std::vector<std::string> options(bool check) {
-  std::vector<std::string> out{"clang",
-                               "-x",
-                               "clcpp",
-                               "-cl-std=clc++2021",
-                               "-cl-no-stdinc",
-                               "-cl-single-precision-constant",
-                               "-target",
-                               kTarget,
-                               "-fPIC",
-                               "-march=native",
-                               "-fno-strict-float-cast-overflow",
-                               "-fno-strict-aliasing",
-                               "-fno-math-errno",
-                               "-fno-trapping-math",
-                               "-ffp-contract=on",
-                               "-fsigned-char",
-                               "-Xclang",
-                               "-cl-ext=-cl_khr_fp64,-__opencl_c_fp64",
-                               "-Wall",
-                               "-Wno-unused",
-                               "-Wno-unknown-attributes",
-                               "-Wno-unknown-pragmas",
-                               "-Wno-ignored-attributes",
-                               "-Wno-missing-braces",
-                               "-Wno-unused-const-variable",
-                               "-Wimplicit-float-conversion",
-                               "-Wno-pass-failed",
-                               "-fno-caret-diagnostics",
-                               "-ferror-limit=10"};
+  std::vector<std::string> out{
+      "clang", "-x", "clcpp", "-cl-std=clc++2021", "-cl-no-stdinc", "-cl-single-precision-constant",
+      "-target", kTarget, "-fPIC", "-march=native", "-fno-strict-float-cast-overflow",
+      "-fno-strict-aliasing", "-fno-delete-null-pointer-checks",
+      // A loop without end is one, and not a way out of the function.
+      "-fno-finite-loops", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=on",
+      "-fsigned-char", "-Xclang", "-cl-ext=-cl_khr_fp64,-__opencl_c_fp64", "-Wall", "-Wno-unused",
+      "-Wno-unknown-attributes", "-Wno-unknown-pragmas", "-Wno-ignored-attributes",
+      "-Wno-missing-braces", "-Wno-unused-const-variable", "-Wimplicit-float-conversion",
+      "-Wno-pass-failed", "-fno-caret-diagnostics", "-ferror-limit=10",
+      "-Wframe-larger-than=" + std::to_string(limits().private_bytes)};
   if (!check) {
     out.insert(out.end(), {"-O2", "-DLM_CHECK=0"});
     return out;
@@ -181,7 +163,10 @@ std::string prelude_text() {
 }
 
 std::string fresh_toolchain_key(const std::string& program, bool check) {
+  // Of what the translator makes of a text: raised when that changes.
+  constexpr uint64_t kTranslator = 2;
   Hash128 hash;
+  hash.add(kTranslator);
   hash.add(prelude_text() + kPreludeMacros + kGlue);
   for (const std::string& o : options(check)) hash.add(o);
   for (const std::string& o : link_options()) hash.add(o);
@@ -252,102 +237,6 @@ std::string macros_header() {
   hash.add(std::string(kPreludeMacros));
   return cache_file("macros-" + hash.hex() + ".h",
                     [](const std::string& path, const Scratch&) { write(path, kPreludeMacros); });
-}
-
-// Lines of the user's text, for messages that speak of them.
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> out;
-  std::stringstream in(text);
-  for (std::string line; std::getline(in, line);) out.push_back(line);
-  return out;
-}
-
-std::string in_metals_terms(std::string text) {
-  static const std::pair<std::regex, const char*> words[] = {
-      {std::regex("__global "), "device "},
-      {std::regex("__constant "), "constant "},
-      {std::regex("__local "), "threadgroup "},
-      {std::regex("__private "), "thread "},
-      {std::regex("__generic "), ""},
-      {std::regex("__bf16"), "bfloat"},
-      {std::regex("lm_id_|lm_(?=atomic_|memory_)"), ""},
-      {std::regex("(\\w+) __attribute__\\(\\(ext_vector_type\\((\\d)\\)\\)\\)"), "$1$2"},
-      {std::regex(" \\(vector of \\d '\\w+' values\\)"), ""},
-      {std::regex("use of type 'double' requires cl_khr_fp64( and __opencl_c_fp64)? support"),
-       "'double' is not in the Metal language"},
-      {std::regex("C\\+\\+ for OpenCL( version \\d+)?|OpenCL C"), "Metal"},
-  };
-  for (const auto& [what, by] : words) text = std::regex_replace(text, what, by);
-  return text;
-}
-
-// The user's lines as the compiler names them: by file and number, #line directives obeyed.
-std::map<std::pair<std::string, long>, std::string> lines_by_place(const std::string& original) {
-  static const std::regex directive(R"lit(^\s*#\s*line\s+(\d+)\s+"([^"]*)".*$)lit");
-  std::map<std::pair<std::string, long>, std::string> out;
-  std::string file = "program_source";
-  long number = 1;
-  for (const std::string& line : lines_of(original)) {
-    std::smatch m;
-    if (line.find('#') != std::string::npos && std::regex_match(line, m, directive)) {
-      number = std::stol(m[1]);
-      file = m[2];
-      continue;
-    }
-    out.emplace(std::pair{file, number++}, line);
-  }
-  return out;
-}
-
-// Errors and, of the warnings, the conversions to bfloat that Metal refuses.
-std::string diagnosis(const std::string& messages, const std::string& original) {
-  static const std::regex form(R"(^(.*?):(\d+):\d+: (error|fatal error|warning|note): (.*)$)");
-  const auto lines = lines_by_place(original);
-  std::string out;
-  bool keep = false;
-  std::stringstream in(messages);
-  for (std::string line; std::getline(in, line);) {
-    std::smatch m;
-    if (!std::regex_match(line, m, form)) continue;
-    const auto place = lines.find({m[1].str(), std::stol(m[2])});
-    const bool users = place != lines.end();
-    bool bfloat = m[4].str().find("'bfloat'") != std::string::npos ||
-                  m[4].str().find("'__bf16'") != std::string::npos;
-    bool narrowing = m[3] == "warning" && bfloat &&
-                     m[4].str().find("loses floating-point precision") != std::string::npos &&
-                     users;
-    if (m[3] != "note") keep = m[3] != "warning" || narrowing;
-    if (!keep || (m[3] == "note" && !users)) continue;
-    std::string text = m[4];
-    if (narrowing) text = "no implicit conversion to 'bfloat': write bfloat(x)";
-    out += (out.empty() ? "" : "\n") + (users ? m[1].str() + ":" + m[2].str() : "metal_stdlib") +
-           ": " + (m[3] == "note" ? "note" : "error") + ": " + in_metals_terms(text);
-    if (users) out += "\n  " + place->second;
-  }
-  return out;
-}
-
-// newLibraryWithSource knows Metal's own headers and no others.
-std::string without_includes(const std::string& source) {
-  static const std::regex include(R"(^\s*#\s*(include|import)\s*[<"]([^>"]*)[>"].*$)");
-  std::string out;
-  int number = 0;
-  for (const std::string& line : lines_of(source)) {
-    ++number;
-    std::smatch m;
-    if (line.find('#') != std::string::npos && std::regex_match(line, m, include)) {
-      std::string name = m[2];
-      if (name.rfind("metal_", 0) != 0 && name.rfind("simd/", 0) != 0)
-        throw RuleError(Rule::compile,
-                        "program_source:" + std::to_string(number) + ": error: '" + name +
-                            "' file not found\n  a library made "
-                            "from source sees only Metal's own headers: paste the text");
-      out += "\n";
-      continue;
-    }
-    out += line + "\n";
-  }
-  return out;
 }
 
 }  // namespace
@@ -422,6 +311,7 @@ std::string build(const std::string& text, const std::string& original, const st
   bool done = run(args, scratch / "log", messages);
   std::string errors = diagnosis(messages, original);
   if (!errors.empty()) throw RuleError(Rule::compile, errors);
+  refuse_private_memory(messages, original);
   if (!done) throw RuleError(Rule::compile, messages);
   fs::path target = cache_folder() / (key + ".so");
   std::vector<std::string> link{"ld.lld"};

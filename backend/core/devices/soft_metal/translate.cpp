@@ -9,9 +9,8 @@
 
 namespace lamina::soft_metal {
 
-void refuse(int line, const std::string& fact, const std::string& fix) {
-  throw RuleError(Rule::compile, "program_source:" + std::to_string(line) + ": error: " + fact +
-                                     (fix.empty() ? "" : "\n  " + fix));
+void refuse(const Token& at, const std::string& fact, const std::string& fix) {
+  throw Refusal{std::string(at.file), at.line, fact, fix};
 }
 
 namespace {
@@ -19,7 +18,7 @@ namespace {
 class Translator {
  public:
   Translator(const std::string& text, const ConstantValues& values, bool check)
-      : tokens_(tokens_of(text)),
+      : tokens_(paired(tokens_of(text))),
         declarations_(declarations_of(tokens_)),
         rewrite_(text, tokens_),
         values_(values),
@@ -27,6 +26,7 @@ class Translator {
 
   Translation run() {
     refuse_words(tokens_);
+    refuse_recursion(tokens_, declarations_);
     for (const Declaration& d : declarations_) {
       if (d.kind == Declaration::variable) program_variable(d);
       if (d.kind == Declaration::function) function(d);
@@ -43,6 +43,11 @@ class Translator {
   }
 
  private:
+  static std::vector<Token> paired(std::vector<Token> tokens) {
+    refuse_brackets(tokens);
+    return tokens;
+  }
+
   bool has(size_t begin, size_t end, std::string_view word) const {
     for (size_t i = begin; i < end; ++i)
       if (tokens_[i].is(word)) return true;
@@ -55,7 +60,7 @@ class Translator {
     if (!has(d.begin, stop, "constant")) {
       size_t name = stop - 1;
       while (name > d.begin && tokens_[name].kind != Token::identifier) --name;
-      refuse(tokens_[d.begin].line,
+      refuse(tokens_[d.begin],
              "program-scope variable `" + std::string(tokens_[name].view) +
                  "` must be in the constant address space",
              "write `constant` before its type");
@@ -108,10 +113,7 @@ class Translator {
   void function(const Declaration& d) {
     bool kernel = is_kernel(d);
     check_parameters(d);
-    if (!kernel) {
-      check_recursion(d);
-      return;
-    }
+    if (!kernel) return;
     KernelSource source{tokens_, declarations_, d, rewrite_, out_.constants};
     KernelText text = kernel_text(source);
     for (size_t i = d.begin; i < d.open; ++i)
@@ -129,8 +131,8 @@ class Translator {
   size_t return_type(const Declaration& d) const {
     for (size_t i = d.begin; i < d.open; ++i)
       if (tokens_[i].is("void")) return i;
-    refuse(tokens_[d.begin].line,
-           "kernel `" + std::string(tokens_[d.name].view) + "` must return void", "");
+    refuse(tokens_[d.begin], "kernel `" + std::string(tokens_[d.name].view) + "` must return void",
+           "");
   }
 
   // Metal gives no space to a pointer that names none.
@@ -150,7 +152,7 @@ class Translator {
         if (!space_keyword(tokens_[j].view).empty()) space = true;
       }
       if (points && !space)
-        refuse(tokens_[from].line,
+        refuse(tokens_[from],
                "pointer or reference `" + joined(tokens_, from, i) + "` of `" +
                    std::string(tokens_[d.name].view) + "` names no address space",
                "write device, constant, threadgroup or thread before its type");
@@ -179,26 +181,12 @@ class Translator {
       if (k.is("(") || k.is("[")) i = closing(tokens_, i);
       if (k.is("{")) i = closing(tokens_, i);
       if (k.is(";") && points && !skip)
-        refuse(tokens_[from].line,
+        refuse(tokens_[from],
                "pointer or reference `" + joined(tokens_, from, i) + "` in a type names no " +
                    "address space",
                "write device, constant, threadgroup or thread before its type");
       if (k.is(";") || k.is("{") || (k.is(":") && angle == 0)) next(i + 1);
     }
-  }
-
-  // By name, where one function has it: an overload may well call another of its name.
-  void check_recursion(const Declaration& d) {
-    std::string_view name = tokens_[d.name].view;
-    int same = 0;
-    for (const Declaration& other : declarations_)
-      same += other.kind == Declaration::function && tokens_[other.name].is(name);
-    if (same != 1 || tokens_[d.begin].is("template") || tokens_[d.name - 1].is("operator")) return;
-    for (size_t i = d.body; i + 1 < d.end; ++i)
-      if (tokens_[i].is(name) && tokens_[i + 1].is("(") && !tokens_[i - 1].is("::") &&
-          !tokens_[i - 1].is("."))
-        refuse(tokens_[i].line, "`" + std::string(name) + "` calls itself",
-               "recursion needs a stack that pipelines do not have by default: write a loop");
   }
 
   // template [[host_name("x")]] [[kernel]] decltype(f<float>) f<float>;   or   template
@@ -222,7 +210,7 @@ class Translator {
     std::string name = d.scope + joined(tokens_, at, angle);
     auto found = templates_.find(name);
     if (angle >= d.end || found == templates_.end())
-      refuse(tokens_[d.begin].line, "no kernel template to instantiate: " + name,
+      refuse(tokens_[d.begin], "no kernel template to instantiate: " + name,
              "define it before this line");
     KernelText text = found->second.first;
     size_t close = closing(tokens_, angle);

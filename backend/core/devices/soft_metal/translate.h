@@ -29,7 +29,7 @@ struct KernelParameter {
 };
 
 struct ThreadgroupVariable {
-  std::string type, dimensions;
+  std::string name, type, dimensions;
 };
 
 struct KernelText {
@@ -51,7 +51,7 @@ struct Translation {
 };
 
 // `values` holds what the function constants are; one that is missing there gets 1, which makes
-// text that can be looked at but not run. Throws RuleError(compile) for what MSL does not have.
+// text that can be looked at but not run. Throws Refusal for what MSL does not have.
 Translation translate(const std::string& preprocessed, const ConstantValues& values, bool check);
 
 // The declarations of a text, found without a parser.
@@ -70,6 +70,19 @@ std::vector<std::string> reached_names(const std::vector<Token>& tokens,
                                        const std::vector<Declaration>& declarations,
                                        const Declaration& kernel);
 
-[[noreturn]] void refuse(int line, const std::string& fact, const std::string& fix);
+// Brackets that close nothing or are never closed: the rest of the translation takes them for
+// pairs.
+void refuse_brackets(const std::vector<Token>& tokens);
+// Functions that call themselves, directly or through others.
+void refuse_recursion(const std::vector<Token>& tokens,
+                      const std::vector<Declaration>& declarations);
+
+// Text that Metal does not have.
+struct Refusal {
+  std::string file;
+  int line;
+  std::string fact, fix;
+};
+[[noreturn]] void refuse(const Token& at, const std::string& fact, const std::string& fix);
 
 }  // namespace lamina::soft_metal
