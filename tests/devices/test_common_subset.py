@@ -129,7 +129,33 @@ sys.exit(bad)
 """
 
 
-def test_the_real_compiler_takes_every_body() -> None:
+NAME_LINES = """
+import sys
+import lamina.core as mx
+from lamina import _core
+_core._library_folders([sys.argv[1]])
+bodies = {
+    "uint i = thread_position_in_grid.x;\\nout[i] = T(x[i]);": "",
+    "out[0] = half_of(x[0]);": "\\n\\nfloat half_of(float x) { return y / 2; }",
+}
+for body, header in bodies.items():
+    with mx.stream(mx.cpu):
+        kernel = mx.fast.metal_kernel("bad", ["x"], ["out"], body, header)
+        (y,) = kernel(inputs=[mx.ones(4)], grid=(4, 1, 1), threadgroup=(4, 1, 1),
+                      output_shapes=[(4,)], output_dtypes=[mx.float32])
+        try:
+            mx.eval(y)
+        except mx.DeviceError:
+            pass
+        k = _core._kernel_texts("cuda")[-1]["launches"][-1]
+        try:
+            _core._cuda_compile(k["name"], k["source"], 90)
+        except mx.DeviceError as error:
+            print(error)
+"""
+
+
+def with_the_real_compiler(program: str) -> str:
     spec = importlib.util.find_spec("nvidia")
     found = [
         library.parent
@@ -139,6 +165,17 @@ def test_the_real_compiler_takes_every_body() -> None:
     ]
     if not found:
         pytest.skip("NVRTC is not installed (nvidia-cuda-nvrtc)")
-    command = [sys.executable, "-c", COMPILE_ALL, str(found[0]), str(HERE)]
+    command = [sys.executable, "-c", program, str(found[0]), str(HERE)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_real_compiler_takes_every_body() -> None:
+    assert f"{len(CASES)} texts, 0 refused" in with_the_real_compiler(COMPILE_ALL)
+
+
+def test_the_real_compiler_names_the_users_lines() -> None:
+    said = with_the_real_compiler(NAME_LINES)
+    assert 'bad:2: error: identifier "T" is undefined' in said
+    assert 'bad header:3: error: identifier "y" is undefined' in said

@@ -10,7 +10,7 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from arrays import last_plan
-from present import PRESENT
+from present import DOUBLE, PRESENT
 
 
 @pytest.fixture(autouse=True, params=[d for d in ("soft_metal", "cuda") if d in PRESENT])
@@ -425,3 +425,22 @@ def test_a_cuda_body_has_what_cuda_has(device: str) -> None:
         return
     with pytest.raises(mx.DeviceError, match="turned: this device compiles Metal text, not CUDA"):
         mx.eval(y)
+
+
+def test_more_shared_memory_than_the_device_has(device: str) -> None:
+    if device != "cuda" or DOUBLE is None:
+        pytest.skip("not applicable: the double of a GPU has 48 KiB")
+    kernel = mx.fast.cuda_kernel("greedy", ["x"], ["out"], "out[0] = x[0];", shared_memory=1 << 16)
+    (y,) = kernel(
+        inputs=[mx.ones(1)],
+        grid=(1, 1, 1),
+        threadgroup=(1, 1, 1),
+        output_shapes=[(1,)],
+        output_dtypes=[mx.float32],
+    )
+    with pytest.raises(mx.ArgumentError) as error:
+        mx.eval(y)
+    assert str(error.value) == (
+        "cuda: kernel custom_kernel_greedy asks for 65536 bytes of shared memory, a threadgroup of "
+        "this GPU has 49152"
+    )

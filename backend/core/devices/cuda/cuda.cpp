@@ -277,6 +277,11 @@ class CudaDevice : public TextDevice {
 
   std::shared_ptr<void> compile_text(const TextKernel& kernel) override {
     enter();
+    if (kernel.threadgroup_bytes > hardware_.shared_bytes)
+      throw ValueError("cuda: kernel " + kernel.name + " asks for " +
+                       std::to_string(kernel.threadgroup_bytes) +
+                       " bytes of shared memory, a threadgroup of this GPU has " +
+                       std::to_string(hardware_.shared_bytes));
     std::string image = kernel.image
                             ? *kernel.image
                             : artifact(kernel, [&] { return cuda::compile(kernel, target_); });
