@@ -12,33 +12,59 @@
 
 namespace lamina::python {
 
+// What a program gave for a number of bytes: anything, so that what is none is told by name.
+struct Bytes : py::object {
+  static bool taken(PyObject* o) { return o != nullptr; }
+  PYBIND11_OBJECT_DEFAULT(Bytes, object, taken)
+};
+
+}  // namespace lamina::python
+
+template <>
+struct pybind11::detail::handle_type_name<lamina::python::Bytes> {
+  static constexpr auto name = const_name("int");
+};
+
+namespace lamina::python {
+
 namespace {
 
 // The pool a call is about: the given device's, else the one that operations run on.
-Pool& pool_for(const py::object& device) {
-  return device_of(device.is_none() ? current_device() : device_from(device)).pool();
+Pool& pool_for(const char* op, const py::object& device) {
+  if (device.is_none()) return device_of(current_device()).pool();
+  if (!py::hasattr(device, "_lamina_device"))
+    throw py::type_error(std::string(op) + ": device must be a Device, DeviceType or Stream, got " +
+                         std::string(py::str(py::repr(device))));
+  return device_of(device_from(device)).pool();
 }
 
-int64_t not_negative(const char* op, int64_t n) {
-  if (n < 0)
-    throw ValueError(std::string(op) + ": the limit must not be negative, got " +
-                     std::to_string(n));
+int64_t bytes_from(const std::string& op, const Bytes& given) {
+  const std::string got = ", got " + std::string(py::str(py::repr(given)));
+  if (PyBool_Check(given.ptr()) || !PyIndex_Check(given.ptr()))
+    throw py::type_error(op + ": the limit must be a whole number of bytes" + got);
+  auto whole = py::reinterpret_steal<py::object>(PyNumber_Index(given.ptr()));
+  if (!whole) throw py::error_already_set();
+  int overflow = 0;
+  const int64_t n = PyLong_AsLongLongAndOverflow(whole.ptr(), &overflow);
+  if (overflow > 0) throw ValueError(op + ": the limit must fit 64 bits (below 2^63)" + got);
+  if (n < 0) throw ValueError(op + ": the limit must not be negative" + got);
   return n;
 }
 
 template <class F>
 void define_query(py::module_& m, const char* name, F f, const char* doc) {
   m.def(
-      name, [f](const py::object& device) { return f(pool_for(device)); }, py::kw_only(),
-      py::arg("device") = py::none(), doc);
+      name, [f, name](const py::object& device) { return f(pool_for(name, device)); },
+      py::kw_only(), py::arg("device") = py::none(), doc);
 }
 
 template <class F>
 void define_limit(py::module_& m, const char* name, F f, const char* doc) {
   m.def(
       name,
-      [f, name](int64_t n, const py::object& device) {
-        return f(pool_for(device), not_negative(name, n));
+      [f, name](const Bytes& n, const py::object& device) {
+        Pool& pool = pool_for(name, device);
+        return f(pool, bytes_from(name, n));
       },
       py::arg("limit"), py::kw_only(), py::arg("device") = py::none(), doc);
 }
@@ -61,6 +87,8 @@ void define_memory(py::module_& m) {
   define_limit(
       m, "set_cache_limit", [](Pool& p, int64_t n) { return p.set_cache_limit(n); },
       "Sets the cache's limit in bytes; returns the one before.");
+  m.def("_bytes", bytes_from, py::arg("op"), py::arg("limit"),
+        "The limit as a number; an error in the name of `op` where it is none.");
   m.def(
       "clear_cache",
       [] {
@@ -83,7 +111,8 @@ void define_memory(py::module_& m) {
     return d;
   });
   m.def(
-      "_fail_allocation", [](int64_t n, const py::object& device) { pool_for(device).fail_at(n); },
+      "_fail_allocation",
+      [](int64_t n, const py::object& device) { pool_for("_fail_allocation", device).fail_at(n); },
       py::arg("n"), py::kw_only(), py::arg("device") = py::none(),
       "The n-th allocation from now fails (0: the next); -1: none does.");
 }

@@ -125,6 +125,8 @@ def _attention(arg0: array, arg1: array, arg2: array, arg3: typing.SupportsFloat
 def _block_masked_mm(arg0: array, arg1: array, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: object, arg4: object, arg5: object) -> array: ...
 def _buffer_id(array: array) -> int:
     """Id of the array's memory in events; 0 while it has none."""
+def _bytes(op: str, limit: int) -> int:
+    """The limit as a number; an error in the name of `op` where it is none."""
 def _call_again(arg0: object, arg1: tuple, arg2: dict, arg3: typing.SupportsInt | typing.SupportsIndex, arg4: typing.SupportsInt | typing.SupportsIndex) -> Any: ...
 def _check_bounds(on: bool | None=None) -> bool:
     """Whether devices that compile text look at computed indices; returns what it was before."""
@@ -825,9 +827,9 @@ def rsqrt(a: Operand, stream: Any = None) -> array:
     """Reciprocal square root of each element."""
 def searchsorted(sorted_sequence: array, values: object, /, side: str='left', *, stream: object=None) -> array:
     """Where values would stand in a sorted array."""
-def set_cache_limit(limit: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> int:
+def set_cache_limit(limit: int, *, device: object=None) -> int:
     """Sets the cache's limit in bytes; returns the one before."""
-def set_memory_limit(limit: typing.SupportsInt | typing.SupportsIndex, *, device: object=None) -> int:
+def set_memory_limit(limit: int, *, device: object=None) -> int:
     """Sets the limit in bytes; returns the one before."""
 def sigmoid(a: Operand, stream: Any = None) -> array:
     """Logistic function 1 / (1 + exp(-x))."""

@@ -11,6 +11,7 @@ import enum
 import functools
 import importlib.util
 import inspect
+import operator
 import os
 import threading
 import types
@@ -77,8 +78,13 @@ class Device:
     __slots__ = ("index", "type")
 
     def __init__(self, type: DeviceType, index: int = 0) -> None:
+        if not isinstance(type, DeviceType):
+            raise TypeError(f"Device: type must be mx.cpu or mx.gpu, got {type!r}")
+        try:
+            self.index = operator.index(index)
+        except TypeError:
+            raise TypeError(f"Device: index must be an int, got {index!r}") from None
         self.type = type
-        self.index = index
 
     def __repr__(self) -> str:
         return f"Device({self.type.name}, {self.index})"
@@ -206,7 +212,12 @@ def default_stream(device: Any) -> Stream:
 
 
 def set_default_stream(stream: Stream) -> None:
-    """Makes a stream its device's default."""
+    """Makes a stream its device's default; TypeError for anything but a Stream."""
+    if not isinstance(stream, Stream):
+        raise TypeError(
+            f"set_default_stream: expected a Stream, got {stream!r}\n"
+            "mx.new_stream(device) makes one, mx.set_default_device(device) chooses a device"
+        )
     _streams.default[_device_of(stream, "set_default_stream").type] = stream
 
 
@@ -270,8 +281,12 @@ def synchronize(stream: Any = None) -> None:
 
 def is_available(device: Any) -> bool:
     """Whether the device can be used."""
+    return _opens(device, "is_available")
+
+
+def _opens(device: Any, op: str) -> bool:
     try:
-        _device_of(device, "is_available")
+        _device_of(device, op)
     except _c.DeviceError:
         return False
     return True
@@ -279,7 +294,7 @@ def is_available(device: Any) -> bool:
 
 def device_count(device_type: DeviceType) -> int:
     """How many devices of a kind there are."""
-    return int(is_available(device_type))
+    return int(_opens(device_type, "device_count"))
 
 
 def device_info(d: Any = None) -> dict[str, str | int]:
@@ -304,8 +319,7 @@ def set_wired_limit(limit: int) -> int:
 
     Returns the limit before. Other devices wire nothing: the limit is accepted and stays 0.
     """
-    if limit < 0:
-        raise ValueError(f"set_wired_limit: the limit must not be negative, got {limit}")
+    limit = _c._bytes("set_wired_limit", limit)
     return _c._metal_set_wired_limit(limit) if "metal" in _c._device_names() else 0
 
 

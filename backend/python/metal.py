@@ -54,7 +54,7 @@ def _needs_metal(call: str) -> None:
 
 
 def device_info() -> dict[str, Any]:
-    """Name, architecture and memory of the default device."""
+    """Name, architecture and memory of the default device, also where that is not Metal's."""
     return _device_info()
 
 
