@@ -164,8 +164,8 @@ def test_without_rules_there_is_no_derivative() -> None:
                 "float": "a keyword of the kernel's language",
                 "device": "a keyword of the kernel's language",
                 "while": "a keyword of the kernel's language",
-                "half": "a name of the kernel's language",
-                "float4": "a name of the kernel's language",
+                "half": "a type of the kernel's language",
+                "float4": "a type of the kernel's language",
                 "thread_position_in_grid": "an attribute of a thread",
                 "blockIdx": "an attribute of a thread",
                 "lamina_block": "lamina's own",
@@ -200,6 +200,15 @@ def test_wrong_definitions(options: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:
         kernel(**options)
     assert str(error.value) == message
+
+
+def test_names_that_only_one_language_has_taken() -> None:
+    for name in ("kernel", "device", "thread", "grid_size", "vec", "fast"):
+        mx.fast.cuda_kernel("mine", [name], ["out"], "out[0] = 1;")
+    for name in ("vec", "fast", "metal", "exp", "grid", "Kernel", "x_2", "half_way"):
+        kernel(input_names=[name])
+    with pytest.raises(mx.ArgumentError, match="cuda_kernel mine: 'blockIdx' cannot be an argu"):
+        mx.fast.cuda_kernel("mine", ["blockIdx"], ["out"], "out[0] = 1;")
 
 
 @pytest.mark.parametrize("given", ["x", "xy", ["x", 3]])

@@ -24,13 +24,15 @@ class Case:
     init: float | None = None
     atomic: bool = False
     rtol: float = 1e-6
+    atol: float = 1e-6
+    names: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.want.dtype == np.float64:
             self.want = self.want.astype("f")
 
     def run(self, name: str) -> mx.array:
-        names = [chr(ord("a") + i) for i in range(len(self.inputs))]
+        names = self.names or [chr(ord("a") + i) for i in range(len(self.inputs))]
         kernel = mx.fast.metal_kernel(
             name, names, ["out"], self.body, self.header, atomic_outputs=self.atomic
         )
@@ -66,24 +68,62 @@ def _forget_first(x: np.ndarray) -> np.ndarray:
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -2.5, 0, 3.25, 1e38, -0.0] * 8, "f")
 
+C = np.random.default_rng(2).uniform(-0.95, 0.95, 64).astype("f")
+# Of a in (1/4, 2), b of any sign, c in (-1, 1).
+FUNCTIONS = {
+    "exp(a)": np.exp(A),
+    "exp2(a)": np.exp2(A),
+    "log(a)": np.log(A),
+    "log2(a)": np.log2(A),
+    "log10(a)": np.log10(A),
+    "sin(b)": np.sin(B),
+    "cos(b)": np.cos(B),
+    "tan(c)": np.tan(C),
+    "asin(c)": np.arcsin(C),
+    "acos(c)": np.arccos(C),
+    "atan(b)": np.arctan(B),
+    "atan2(b, a)": np.arctan2(B, A),
+    "sinh(b)": np.sinh(B),
+    "cosh(b)": np.cosh(B),
+    "tanh(b)": np.tanh(B),
+    "asinh(b)": np.arcsinh(B),
+    "acosh(a + 1)": np.arccosh(A + 1),
+    "atanh(c)": np.arctanh(C),
+    "sqrt(a)": np.sqrt(A),
+    "rsqrt(a)": 1 / np.sqrt(A),
+    "floor(b)": np.floor(B),
+    "ceil(b)": np.ceil(B),
+    "rint(b)": np.rint(B),
+    "round(b)": np.trunc(B + np.copysign(np.float32(0.5), B)),
+    "trunc(b)": np.trunc(B),
+    "fract(b)": B - np.floor(B),
+    "fabs(b)": np.abs(B),
+    "fmin(a, b)": np.minimum(A, B),
+    "fmax(a, b)": np.maximum(A, B),
+    "fmod(b, a)": np.fmod(B, A),
+    "fma(a, b, c)": A * B + C,
+    "pow(a, b)": A**B,
+    "copysign(a, b)": np.copysign(A, B),
+    "abs(b)": np.abs(B),
+    "min(a, b)": np.minimum(A, B),
+    "max(a, b)": np.maximum(A, B),
+    "clamp(b, c, a)": np.minimum(np.maximum(B, C), A),
+    "sign(b)": np.sign(B),
+    "saturate(b)": np.clip(B, 0, 1),
+    "step(c, b)": np.where(B < C, 0, 1),
+    "mix(a, b, c)": A + (B - A) * C,
+}
 MATH = {
-    f"math_{name}": Case(I_UINT + f"out[i] = {prefix}{name}(a[i]);", [A], want, rtol=2e-5)
-    for prefix in ("metal::", "")
-    for name, want in {
-        "exp": np.exp(A),
-        "exp2": np.exp2(A),
-        "log": np.log(A),
-        "log2": np.log2(A),
-        "log10": np.log10(A),
-        "sqrt": np.sqrt(A),
-        "rsqrt": 1 / np.sqrt(A),
-        "tanh": np.tanh(A),
-        "asinh": np.arcsinh(A),
-        "floor": np.floor(A),
-        "rint": np.rint(A),
-        "fract": A - np.floor(A),
-        "saturate": np.clip(A, 0, 1),
-    }.items()
+    "math_" + prefix.replace("::", "_"): Case(
+        "uint i = thread_position_in_grid.x;\nfloat a = x[i], b = x[64 + i], c = x[128 + i];\n"
+        + "\n".join(f"out[{64 * k} + i] = {prefix}{f};" for k, f in enumerate(FUNCTIONS)),
+        [np.concatenate([A, B, C])],
+        np.concatenate(list(FUNCTIONS.values())).astype("f"),
+        names=["x"],
+        rtol=5e-5,
+        atol=1e-6,
+    )
+    for prefix in ("", "metal::", "precise::", "fast::", "metal::precise::", "metal::fast::")
 }
 
 CASES: dict[str, Case] = {
@@ -189,7 +229,7 @@ CASES: dict[str, Case] = {
     "vectors": Case(
         "uint2 at = thread_position_in_grid.xy;\n"
         "float4 v = float4(a[at.x], 1, 2, 3) * 2 + float4(1);\n"
-        "float2 swapped = v.yx, both = swapped + v.zw;\n"
+        "vec<float, 2> swapped = v.yx, both = swapped + v.zw;\n"
         "int3 n = int3(at.xyx) * int3(1, 2, 3);\n"
         "v += float4(both, swapped);\n"
         "bool near = all(float2(1, 2) < float2(2, 3)) && !any(uint2(0, 1) == uint2(1, 0));\n"
@@ -203,6 +243,7 @@ CASES: dict[str, Case] = {
         I_UINT + "threadgroup float4 part[16];\n"
         "if (i < 16) part[i] = reinterpret_cast<const device float4*>(a)[i];\n"
         "threadgroup_barrier(mem_flags::mem_device | mem_flags::mem_threadgroup);\n"
+        "simdgroup_barrier(mem_flags::mem_none);\n"
         "threadgroup float* flat = reinterpret_cast<threadgroup float*>(part);\n"
         "out[i] = flat[63 - i] + sizeof(float3);",
         [A],

@@ -33,7 +33,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def test_a_body_means_the_same_on_both(name: str, device: str) -> None:
     case = CASES[name]
     got = np.array(case.run(name))
-    np.testing.assert_allclose(got, case.want, rtol=case.rtol, atol=1e-6)
+    np.testing.assert_allclose(got, case.want, rtol=case.rtol, atol=case.atol)
 
 
 @pytest.mark.parametrize("threads", [8, 40, 50, 64])

@@ -427,6 +427,21 @@ def test_a_cuda_body_has_what_cuda_has(device: str) -> None:
         mx.eval(y)
 
 
+def test_a_cuda_body_has_the_half_types(device: str) -> None:
+    kernel = mx.fast.cuda_kernel(
+        "rounded", ["x"], ["out"], "half h = x[0];\nbfloat b = x[0];\nout[0] = h, out[1] = b;"
+    )
+    (y,) = kernel(
+        inputs=[mx.array([0.1])],
+        grid=(1, 1, 1),
+        threadgroup=(1, 1, 1),
+        output_shapes=[(2,)],
+        output_dtypes=[mx.float32],
+    )
+    if device == "cuda":
+        assert y.tolist() == [np.float32(np.float16(0.1)), 0.10009765625]
+
+
 def test_more_shared_memory_than_the_device_has(device: str) -> None:
     if device != "cuda" or DOUBLE is None:
         pytest.skip("not applicable: the double of a GPU has 48 KiB")

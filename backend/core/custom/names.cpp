@@ -22,21 +22,20 @@ constexpr std::string_view kKeywords =
     "reinterpret_cast return short signed sizeof static static_assert static_cast struct switch "
     "template this thread_local throw true try typedef typeid typename union unsigned using "
     "virtual "
-    "void volatile wchar_t while xor xor_eq device constant thread threadgroup kernel vertex "
-    "fragment ";
+    "void volatile wchar_t while xor xor_eq ";
+constexpr std::string_view kMetalKeywords =
+    " device constant thread threadgroup kernel vertex fragment ";
 constexpr std::string_view kTypes =
     " uchar ushort uint ulong half bfloat size_t ptrdiff_t int8_t int16_t int32_t int64_t uint8_t "
-    "uint16_t uint32_t uint64_t float16_t bfloat16_t vec atomic atomic_int atomic_uint "
-    "atomic_float "
-    "elem_to_loc metal precise fast mem_flags ";
-constexpr std::string_view kPlaces =
+    "uint16_t uint32_t uint64_t float16_t bfloat16_t atomic_int atomic_uint atomic_float ";
+constexpr std::string_view kMetalPlaces =
     " thread_position_in_grid thread_position_in_threadgroup threadgroup_position_in_grid "
     "threads_per_threadgroup dispatch_threads_per_threadgroup threadgroups_per_grid "
     "threads_per_grid grid_size thread_index_in_threadgroup thread_index_in_simdgroup "
     "simdgroup_index_in_threadgroup simdgroups_per_threadgroup dispatch_simdgroups_per_threadgroup "
     "threads_per_simdgroup thread_execution_width grid_origin quadgroup_index_in_threadgroup "
-    "quadgroups_per_threadgroup dispatch_quadgroups_per_threadgroup thread_index_in_quadgroup "
-    "threadIdx blockIdx blockDim gridDim warpSize ";
+    "quadgroups_per_threadgroup dispatch_quadgroups_per_threadgroup thread_index_in_quadgroup ";
+constexpr std::string_view kCudaPlaces = " threadIdx blockIdx blockDim gridDim warpSize ";
 
 bool holds(std::string_view words, const std::string& word) {
   return words.find(" " + word + " ") != std::string_view::npos;
@@ -55,10 +54,13 @@ bool is_identifier(const std::string& s) {
   return !s.empty() && letter(s[0]) && std::all_of(s.begin(), s.end(), part);
 }
 
-std::string taken_as(const std::string& name) {
-  if (holds(kKeywords, name)) return "a keyword of the kernel's language";
-  if (holds(kTypes, name) || is_vector(name)) return "a name of the kernel's language";
-  if (holds(kPlaces, name)) return "an attribute of a thread";
+std::string taken_as(const std::string& name, Dialect dialect) {
+  const bool metal = dialect == Dialect::msl;
+  if (holds(kKeywords, name) || (metal && holds(kMetalKeywords, name)))
+    return "a keyword of the kernel's language";
+  if (holds(kTypes, name) || is_vector(name)) return "a type of the kernel's language";
+  if (holds(kCudaPlaces, name) || (metal && holds(kMetalPlaces, name)))
+    return "an attribute of a thread";
   if (name.rfind("lamina_", 0) == 0 || name == "LaminaBlock") return "lamina's own";
   if (name.rfind("__", 0) == 0) return "the compiler's own";
   return {};

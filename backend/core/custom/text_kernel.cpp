@@ -127,7 +127,7 @@ void check_names(const KernelSource& s) {
     for (const std::string& name : *names) {
       if (!is_identifier(name))
         throw ValueError(who(s) + ": '" + name + "' cannot be an argument's name");
-      if (std::string taken = taken_as(name); !taken.empty())
+      if (std::string taken = taken_as(name, s.dialect); !taken.empty())
         throw ValueError(who(s) + ": '" + name + "' cannot be an argument's name: it is " + taken);
       if (!seen.insert(name).second) throw ValueError(who(s) + ": two arguments are named " + name);
     }
@@ -232,7 +232,7 @@ Params UserKernel::params_for(const Arrays& inputs, const std::vector<TemplateAr
                        " does not fit an int (32 bits)\nPass an array of int64 among the inputs");
     if (!is_identifier(a.name))
       throw ValueError(who(s) + ": '" + a.name + "' cannot be a template argument's name");
-    if (std::string taken = taken_as(a.name); !taken.empty())
+    if (std::string taken = taken_as(a.name, s.dialect); !taken.empty())
       throw ValueError(who(s) + ": '" + a.name + "' cannot be a template argument's name: it is " +
                        taken);
     if (!taken.insert(a.name).second)

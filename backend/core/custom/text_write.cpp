@@ -237,10 +237,15 @@ class Writer {
     std::string out;
     for (const auto& [dtype, name] :
          {std::pair{Dtype::float16, "half"}, {Dtype::bfloat16, "bfloat"}})
-      if (foreign() || uses(dtype))
+      if (foreign() || uses(dtype) || names(name))
         for (const Helper& h : basic_helpers())
           if (std::string_view(h.name) == name) out += replaced(h.cuda, kOwnCudaWords);
     return out;
+  }
+  // The type without an operand of it; what the text defines is the text's own.
+  bool names(const std::string& type) const {
+    const std::string code = without_comments(s_.header) + "\n" + code_;
+    return mentions(code, type) && code.find("struct " + type) == std::string::npos;
   }
   bool uses(Dtype d) const {
     for (const auto& views : {call_.in, call_.out})
