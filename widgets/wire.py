@@ -111,7 +111,9 @@ class Stream:
 
     def plan(self, description: Mapping[str, Any]) -> None:
         """Queue a plan as ``_plan_describe`` gives it."""
-        self.document("plan", plan=description)
+        from lamina.workbench.analysis.kernel_text import shown_plan
+
+        self.document("plan", plan=shown_plan(description))
 
     def origins(self, list_id: int, ids: Sequence[int], table: Mapping[int, Any]) -> None:
         """Queue the origin ids of a plan's nodes; ``table`` holds only origins not sent before."""
@@ -147,7 +149,8 @@ class Stream:
         spans = events[np.isin(kinds, (PLAN, COPY, SYNC))]
         spans = spans[: self._max_rows]
         self._columns(
-            SPANS, [spans["kind"], spans["run"], *self._times(spans), spans["a"], spans["b"]]
+            SPANS,
+            [spans["kind"], spans["run"], *self._times(spans), *(spans[name] for name in "abcd")],
         )
         self._buffers(events[np.isin(kinds, (ALLOC, FREE, ADOPT))])
         self._counters["overhead"] += int(events[kinds == OVERHEAD]["a"].sum())
@@ -231,7 +234,12 @@ def recording_meta(recording: Recording) -> dict[str, Any]:
     return {
         "title": recording.title,
         "device": plans[0].device if plans else "",
-        "machine": {"isa": machine.isa, "threads": machine.threads, "cpu": machine.cpu},
+        "machine": {
+            "isa": machine.isa,
+            "threads": machine.threads,
+            "cpu": machine.cpu,
+            "devices": list(machine.devices),
+        },
         "bandwidth": ceilings.bandwidth_gbs * 1e9 if ceilings else None,
         "flops": ceilings.peak_gflops * 1e9 if ceilings else None,
         "reasons": dict(recording.reasons),

@@ -67,7 +67,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that became one kernel, with the kernel's program text."""
+    """Nodes that became one kernel, with what it does (``program``).
+
+    From devices that compile source also the ``text``, which may be that of several kernels, and
+    the microseconds a compiler spent on it: 0 where all came from a cache, None without text.
+    """
 
     id: int
     kind: str
@@ -79,6 +83,8 @@ class Group:
     flops: int = 0
     scratch: int = 0
     program: str = ""
+    text: str = ""
+    compile_us: float | None = None
 
 
 @dataclass(frozen=True)

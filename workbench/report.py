@@ -11,10 +11,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 
-from .analysis import Compiled, Counters, Fusion, Kernels, Ledger, Memory, Timeline
+from .analysis import (
+    Compiled,
+    Counters,
+    Fusion,
+    Kernels,
+    KernelText,
+    KernelTexts,
+    Ledger,
+    Memory,
+    Timeline,
+)
 from .analysis import compiled as compiled_of
 from .analysis import counters as counters_of
 from .analysis import fusion as fusion_of
+from .analysis import kernel_text as kernel_text_of
 from .analysis import kernels as kernels_of
 from .analysis import memory as memory_of
 from .analysis import roofline as roofline_of
@@ -31,7 +42,7 @@ NOTHING = "nothing was evaluated: arrays are lazy, so call eval() or print a res
 
 @dataclass(frozen=True)
 class Report:
-    """The analyses that a summary shows.  Warm-up laps count for memory only."""
+    """The analyses that a summary shows.  Warm-up laps count for memory and compiling only."""
 
     recording: Recording
 
@@ -43,6 +54,10 @@ class Report:
     @cached_property
     def kernels(self) -> Kernels:
         return kernels_of(self.timed)
+
+    @cached_property
+    def kernel_text(self) -> KernelTexts:
+        return kernel_text_of(self.recording)
 
     @cached_property
     def counters(self) -> Counters:
@@ -134,7 +149,10 @@ def text(recording: Recording) -> str:
     if not recording.runs:
         return "\n".join([f"profile: {format_ns(recording.wall_ns)}", NOTHING, *report.notes])
     parts = [f"profile: {report.headline}\n" + "\n".join(report.notes)]
-    parts += [report.timeline.to_text(), report.kernels.to_text(6), report.traffic.to_text(5)]
+    kernels = report.kernels.to_text(6)
+    if report.kernel_text.rows:
+        kernels += f"\n{report.kernel_text.line}"
+    parts += [report.timeline.to_text(), kernels, report.traffic.to_text(5)]
     parts += [report.memory.to_text(6)]
     if report.compiled.rows:
         parts.append(report.compiled.to_text(6))
@@ -149,13 +167,22 @@ STYLE = (
     "font:13px/1.45 system-ui,sans-serif;max-width:960px;border:1px solid rgba(128,128,128,.35);"
     "border-radius:6px;padding:10px 14px"
 )
+SOURCE = (
+    "max-height:300px;overflow:auto;margin:2px 0 6px;padding:6px 8px;font-size:11px;"
+    "line-height:1.45;white-space:pre;background:rgba(128,128,128,.12);color:inherit"
+)
+# Kernel text that a saved notebook keeps, in bytes of HTML; a file of its own may hold more.
+MAX_TEXT = 100_000
+MAX_TEXT_OF_A_PAGE = 4_000_000
 BAR = "display:inline-block;height:.7em;width:{:.1f}%;background:{};border-radius:2px"
 # Okabe-Ito blue, orange and green: distinct without colour vision, legible on light and dark.
 COLORS = ("#0072b2", "#e69f00", "#009e73")
 
 
-def html(recording: Recording, note: str = "") -> str:
+def html(recording: Recording, note: str = "", max_text: int = MAX_TEXT) -> str:
     """The summary as one HTML element without scripts or style sheets.
+
+    max_text: most bytes for the text of kernels; what is left out is said.
 
     It inherits the page's colours, so it reads on light and dark themes and survives the
     sanitizers of notebook hosts.
@@ -166,7 +193,13 @@ def html(recording: Recording, note: str = "") -> str:
     notes = [*report.notes, *([note] if note else [])]
     if recording.runs:
         body += [_paragraphs(notes), _traffic(report), _time(report), _kernels(report)]
-        body += [_compiled(report), _counters(report), _memory(report), _fusion(report)]
+        body += [
+            _kernel_text(report.kernel_text, max_text),
+            _compiled(report),
+            _counters(report),
+            _memory(report),
+            _fusion(report),
+        ]
     else:
         body = [f"<div style='font-weight:600'>{title}</div>", _paragraphs([NOTHING, *notes])]
     return f"<div style='{STYLE}'>{''.join(body)}</div>"
@@ -179,7 +212,7 @@ def page(recording: Recording) -> str:
         f"<title>{escape(recording.title or 'lamina profile')}</title><style>"
         ":root{color-scheme:light dark}body{margin:24px;background:#fff;color:#1b1b1b}"
         "@media(prefers-color-scheme:dark){body{background:#16181b;color:#e6e6e6}}"
-        f"</style></head><body>{html(recording)}</body></html>\n"
+        f"</style></head><body>{html(recording, max_text=MAX_TEXT_OF_A_PAGE)}</body></html>\n"
     )
 
 
@@ -261,6 +294,49 @@ def _kernels(report: Report) -> str:
     ]
     head = ("kernel", "count", "total", "share", "bytes", "GB/s", "GFLOP/s", "line")
     return _section("Top kernels", _table(head, rows, left=(0, 7)))
+
+
+def _kernel_text(table: KernelTexts, room: int) -> str:
+    """Each text once, below the first group that has it, until ``room`` is used up."""
+    if not table.rows:
+        return ""
+    shown: set[int] = set()
+    rows: list[str] = []
+    left: set[int] = set()
+    for row in table.rows:
+        fresh = [at for _, at in row.sources if at not in shown | left]
+        if not fresh:
+            continue
+        element = _source(row, table, fresh)
+        if (size := len(element.encode())) > room:
+            left.update(fresh)
+            continue
+        room -= size
+        rows.append(element)
+        shown.update(fresh)
+    notes = [table.line]
+    if left:
+        bytes_left = format_bytes(sum(len(table.texts[at].encode()) for at in left))
+        notes.append(
+            f"{len(left)} of {len(table.texts)} texts ({bytes_left}) are left out here; the view "
+            "of a running kernel and analysis.kernel_text(recording).texts have them"
+        )
+    return _section("Kernel text", _paragraphs(notes) + "".join(rows))
+
+
+def _source(row: KernelText, table: KernelTexts, fresh: Sequence[int]) -> str:
+    about = ", ".join(part for part in (row.device, row.dialect, row.compiled) if part)
+    parts = []
+    for title, at in row.sources:
+        if len(row.sources) > 1:
+            again = "" if at in fresh else " (its text is above)"
+            parts.append(f"<div style='opacity:.8'>{escape(title)}{again}</div>")
+        if at in fresh:
+            parts.append(f"<pre style='{SOURCE}'>{escape(table.texts[at], quote=False)}</pre>")
+    return (
+        f"<details><summary>{escape(row.name)} <span style='opacity:.8'>{escape(about)}, "
+        f"{format_bytes(row.bytes)}</span></summary>{''.join(parts)}</details>"
+    )
 
 
 def _compiled(report: Report) -> str:

@@ -3,6 +3,7 @@
 from .compiled import Compiled, compiled
 from .counters import Counted, Counters, counters
 from .fusion import EdgeCost, Fusion, explain, fusion
+from .kernel_text import KernelText, KernelTexts, kernel_text
 from .kernels import Kernel, Kernels, kernels
 from .memory import Buffer, Memory, Peak, PeakPart, memory
 from .roofline import Roofline, RooflinePoint, roofline
@@ -17,6 +18,8 @@ __all__ = [
     "EdgeCost",
     "Fusion",
     "Kernel",
+    "KernelText",
+    "KernelTexts",
     "Kernels",
     "Ledger",
     "Memory",
@@ -32,6 +35,7 @@ __all__ = [
     "counters",
     "explain",
     "fusion",
+    "kernel_text",
     "kernels",
     "memory",
     "roofline",

@@ -11,6 +11,7 @@ import {
   titleOf,
 } from "../shared/plan.ts";
 import { kCategoryGlyph, kKindGlyph } from "../shared/theme.ts";
+import { KernelText } from "./source.tsx";
 import { type GraphState, graphState } from "./state.ts";
 
 function Facts(props: { rows: [string, ComponentChildren][] }) {
@@ -45,6 +46,21 @@ function NodeButton(props: { state: GraphState; index: PlanIndex; node: number }
   return (
     <button type="button" class="lam-link" onClick={() => select(state, node)}>
       {nameOf(index, node)}
+    </button>
+  );
+}
+
+function GroupButton(props: { state: GraphState; group: PlanGroup }) {
+  const { state, group } = props;
+  return (
+    <button
+      type="button"
+      class="lam-link"
+      onClick={() => {
+        state.store.selection.value = { what: "group", group: group.id };
+      }}
+    >
+      {group.label}
     </button>
   );
 }
@@ -178,6 +194,7 @@ function GroupPanel(props: { state: GraphState; index: PlanIndex; group: PlanGro
   const apart = edges.filter((edge) => !edge.fused).sort((a, b) => b.bytes - a.bytes);
   const saved = fused.reduce((sum, edge) => sum + edge.bytes, 0);
   const cost = apart.reduce((sum, edge) => sum + edge.bytes, 0);
+  const together = index.launchGroups(group.launch).filter((other) => other.id !== group.id);
   return (
     <>
       <h4>
@@ -185,6 +202,13 @@ function GroupPanel(props: { state: GraphState; index: PlanIndex; group: PlanGro
       </h4>
       <p class="lam-dim">
         kernel {group.id} · {group.kind} · launch {group.launch}
+        {together.length > 0 && ", together with "}
+        {together.map((other, i) => (
+          <>
+            {i > 0 && ", "}
+            <GroupButton state={state} group={other} />
+          </>
+        ))}
       </p>
       <Facts
         rows={[
@@ -209,6 +233,7 @@ function GroupPanel(props: { state: GraphState; index: PlanIndex; group: PlanGro
           <pre class="lam-program">{group.program}</pre>
         </details>
       )}
+      <KernelText state={state} index={index} group={group} />
       {apart.length > 0 && (
         <>
           <h5>Boundaries: why not larger ({format.bytes(cost)})</h5>
@@ -254,16 +279,7 @@ function NodePanel(props: { state: GraphState; index: PlanIndex; node: PlanNode 
       />
       {group && (
         <p>
-          In kernel{" "}
-          <button
-            type="button"
-            class="lam-link"
-            onClick={() => {
-              store.selection.value = { what: "group", group: group.id };
-            }}
-          >
-            {group.label}
-          </button>
+          In kernel <GroupButton state={state} group={group} />
         </p>
       )}
       {edges.length > 0 && <h5>Edges</h5>}
@@ -302,15 +318,7 @@ function ModulePanel(props: { state: GraphState; index: PlanIndex; path: string 
       <ul class="lam-plain">
         {groups.slice(0, 12).map((group) => (
           <li key={group.id}>
-            <button
-              type="button"
-              class="lam-link"
-              onClick={() => {
-                state.store.selection.value = { what: "group", group: group.id };
-              }}
-            >
-              {kKindGlyph[group.kind]} {group.label}
-            </button>
+            {kKindGlyph[group.kind]} <GroupButton state={state} group={group} />
           </li>
         ))}
       </ul>

@@ -40,6 +40,13 @@ export interface PlanGroup {
   flops: number;
   scratch: number;
   program: string;
+  /** Of devices that compile source: language, what became of it, its kernels. */
+  kernel_text?: {
+    dialect: string;
+    compiled: string;
+    /** `text` is a position in the plan's `texts`. */
+    sources: { title: string; text: number }[];
+  };
 }
 
 export interface PlanEdge {
@@ -91,6 +98,8 @@ export interface Plan {
   passes: { name: string; us: number; changed: number }[];
   traffic: { unfused: number; fused: number; ideal: number };
   outcome: string;
+  /** Texts of kernels, each once. */
+  texts?: string[];
 }
 
 export interface Origin {
