@@ -3,6 +3,7 @@
 // workspace than anybody gives, so that a caller has to choose.
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 #include "numbers.h"
@@ -16,7 +17,7 @@ using cuda_double::Type;
 
 namespace {
 
-constexpr int kBadParameter = 2000, kChannelsLast = 1;
+constexpr int kBadParameter = 2000, kChannelsFirst = 0, kChannelsLast = 1;
 constexpr int kRight = 3;  // the algorithm to be chosen
 constexpr size_t kWorkspace = 1 << 20;
 
@@ -50,16 +51,27 @@ Type type_of(int type) {
 size_t bytes_of(const Array& a) { return a.elements() * cuda_double::size_of(type_of(a.type)); }
 
 int set(Array* a, int type, int layout, int rank, const int* sizes) {
-  if (layout != kChannelsLast || rank < 4 || rank > 5) return kBadParameter;
+  if (layout < kChannelsFirst || layout > kChannelsLast || rank < 4 || rank > 5)
+    return kBadParameter;
   *a = {type, layout, {sizes, sizes + rank}};
   return 0;
 }
 
-// The element's position: channels lie side by side.
+// How far the channels lie apart.
+size_t channel_step(const Array& a) {
+  size_t n = 1;
+  if (a.layout == kChannelsFirst)
+    for (size_t d = 2; d < a.sizes.size(); ++d) n *= static_cast<size_t>(a.sizes[d]);
+  return n;
+}
+// The element's position.
 size_t position(const Array& a, int outer, int channel, const std::array<int, 3>& at) {
   size_t p = static_cast<size_t>(outer);
+  if (a.layout == kChannelsFirst)
+    p = p * static_cast<size_t>(a.sizes[1]) + static_cast<size_t>(channel);
   for (size_t d = 2; d < a.sizes.size(); ++d)
     p = p * static_cast<size_t>(a.sizes[d]) + static_cast<size_t>(at[d - 2]);
+  if (a.layout == kChannelsFirst) return p;
   return p * static_cast<size_t>(a.sizes[1]) + static_cast<size_t>(channel);
 }
 
@@ -92,7 +104,8 @@ void each(const Array& x, const Array& w, const Array& y, const Geometry& g, F f
           if (!inside) continue;
           const size_t i = position(x, image, filter / filters * channels, in);
           const size_t j = position(w, filter, 0, at), k = position(y, image, filter, out);
-          for (size_t c = 0; c < static_cast<size_t>(channels); ++c) f(i + c, j + c, k);
+          for (size_t c = 0; c < static_cast<size_t>(channels); ++c)
+            f(i + c * channel_step(x), j + c * channel_step(w), k);
         } while (next(tap, w));
       } while (next(out, y));
     }
@@ -126,11 +139,13 @@ int run(Handle* h, Operand first, Operand second, const Array* result, void* out
       });
 }
 
-int find(const Geometry* g, int wanted, int* count, Found* rows) {
+// With the channels first it is fast where there are many.
+int find(const Array* filters, const Geometry* g, int wanted, int* count, Found* rows) {
+  const bool fast = filters->layout == kChannelsFirst && filters->sizes[1] >= 64;
   const Found all[] = {{0, 0, 1.0f, 0, 0, g->math, {}},
                        {1, 0, 2.0f, size_t{1} << 40, 1, g->math, {}},
                        {2, 3000, -1.0f, 0, 1, g->math, {}},
-                       {kRight, 0, 3.0f, kWorkspace, 1, g->math, {}}};
+                       {kRight, 0, fast ? 2.5f : 3.0f, kWorkspace, 1, g->math, {}}};
   *count = std::min(wanted, 4);
   for (int i = 0; i < *count; ++i) rows[i] = all[i];
   return 0;
@@ -165,6 +180,22 @@ DOUBLE int cudnnSetFilterNdDescriptor(Array* a, int type, int layout, int rank, 
   return set(a, type, layout, rank, sizes);
 }
 DOUBLE int cudnnDestroyFilterDescriptor(Array* a) { return cudnnDestroyTensorDescriptor(a); }
+DOUBLE int cudnnTransformTensor(Handle* h, const void*, Array* from, const void* px, const void*,
+                                Array* to, void* py) {
+  return cuda_double::send(h->stream, from->elements(), [a = *from, b = *to, px, py] {
+    if (!cuda_double::has_bytes(px, bytes_of(a)) || !cuda_double::has_bytes(py, bytes_of(b)))
+      return cuda_double::refuse("cudnnTransformTensor: an operand is not the device's memory");
+    const size_t size = cuda_double::size_of(type_of(a.type));
+    for (int outer = 0; outer < a.sizes[0]; ++outer)
+      for (int channel = 0; channel < a.sizes[1]; ++channel) {
+        std::array<int, 3> at{};
+        do
+          std::memcpy(static_cast<char*>(py) + position(b, outer, channel, at) * size,
+                      static_cast<const char*>(px) + position(a, outer, channel, at) * size, size);
+        while (next(at, a));
+      }
+  });
+}
 DOUBLE int cudnnCreateConvolutionDescriptor(Geometry** g) {
   *g = new Geometry;
   return 0;
@@ -187,17 +218,18 @@ DOUBLE int cudnnDestroyConvolutionDescriptor(Geometry* g) {
   delete g;
   return 0;
 }
-DOUBLE int cudnnFindConvolutionForwardAlgorithm(Handle*, Array*, Array*, Geometry* g, Array*,
+DOUBLE int cudnnFindConvolutionForwardAlgorithm(Handle*, Array*, Array* w, Geometry* g, Array*,
                                                 int wanted, int* count, Found* rows) {
-  return find(g, wanted, count, rows);
+  return find(w, g, wanted, count, rows);
 }
-DOUBLE int cudnnFindConvolutionBackwardDataAlgorithm(Handle*, Array*, Array*, Geometry* g, Array*,
+DOUBLE int cudnnFindConvolutionBackwardDataAlgorithm(Handle*, Array* w, Array*, Geometry* g, Array*,
                                                      int wanted, int* count, Found* rows) {
-  return find(g, wanted, count, rows);
+  return find(w, g, wanted, count, rows);
 }
-DOUBLE int cudnnFindConvolutionBackwardFilterAlgorithm(Handle*, Array*, Array*, Geometry* g, Array*,
-                                                       int wanted, int* count, Found* rows) {
-  return find(g, wanted, count, rows);
+DOUBLE int cudnnFindConvolutionBackwardFilterAlgorithm(Handle*, Array*, Array*, Geometry* g,
+                                                       Array* w, int wanted, int* count,
+                                                       Found* rows) {
+  return find(w, g, wanted, count, rows);
 }
 DOUBLE int cudnnConvolutionForward(Handle* h, const void*, Array* x, const void* px, Array* w,
                                    const void* pw, Geometry* g, int algorithm, void* workspace,

@@ -18,7 +18,7 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from lamina import _core
-from present import DOUBLE, PRESENT
+from present import DOUBLE, PRESENT, has_driver
 
 LONG = 20_000  # of a row that no kernel keeps on chip, so that reducing it is a launch of its own
 ON_CUDA = ["cuda"] if "cuda" in PRESENT else []
@@ -233,6 +233,11 @@ def test_decoded_matrices_go_to_the_library(cuda: str, transpose: bool) -> None:
 # Of 1, 2 and 3 axes, with groups, strides, dilation, a mirrored kernel: all for the library.
 CONVOLUTIONS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {
     "plain": (lambda x, w: mx.conv2d(x, w, padding=1), (3, 24, 24, 48), (96, 3, 3, 48)),
+    "many channels": (
+        lambda x, w: mx.conv2d(x, w, stride=(2, 1), padding=1),
+        (4, 17, 24, 96),
+        (80, 3, 3, 96),
+    ),
     "one axis": (lambda x, w: mx.conv1d(x, w, stride=2, padding=3), (4, 400, 64), (128, 9, 64)),
     "three axes": (lambda x, w: mx.conv3d(x, w), (1, 9, 9, 9, 64), (96, 3, 3, 3, 64)),
     "groups and dilation": (
@@ -271,9 +276,13 @@ def test_convolutions_by_the_library(cuda: str, name: str, dtype: str) -> None:
         got = all_three()
         mx.eval(got)
         assert texts().count("cudnnConvolution") == 3
+        # A GPU may find others faster.
+        if name == "many channels" and not has_driver():
+            assert texts().count("puts first, and last again") == 3
         for g, e in zip(got, expected, strict=True):
             scale = np.abs(e).max()
-            tolerance = 1e-5 if dtype == "float32" else 2e-2
+            # Winograd's algorithm multiplies less and rounds more.
+            tolerance = 5e-5 if dtype == "float32" else 2e-2
             np.testing.assert_allclose(
                 np.array(g.astype(mx.float32)) / scale, e / scale, atol=tolerance
             )

@@ -20,6 +20,8 @@ constexpr int64_t kLeastPacks = 2;
 constexpr int64_t kBlockSteps = 16;
 // As many as are at work at the same time.
 constexpr int64_t kThreadsPerCore = 2048;
+// Of a thread's accumulators there: 32 registers are what each of so many threads has.
+constexpr int64_t kColumnBytes = 16;
 // Steps whose loads are in flight together (UNROLL_BY_4); what is left over goes one by one.
 constexpr int64_t kUnrolled = 4;
 // Fewer do not pay for the launch that puts them together.
@@ -89,10 +91,13 @@ class ReduceWriter : Elements {
  private:
   // ---- Shape: who does what
 
-  // Accumulators of columns meet in threadgroup memory.
+  // Accumulators of columns meet in threadgroup memory; in large threadgroups a thread has room for
+  // few.
   int64_t most_packed(const TextTraits& traits) const {
     int64_t bytes = 0;
     for (const Accumulator& a : accs_) bytes += itemsize(a.dtype) + (a.arg() ? 4 : 0);
+    if (!along_ && bytes > 0 && traits.wide_threads > kThreads)
+      return std::max<int64_t>(1, kColumnBytes / bytes);
     return along_ || bytes == 0 ? 16 : traits.threadgroup_bytes / (bytes * traits.wide_threads);
   }
 

@@ -1,6 +1,8 @@
 #include "devices/cuda/convolutions.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
@@ -41,6 +43,8 @@ struct Found {
   F(Status, tensor_create, "cudnnCreateTensorDescriptor", (Tensor*))                            \
   F(Status, tensor_set, "cudnnSetTensorNdDescriptorEx", (Tensor, int, int, int, const int*))    \
   F(Status, tensor_destroy, "cudnnDestroyTensorDescriptor", (Tensor))                           \
+  F(Status, transform, "cudnnTransformTensor",                                                  \
+    (DnnHandle, const void*, Tensor, const void*, const void*, Tensor, void*))                  \
   F(Status, filter_create, "cudnnCreateFilterDescriptor", (Filter*))                            \
   F(Status, filter_set, "cudnnSetFilterNdDescriptor", (Filter, int, int, int, const int*))      \
   F(Status, filter_destroy, "cudnnDestroyFilterDescriptor", (Filter))                           \
@@ -66,12 +70,38 @@ struct Found {
     (DnnHandle, const void*, Tensor, const void*, Tensor, const void*, Convolution, int, void*, \
      size_t, const void*, Filter, void*))
 
-constexpr int kChannelsLast = 1;             // cudnnTensorFormat_t
-constexpr int kMirrored = 0, kAsIs = 1;      // cudnnConvolutionMode_t
-constexpr int kTensorCores = 1, kPlain = 3;  // cudnnMathType_t; plain: no TF32
+constexpr int kChannelsFirst = 0, kChannelsLast = 1;  // cudnnTensorFormat_t
+constexpr int kMirrored = 0, kAsIs = 1;               // cudnnConvolutionMode_t
+constexpr int kTensorCores = 1, kPlain = 3;           // cudnnMathType_t; plain: no TF32
 constexpr int kMostAlgorithms = 24;
 // Below it the library's calls take longer than lamina's own kernels (benchmarks/results, H100).
 constexpr int64_t kLeastFlops = 100'000'000;
+// Of the memory's rate, what cudnnTransformTensor reaches on arrays of some MiB and more.
+constexpr double kTurningShare = 0.6;
+constexpr double kUnknownRate = 500e9;  // bytes a second
+
+// What an array is of a convolution, and what a call's operands are: two factors, the result.
+enum Role : size_t { kInput, kOutput, kWeight };
+using Roles = std::array<Role, 3>;
+Roles roles_of(Kind kind) {
+  switch (kind) {
+    case Kind::forward:
+      return {kInput, kWeight, kOutput};
+    case Kind::input_gradient:
+      return {kOutput, kWeight, kInput};
+    default:
+      return {kInput, kOutput, kWeight};
+  }
+}
+
+// Bytes a second between the GPU and its memory, by its data sheet.
+double memory_rate() {
+  int khz = 0, bits = 0;
+  if (driver().device_attribute(&khz, Attribute::memory_khz, 0) != 0 ||
+      driver().device_attribute(&bits, Attribute::memory_bits, 0) != 0 || khz <= 0 || bits <= 0)
+    return kUnknownRate;
+  return 2e3 * khz * bits / 8;
+}
 
 // cudnnDataType_t.
 int data_type(Dtype d) {
@@ -120,75 +150,97 @@ struct Convolutions::Library {
     if (status != 0) throw_for_library("cuDNN", what, status_text(status));
   }
 
+  class Layout;
   class Call;
+};
+
+// Descriptors of a convolution's arrays with the channels in one place, and what was chosen there.
+class Convolutions::Library::Layout {
+ public:
+  explicit Layout(const Library& library) : l_(library) {}
+  Layout(const Layout&) = delete;
+  ~Layout() {
+    for (Tensor t : arrays)
+      if (t) l_.tensor_destroy(t);
+    if (filter) l_.filter_destroy(filter);
+  }
+
+  bool set(const LibraryConvolution& c, int format) {
+    const int type = data_type(c.dtype);
+    const std::vector<int> all[] = {sizes(c, c.batch, c.channels, c.in),
+                                    sizes(c, c.batch, c.filters, c.out),
+                                    sizes(c, c.filters, c.channels / c.groups, c.kernel)};
+    const int rank = static_cast<int>(all[0].size());
+    for (size_t r = 0; r < 3; ++r)
+      if (l_.tensor_create(&arrays[r]) != 0 ||
+          l_.tensor_set(arrays[r], format, type, rank, all[r].data()) != 0)
+        return false;
+    return l_.filter_create(&filter) == 0 &&
+           l_.filter_set(filter, type, format, rank, all[kWeight].data()) == 0;
+  }
+
+  Tensor arrays[3] = {};  // by Role
+  Filter filter = nullptr;
+  Found chosen{};
+
+ private:
+  const Library& l_;
 };
 
 class Convolutions::Library::Call : public LibraryCall {
  public:
   Call(const Library& library, const LibraryConvolution& what, std::string about)
-      : l_(library), what_(what), about_(std::move(about)) {}
+      : l_(library), what_(what), about_(std::move(about)), last_(library), first_(library) {}
   ~Call() override {
-    if (input_) l_.tensor_destroy(input_);
-    if (output_) l_.tensor_destroy(output_);
-    if (weight_) l_.filter_destroy(weight_);
     if (convolution_) l_.convolution_destroy(convolution_);
   }
 
   // Whether the library takes the sizes, and has a deterministic algorithm of the right precision:
   // it times all of them, on memory of its own.
   bool possible() {
-    const int type = data_type(what_.dtype);
     const bool half = itemsize(what_.dtype) == 2;
-    const int sums = what_.dtype == Dtype::float64 ? type : data_type(Dtype::float32);
+    const int sums = data_type(what_.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32);
     const auto pad = axes(what_, what_.pad), stride = axes(what_, what_.stride);
     const auto dilation = axes(what_, what_.dilation);
-    const auto in = sizes(what_, what_.batch, what_.channels, what_.in);
-    const auto out = sizes(what_, what_.batch, what_.filters, what_.out);
-    const auto kernel = sizes(what_, what_.filters, what_.channels / what_.groups, what_.kernel);
-    const int rank = static_cast<int>(in.size());
-    // In this order, which a list keeps and a call's arguments would not.
-    auto fine = [](std::initializer_list<Status> statuses) {
-      return std::all_of(statuses.begin(), statuses.end(), [](Status s) { return s == 0; });
-    };
-    if (!fine({l_.tensor_create(&input_), l_.tensor_create(&output_), l_.filter_create(&weight_),
-               l_.convolution_create(&convolution_)}))
+    const int math = half ? kTensorCores : kPlain;
+    if (l_.convolution_create(&convolution_) != 0 ||
+        l_.convolution_set(convolution_, static_cast<int>(pad.size()), pad.data(), stride.data(),
+                           dilation.data(), what_.flip ? kMirrored : kAsIs, sums) != 0 ||
+        l_.convolution_groups(convolution_, static_cast<int>(what_.groups)) != 0 ||
+        l_.convolution_math(convolution_, math) != 0)
       return false;
-    if (!fine({l_.tensor_set(input_, kChannelsLast, type, rank, in.data()),
-               l_.tensor_set(output_, kChannelsLast, type, rank, out.data()),
-               l_.filter_set(weight_, type, kChannelsLast, rank, kernel.data()),
-               l_.convolution_set(convolution_, rank - 2, pad.data(), stride.data(),
-                                  dilation.data(), what_.flip ? kMirrored : kAsIs, sums),
-               l_.convolution_groups(convolution_, static_cast<int>(what_.groups)),
-               l_.convolution_math(convolution_, half ? kTensorCores : kPlain)}))
-      return false;
-    return choose();
+    const bool as_it_lies = last_.set(what_, kChannelsLast) && choose(last_, 0);
+    // Algorithms that multiply less (Winograd's, Fourier's) are there in float32 for channels that
+    // come first only.
+    if (what_.dtype == Dtype::float32 && what_.groups == 1 && what_.spatial < 3) {
+      place_turned();
+      turned_ = l_.convolution_math(convolution_, math) == 0 && first_.set(what_, kChannelsFirst) &&
+                choose(first_, turned_bytes_) &&
+                (!as_it_lies || first_.chosen.ms + turning_ms() < last_.chosen.ms);
+    }
+    // An algorithm may need another mode than the one it was asked for in.
+    return (as_it_lies || turned_) && l_.convolution_math(convolution_, layout().chosen.math) == 0;
   }
 
-  int64_t workspace_bytes() const override { return static_cast<int64_t>(chosen_.workspace); }
+  int64_t workspace_bytes() const override {
+    return static_cast<int64_t>(layout().chosen.workspace) + turned_bytes();
+  }
   void send(const Operands& operands, Stream stream) override {
-    const auto [first, second, out, workspace] = operands;
-    const bool wide = what_.dtype == Dtype::float64;
-    const double one_wide = 1, zero_wide = 0;
-    const float one_narrow = 1, zero_narrow = 0;
-    const void* one = wide ? static_cast<const void*>(&one_wide) : &one_narrow;
-    const void* zero = wide ? static_cast<const void*>(&zero_wide) : &zero_narrow;
+    const Roles roles = roles_of(what_.kind);
+    void* places[3] = {};
+    for (size_t k = 0; k < 3; ++k) places[roles[k]] = operands[k];
+    char* workspace = static_cast<char*>(operands[3]);
     l_.require(l_.set_stream(l_.handle, stream), "stream");
-    Status s = 0;
-    switch (what_.kind) {
-      case Kind::forward:
-        s = l_.forward(l_.handle, one, input_, first, weight_, second, convolution_,
-                       chosen_.algorithm, workspace, chosen_.workspace, zero, output_, out);
-        break;
-      case Kind::input_gradient:
-        s = l_.input_gradient(l_.handle, one, weight_, second, output_, first, convolution_,
-                              chosen_.algorithm, workspace, chosen_.workspace, zero, input_, out);
-        break;
-      case Kind::weight_gradient:
-        s = l_.weight_gradient(l_.handle, one, input_, first, output_, second, convolution_,
-                               chosen_.algorithm, workspace, chosen_.workspace, zero, weight_, out);
-        break;
+    if (!turned_) return convolve(places, workspace);
+    void* const result = places[roles[2]];
+    for (size_t k = 0; k < 3; ++k) {
+      void*& place = places[roles[k]];
+      void* const turned = workspace + turned_at_[roles[k]];
+      if (k < 2) turn(last_.arrays[roles[k]], place, first_.arrays[roles[k]], turned);
+      place = turned;
     }
-    l_.require(s, "convolution");
+    convolve(places, workspace + turned_bytes_);
+    turn(first_.arrays[roles[2]], places[roles[2]], last_.arrays[roles[2]], result);
   }
 
   std::string text() const override {
@@ -201,30 +253,89 @@ class Convolutions::Library::Call : public LibraryCall {
     };
     const LibraryConvolution& c = what_;
     return about_ + ", " + names[static_cast<int>(c.kind)] + ", algorithm " +
-           std::to_string(chosen_.algorithm) + "\nbatch     " + std::to_string(c.batch) +
-           "\nchannels  " + std::to_string(c.channels) + " to " + std::to_string(c.filters) +
-           ", groups " + std::to_string(c.groups) + "\ninput     " + list(axes(c, c.in)) +
-           "\noutput    " + list(axes(c, c.out)) + "\nkernel    " + list(axes(c, c.kernel)) +
-           "\nworkspace " + std::to_string(chosen_.workspace) + " bytes\ndtype     " +
-           name_of(c.dtype) + ", no TF32\n";
+           std::to_string(layout().chosen.algorithm) +
+           (turned_ ? ", on arrays whose channels cudnnTransformTensor puts first, and last again"
+                    : "") +
+           "\nbatch     " + std::to_string(c.batch) + "\nchannels  " + std::to_string(c.channels) +
+           " to " + std::to_string(c.filters) + ", groups " + std::to_string(c.groups) +
+           "\ninput     " + list(axes(c, c.in)) + "\noutput    " + list(axes(c, c.out)) +
+           "\nkernel    " + list(axes(c, c.kernel)) + "\nworkspace " +
+           std::to_string(workspace_bytes()) + " bytes\ndtype     " + name_of(c.dtype) +
+           ", no TF32\n";
   }
 
  private:
-  bool choose() {
-    Found rows[kMostAlgorithms] = {};
-    int count = 0;
+  const Layout& layout() const { return turned_ ? first_ : last_; }
+  int64_t turned_bytes() const { return turned_ ? turned_bytes_ : 0; }
+
+  // Where the turned arrays are in the workspace, before the algorithm's own.
+  void place_turned() {
+    const int64_t elements[] = {what_.batch * what_.channels, what_.batch * what_.filters,
+                                what_.filters * what_.channels};
+    const LibraryConvolution::Extent* const extents[] = {&what_.in, &what_.out, &what_.kernel};
+    for (size_t r = 0; r < 3; ++r) {
+      int64_t bytes = elements[r] * itemsize(what_.dtype);
+      for (int64_t n : *extents[r]) bytes *= n;
+      turned_at_[r] = turned_bytes_;
+      turned_bytes_ += (bytes + 255) / 256 * 256;
+    }
+  }
+  // Each array is read and written once more, at a rate seen on an H100 and an H200.
+  double turning_ms() const {
+    return 2e3 * static_cast<double>(turned_bytes_) / (kTurningShare * memory_rate());
+  }
+
+  void turn(Tensor from_layout, const void* from, Tensor to_layout, void* to) {
+    const float one = 1, zero = 0;
+    l_.require(l_.transform(l_.handle, &one, from_layout, from, &zero, to_layout, to), "transform");
+  }
+
+  void convolve(void* const* places, void* workspace) {
+    const bool wide = what_.dtype == Dtype::float64;
+    const double one_wide = 1, zero_wide = 0;
+    const float one_narrow = 1, zero_narrow = 0;
+    const void* one = wide ? static_cast<const void*>(&one_wide) : &one_narrow;
+    const void* zero = wide ? static_cast<const void*>(&zero_wide) : &zero_narrow;
+    const Tensor* const arrays = layout().arrays;
+    const Filter filter = layout().filter;
+    const Found& chosen = layout().chosen;
+    void *x = places[kInput], *y = places[kOutput], *w = places[kWeight];
     Status s = 0;
     switch (what_.kind) {
       case Kind::forward:
-        s = l_.find_forward(l_.handle, input_, weight_, convolution_, output_, kMostAlgorithms,
+        s = l_.forward(l_.handle, one, arrays[kInput], x, filter, w, convolution_, chosen.algorithm,
+                       workspace, chosen.workspace, zero, arrays[kOutput], y);
+        break;
+      case Kind::input_gradient:
+        s = l_.input_gradient(l_.handle, one, filter, w, arrays[kOutput], y, convolution_,
+                              chosen.algorithm, workspace, chosen.workspace, zero, arrays[kInput],
+                              x);
+        break;
+      case Kind::weight_gradient:
+        s = l_.weight_gradient(l_.handle, one, arrays[kInput], x, arrays[kOutput], y, convolution_,
+                               chosen.algorithm, workspace, chosen.workspace, zero, filter, w);
+        break;
+    }
+    l_.require(s, "convolution");
+  }
+
+  // The fastest that is deterministic and precise, with `others` bytes of the workspace taken.
+  bool choose(Layout& layout, int64_t others) {
+    Found rows[kMostAlgorithms] = {};
+    int count = 0;
+    Status s = 0;
+    const Tensor input = layout.arrays[kInput], output = layout.arrays[kOutput];
+    switch (what_.kind) {
+      case Kind::forward:
+        s = l_.find_forward(l_.handle, input, layout.filter, convolution_, output, kMostAlgorithms,
                             &count, rows);
         break;
       case Kind::input_gradient:
-        s = l_.find_input(l_.handle, weight_, output_, convolution_, input_, kMostAlgorithms,
+        s = l_.find_input(l_.handle, layout.filter, output, convolution_, input, kMostAlgorithms,
                           &count, rows);
         break;
       case Kind::weight_gradient:
-        s = l_.find_weight(l_.handle, input_, output_, convolution_, weight_, kMostAlgorithms,
+        s = l_.find_weight(l_.handle, input, output, convolution_, layout.filter, kMostAlgorithms,
                            &count, rows);
         break;
     }
@@ -232,11 +343,10 @@ class Convolutions::Library::Call : public LibraryCall {
     for (const Found& r : std::span(rows, static_cast<size_t>(count))) {
       const bool precise = what_.dtype != Dtype::float32 || r.math == kPlain;
       if (r.status != 0 || !r.deterministic || !precise ||
-          r.workspace > static_cast<size_t>(kMostWorkspace))
+          static_cast<int64_t>(r.workspace) > kMostWorkspace - others)
         continue;
-      // An algorithm may need another mode than the one it was asked for in.
       if (l_.convolution_math(convolution_, r.math) != 0) continue;
-      chosen_ = r;
+      layout.chosen = r;
       return true;
     }
     return false;
@@ -245,10 +355,10 @@ class Convolutions::Library::Call : public LibraryCall {
   const Library& l_;
   const LibraryConvolution what_;
   const std::string about_;
-  Tensor input_ = nullptr, output_ = nullptr;
-  Filter weight_ = nullptr;
+  Layout last_, first_;  // where the channels are
+  bool turned_ = false;  // computed with the channels first
+  int64_t turned_at_[3] = {}, turned_bytes_ = 0;
   Convolution convolution_ = nullptr;
-  Found chosen_{};
 };
 
 Convolutions::Convolutions() = default;

@@ -38,6 +38,8 @@ enum class Attribute : int {
   max_threads_per_block = 1,
   shared_bytes_per_block = 8,
   multiprocessors = 16,
+  memory_khz = 36,
+  memory_bits = 37,
   compute_major = 75,
   compute_minor = 76,
   shared_bytes_opt_in = 97,
