@@ -149,8 +149,7 @@ class Stream:
         spans = events[np.isin(kinds, (PLAN, COPY, SYNC))]
         spans = spans[: self._max_rows]
         self._columns(
-            SPANS,
-            [spans["kind"], spans["run"], *self._times(spans), *(spans[name] for name in "abcd")],
+            SPANS, [spans["kind"], spans["run"], *self._times(spans), spans["a"], spans["b"]]
         )
         self._buffers(events[np.isin(kinds, (ALLOC, FREE, ADOPT))])
         self._counters["overhead"] += int(events[kinds == OVERHEAD]["a"].sum())
@@ -234,12 +233,7 @@ def recording_meta(recording: Recording) -> dict[str, Any]:
     return {
         "title": recording.title,
         "device": plans[0].device if plans else "",
-        "machine": {
-            "isa": machine.isa,
-            "threads": machine.threads,
-            "cpu": machine.cpu,
-            "devices": list(machine.devices),
-        },
+        "machine": {"isa": machine.isa, "threads": machine.threads, "cpu": machine.cpu},
         "bandwidth": ceilings.bandwidth_gbs * 1e9 if ceilings else None,
         "flops": ceilings.peak_gflops * 1e9 if ceilings else None,
         "reasons": dict(recording.reasons),
