@@ -279,7 +279,8 @@ for name in ("small", "large"):
 #
 # The kernels that lamina writes are looked at in the same way. `--device soft_metal` runs a cell on
 # software Metal, and the profile has the counts: in the table of kernels under *latency*, and
-# beside the text of a kernel when it is selected in the *graph*.
+# with a kernel's text when it is selected in the *graph*. What follows without a running kernel has
+# the texts too, under *Kernel text*.
 
 # %%
 # %%mlx_profile --device soft_metal -o together
