@@ -25,18 +25,15 @@ void thread_entry() {
   entered_fiber();
   current_machine->thread_main();
 }
-void loop_entry() {
+void groups_entry() {
   entered_fiber();
-  current_machine->loop_main();
-}
-void plain_entry() {
-  entered_fiber();
-  current_machine->plain_main();
+  current_machine->groups_main();
 }
 // A function may begin when private_bytes are used up but for one, and take as many: its first
 // block finds out. Then a page that cannot be touched.
-size_t stack_bytes() { return 2 * static_cast<size_t>(limits().private_bytes) + kOwn; }
-size_t stack_step() { return stack_bytes() + kPage; }
+constexpr size_t kPrivate = Limits{}.private_bytes;
+constexpr size_t kStack = 2 * kPrivate + kOwn;
+constexpr size_t kStep = kStack + kPage;
 
 bool tick(bool in_kernel) {
   Machine* machine = current_machine;
@@ -75,71 +72,14 @@ Machine::Machine()
     : threads_(kMaxThreads),
       meetings_(kMaxThreads / 16),
       turn_(kMaxThreads / 32),
-      stacks_(stack_step() * kMaxThreads, false),
+      stacks_(kStep * kMaxThreads, false),
       threadgroup_(size_t{256} << 10, false),
       threadgroup_cells_((size_t{128} << 10) * sizeof(Cell), false) {
   for (int i = 0; i < kMaxThreads; ++i)
     threads_[static_cast<size_t>(i)].fiber = {
-        nullptr, stacks_.data() + stack_step() * static_cast<size_t>(i) + kPage, stack_bytes()};
+        nullptr, stacks_.data() + kStep * static_cast<size_t>(i) + kPage, kStack};
   // Far from both ends: an address near it is an index out of its bounds.
   local_base_ = threadgroup_.data() + (size_t{96} << 10);
-}
-
-void Machine::run(Launch& launch, int64_t begin, int64_t end, Counts& counts) {
-  Machine* outer = std::exchange(current_machine, this);
-  launch_ = &launch;
-  counts_ = &counts;
-  asked_.store(false, std::memory_order_relaxed);
-  want_ticks(soft_metal::tick);
-  if (launch.count) observer_.start(launch.module->blocks);
-  // Threads have the same numbers in every dispatch: what an earlier one left here is not theirs.
-  if (launch.check && launch.local_bytes() > 0)
-    Pages::clear(threadgroup_cells_.data(),
-                 static_cast<size_t>(launch.local_bytes()) * sizeof(Cell));
-  for (int64_t i = begin; i < end && !launch.stop.load(std::memory_order_relaxed); ++i) {
-    start_group(launch.check ? permuted(i, launch.group_count(), launch.seed) : i);
-    if (launch.kernel->communicates) {
-      run_fibers();
-    } else {
-      Fiber& fiber = threads_[0].fiber;
-      prepare(fiber, launch.check ? loop_entry : plain_entry);
-      enter(fiber);
-    }
-    ++counts.threadgroups;
-    counts.threads += size_;
-    counts.simdgroups += simds();
-  }
-  current_machine = outer;
-}
-
-void Machine::start_group(int64_t number) {
-  const Launch& l = *launch_;
-  group_.buffers = l.memory->buffers();
-  group_.threadgroup = threadgroup_args_;
-  for (size_t i = 0; i < 31; ++i)
-    threadgroup_args_[i] = reinterpret_cast<uint64_t>(local_base_) + l.dynamic_at[i];
-  int64_t rest = number;
-  size_ = 1;
-  for (int d = 0; d < 3; ++d) {
-    int64_t at = rest % l.groups[d];
-    rest /= l.groups[d];
-    int64_t threads = std::min(l.group[d], l.threads[d] - at * l.group[d]);
-    group_.group_at[d] = static_cast<uint32_t>(at);
-    group_.grid_threads[d] = static_cast<uint32_t>(l.threads[d]);
-    group_.grid_groups[d] = static_cast<uint32_t>(l.groups[d]);
-    group_.dispatch_threads[d] = static_cast<uint32_t>(l.group[d]);
-    group_.group_threads[d] = static_cast<uint32_t>(threads);
-    size_ *= static_cast<uint32_t>(threads);
-  }
-  // Numbers of threads fit the 32 bits of a Cell; beyond, they repeat and races in device memory
-  // are not looked for.
-  auto group_size = static_cast<uint64_t>(l.group_size());
-  first_thread_ = static_cast<uint64_t>(number) % (kThreadNumbers / group_size) * group_size;
-  broken_ = false;
-  guard_stacks(l.kernel->communicates ? size_ : 1);
-  random_ = mixed(l.seed + static_cast<uint64_t>(number));
-  // Nothing may be taken for a sensible value: floats and halves are NaN, integers absurd.
-  std::memset(local_base_, 0xff, static_cast<size_t>(l.local_bytes()));
 }
 
 // What is left of an overflow after the compiler and the blocks have looked ends the process here
@@ -151,11 +91,17 @@ void Machine::guard_stacks(uint32_t threads) {
 
 // --- what stops a kernel that does not end by itself ---
 
-// Continues a fiber until it is done, waits, or must stop; then broken_ is set.
-void Machine::enter(Fiber& fiber) {
+// Continues a fiber until it is done, waits, or must stop; then broken_ is set. In line: behind a
+// switch of stacks the processor foresees no return.
+[[gnu::always_inline]] inline void Machine::enter(Fiber& fiber) {
   fiber_ = &fiber;
-  private_end_ = fiber.stack + fiber.bytes - limits().private_bytes - kPage;
+  private_end_ = fiber.stack + kStack - kPrivate - kPage;
   switch_fiber(main_, fiber);
+  if (preempted_) [[unlikely]]
+    go_on(fiber);
+}
+
+void Machine::go_on(Fiber& fiber) {
   while (std::exchange(preempted_, false)) {
     if (launch_->asked_to_stop()) {
       broken_ = true;
@@ -183,19 +129,92 @@ void Machine::tick(bool in_kernel) {
 
 void Machine::fail_private(const char* at) {
   fail(Rule::private_memory,
-       "its calls and arrays need " + std::to_string(fiber_->stack + fiber_->bytes - at) +
-           " bytes of private memory, over " + std::to_string(limits().private_bytes) +
+       "its calls and arrays need " + std::to_string(fiber_->stack + kStack - at) +
+           " bytes of private memory, over " + std::to_string(kPrivate) +
            "\n  use loops in place of calls that nest deeply, and smaller arrays");
+}
+
+// --- threadgroups ---
+
+void Machine::run(Launch& launch, int64_t begin, int64_t end, Counts& counts) {
+  struct Current {
+    explicit Current(Machine* machine) : outer(std::exchange(current_machine, machine)) {}
+    ~Current() { current_machine = outer; }
+    Machine* outer;
+  } current(this);
+  launch_ = &launch;
+  counts_ = &counts;
+  asked_.store(false, std::memory_order_relaxed);
+  want_ticks(soft_metal::tick);
+  if (launch.count) observer_.start(launch.module->blocks);
+  // Threads have the same numbers in every dispatch: what an earlier one left here is not theirs.
+  if (launch.check && launch.local_bytes() > 0)
+    Pages::clear(threadgroup_cells_.data(),
+                 static_cast<size_t>(launch.local_bytes()) * sizeof(Cell));
+  begin_ = begin;
+  end_ = end;
+  guard_stacks(launch.kernel->communicates ? static_cast<uint32_t>(launch.group_size()) : 1);
+  if (launch.kernel->communicates) {
+    each_group([this] { run_fibers(); });
+  } else {
+    Fiber& fiber = threads_[0].fiber;
+    prepare(fiber, groups_entry);
+    enter(fiber);
+  }
+}
+
+template <class Run>
+void Machine::each_group(Run&& run) {
+  const Launch& l = *launch_;
+  for (int64_t i = begin_; i < end_ && !l.stop.load(std::memory_order_relaxed); ++i) {
+    start_group(l.check ? permuted(i, l.group_count(), l.seed) : i);
+    run();
+    ++counts_->threadgroups;
+    counts_->threads += size_;
+    counts_->simdgroups += simds();
+  }
+}
+
+void Machine::start_group(int64_t number) {
+  const Launch& l = *launch_;
+  group_.buffers = l.memory->buffers();
+  group_.threadgroup = threadgroup_args_;
+  for (size_t i = 0; i < 31; ++i)
+    threadgroup_args_[i] = reinterpret_cast<uint64_t>(local_base_) + l.dynamic_at[i];
+  int64_t rest = number;
+  size_ = 1;
+  for (int d = 0; d < 3; ++d) {
+    int64_t at = rest % l.groups[d];
+    rest /= l.groups[d];
+    int64_t threads = std::min(l.group[d], l.threads[d] - at * l.group[d]);
+    group_.group_at[d] = static_cast<uint32_t>(at);
+    group_.grid_threads[d] = static_cast<uint32_t>(l.threads[d]);
+    group_.grid_groups[d] = static_cast<uint32_t>(l.groups[d]);
+    group_.dispatch_threads[d] = static_cast<uint32_t>(l.group[d]);
+    group_.group_threads[d] = static_cast<uint32_t>(threads);
+    size_ *= static_cast<uint32_t>(threads);
+  }
+  // Numbers of threads fit the 32 bits of a Cell; beyond, they repeat and races in device memory
+  // are not looked for.
+  auto group_size = static_cast<uint64_t>(l.group_size());
+  first_thread_ = static_cast<uint64_t>(number) % (kThreadNumbers / group_size) * group_size;
+  broken_ = false;
+  random_ = mixed(l.seed + static_cast<uint64_t>(number));
+  // Nothing may be taken for a sensible value: floats and halves are NaN, integers absurd.
+  std::memset(local_base_, 0xff, static_cast<size_t>(l.local_bytes()));
 }
 
 // --- threads that never meet ---
 
-void Machine::plain_main() {
-  launch_->kernel->plain(&group_);
+void Machine::groups_main() {
+  if (launch_->check)
+    each_group([this] { run_loop(); });
+  else
+    each_group([this] { launch_->kernel->plain(&group_); });
   switch_fiber(threads_[0].fiber, main_, true);
 }
 
-void Machine::loop_main() {
+void Machine::run_loop() {
   shuffle_simds();
   for (uint32_t s : simd_order_) {
     for (uint32_t lane = 0; lane < lanes_of(s); ++lane) {
@@ -208,7 +227,6 @@ void Machine::loop_main() {
     }
     flush(s, lanes_of(s) == 32 ? ~0u : (1u << lanes_of(s)) - 1);
   }
-  switch_fiber(threads_[0].fiber, main_, true);
 }
 
 // --- threads that meet ---

@@ -79,8 +79,7 @@ class Machine {
   uint64_t static_threadgroup(uint32_t which) const;
   void inactive() { ++counts_->inactive_reads; }
   void thread_main();  // on a fiber
-  void loop_main();    // on a fiber: all threads of the group in turn
-  void plain_main();   // the same, unchecked
+  void groups_main();  // on a fiber: groups whose threads do not meet
   void tick(bool in_kernel);
 
  private:
@@ -106,7 +105,11 @@ class Machine {
 
   void start_group(int64_t number);
   void guard_stacks(uint32_t threads);
+  template <class Run>
+  void each_group(Run&& run);
+  void run_loop();
   void enter(Fiber& fiber);
+  void go_on(Fiber& fiber);
   void preempt();
   void run_fibers();
   bool advance(uint32_t simd);
@@ -145,7 +148,8 @@ class Machine {
   Group group_{};
   uint64_t threadgroup_args_[31] = {};
   uint32_t size_ = 0, running_ = 0;
-  uint64_t first_thread_ = 0;  // number of the group's first thread in the dispatch
+  uint64_t first_thread_ = 0;    // number of the group's first thread in the dispatch
+  int64_t begin_ = 0, end_ = 0;  // of the launch's threadgroups
   bool broken_ = false;
   Fiber main_;
   Fiber* fiber_ = nullptr;             // the one that runs
