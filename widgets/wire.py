@@ -149,7 +149,8 @@ class Stream:
         spans = events[np.isin(kinds, (PLAN, COPY, SYNC))]
         spans = spans[: self._max_rows]
         self._columns(
-            SPANS, [spans["kind"], spans["run"], *self._times(spans), spans["a"], spans["b"]]
+            SPANS,
+            [spans["kind"], spans["run"], *self._times(spans), *(spans[name] for name in "abcd")],
         )
         self._buffers(events[np.isin(kinds, (ALLOC, FREE, ADOPT))])
         self._counters["overhead"] += int(events[kinds == OVERHEAD]["a"].sum())
@@ -233,7 +234,12 @@ def recording_meta(recording: Recording) -> dict[str, Any]:
     return {
         "title": recording.title,
         "device": plans[0].device if plans else "",
-        "machine": {"isa": machine.isa, "threads": machine.threads, "cpu": machine.cpu},
+        "machine": {
+            "isa": machine.isa,
+            "threads": machine.threads,
+            "cpu": machine.cpu,
+            "devices": list(machine.devices),
+        },
         "bandwidth": ceilings.bandwidth_gbs * 1e9 if ceilings else None,
         "flops": ceilings.peak_gflops * 1e9 if ceilings else None,
         "reasons": dict(recording.reasons),

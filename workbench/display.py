@@ -71,7 +71,7 @@ class LiveView:
         self._stream.meta(
             title=recorder.title,
             device="",
-            machine=recorder.core._machine(),
+            machine={**recorder.core._machine(), "devices": recorder.core._device_names()},
             bandwidth=rates.bandwidth_gbs * 1e9 if rates else None,
             flops=rates.peak_gflops * 1e9 if rates else None,
             reasons=dict(recorder.core._fusion_reasons()),

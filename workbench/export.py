@@ -45,7 +45,7 @@ def to_perfetto(recording: Recording, path: str | os.PathLike[str]) -> None:
                 "name": span.name,
                 "ts": (span.t0 - start) / 1000,
                 "dur": (span.t1 - span.t0) / 1000,
-                "args": {"run": span.run, "plan": span.plan},
+                "args": {"run": span.run, "plan": span.plan, "device": span.device},
             }
         )
     live = memory(recording)

@@ -325,6 +325,7 @@ def _machine(core: Any, measure_ceilings: bool) -> Machine:
         python=platform.python_version(),
         lamina=str(getattr(package, "__version__", "")),
         ceilings=ceilings(measure_ceilings),
+        devices=tuple(core._device_names()),
     )
 
 

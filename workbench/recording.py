@@ -128,6 +128,8 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Machine:
+    """``devices``: names by number, as copies count them; empty in older recordings."""
+
     isa: str = ""
     threads: int = 0
     cpu: str = ""
@@ -135,6 +137,11 @@ class Machine:
     python: str = ""
     lamina: str = ""
     ceilings: Ceilings | None = None
+    devices: tuple[str, ...] = ()
+
+    def device(self, number: int) -> str:
+        known = 0 <= number < len(self.devices)
+        return self.devices[number] if known else "cpu" if number == 0 else f"device {number}"
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,7 @@ def _build(archive: zipfile.ZipFile, data: Mapping[str, Any]) -> Recording:
         plans[int(plan_id)] = Plan.from_json(json.loads(archive.read(f"plans/{plan_id}.json")))
     machine = dict(data["machine"])
     ceilings = machine.pop("ceilings", None)
+    machine["devices"] = tuple(machine.get("devices", ()))
     failure = data["failure"]
     t0, t1 = data["window"]
     origins = [_make(Origin, row) for row in data["origins"]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-WIDTH = {0: 0, 2: 7, 3: 7, 4: 6, 5: 7, 6: 8, 7: 2, 8: 4}
+WIDTH = {0: 0, 2: 7, 3: 7, 4: 8, 5: 7, 6: 8, 7: 2, 8: 4}
 
 
 @dataclass

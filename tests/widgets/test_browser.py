@@ -75,6 +75,26 @@ ProfileView(p.recording)
 """
 
 
+# Copies there and back between the CPU and a device with memory of its own.
+APART = """
+import os
+os.environ["LAMINA_GPU"] = "apart"
+import numpy as np
+import lamina.core as mx
+from lamina.widgets import ProfileView
+from lamina.workbench import profile
+x = mx.array(np.ones((512, 512), np.float32))
+with profile("apart", ceilings=False) as p:
+    for _ in range(3):
+        with mx.stream(mx.gpu):
+            y = mx.exp(x) + 1
+        with mx.stream(mx.cpu):
+            x = mx.sin(y) * 2
+        mx.eval(x)
+ProfileView(p.recording)
+"""
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, chromium):
     root = tmp_path_factory.mktemp("lab")
@@ -320,6 +340,30 @@ def test_views_follow_a_running_cell(lab, shot):
     assert page.evaluate("document.querySelector('.lam-root').offsetHeight") == height
 
 
+def test_copies_have_lanes_by_pair_of_devices(lab, shot):
+    page = lab.page
+    lab.open("apart.ipynb", [APART])
+    lab.run_all()
+    page.wait_for_selector(".lam-root canvas", timeout=90_000)
+    lab.wait_done()
+    page.wait_for_timeout(500)
+    tab(page, "Latency")
+    # Evaluations, planning, waits, copies from the device and to it, a queue each.
+    canvas = page.locator(".lam-timeline canvas")
+    assert canvas.evaluate("it => it.offsetHeight") == 22 + 6 + 7 * (34 + 8)
+    shot("apart-latency")
+    said = set()
+    for lane in (3, 4):
+        for x in range(100, 1000, 3):
+            canvas.hover(position={"x": x, "y": 22 + 6 + lane * (34 + 8) + 17})
+            tip = page.locator(".lam-tip")
+            if tip.count():
+                said.add(tip.inner_text())
+                break
+    text = " ".join(said)
+    assert "apart → cpu" in text and "cpu → apart" in text and "1.05 MB" in text, said
+
+
 @pytest.mark.skipif(not soft_metal.available(), reason="not applicable: no compiler for kernels")
 def test_a_device_that_counts_shows_its_counts(lab, shot):
     page = lab.page
@@ -329,9 +373,9 @@ def test_a_device_that_counts_shows_its_counts(lab, shot):
     lab.wait_done()
     page.wait_for_timeout(500)
     tab(page, "Latency")
-    # A lane for evaluations, one for planning, one for each queue.
+    # A lane for evaluations, one for planning, one for waits, one for each queue.
     lanes = page.evaluate("document.querySelector('.lam-timeline canvas').offsetHeight")
-    assert lanes == 22 + 6 + 4 * (34 + 8)
+    assert lanes == 22 + 6 + 5 * (34 + 8)
     table = page.get_by_role("table", name="Kernels")
     heads = table.locator("th").all_inner_texts()
     assert {"coalesced", "bank conflicts", "lanes"} <= {head.strip(" ▾▴↑↓") for head in heads}

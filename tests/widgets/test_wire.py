@@ -27,6 +27,7 @@ def test_columns_carry_every_field():
             (1, 0, 7, 1500, 1900, 3, 2, 11, 5),
             (3, 0, 7, 1600, 1700, 3, 0, 64, 32),
             (2, 0, 7, 1510, 1590, 3, 11, 0, 0),
+            (7, 0, 7, 1600, 1610, 4096, 98, 0, 2),
             (4, 0, 7, 1550, 1550, 99, 4096, 6, -1),
             (10, 0, 7, 1950, 1950, 77, 0, 0, 0),
         ),
@@ -36,7 +37,10 @@ def test_columns_carry_every_field():
     frames = sent[0]
     assert rows(frames, wire.RUNS).T.tolist() == [[7, 3, 2, 11, 5, 500, 900]]
     assert rows(frames, wire.LAUNCHES).T.tolist() == [[7, 3, 0, 600, 700, 64, 32]]
-    assert rows(frames, wire.SPANS).T.tolist() == [[2, 7, 510, 590, 3, 11]]
+    assert rows(frames, wire.SPANS).T.tolist() == [
+        [2, 7, 510, 590, 3, 11, 0, 0],
+        [7, 7, 600, 610, 4096, 98, 0, 2],
+    ]
     assert rows(frames, wire.BUFFERS).T.tolist() == [[550, 4, 99, 4096, 6, -1, 7]]
     assert rows(frames, wire.SUMS).T.tolist() == [[3, 0, 1, 100, 64, 32, 100, 100]]
     assert rows(frames, wire.COUNTERS).T.tolist() == [[4, 0, 0, 77]]

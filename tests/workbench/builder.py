@@ -198,5 +198,8 @@ class ReplayEngine:
     def _memory(self) -> dict[str, int]:
         return {"active": self.active, "peak": self.active, "cache": 0, "limit": MB}
 
+    def _device_names(self) -> list[str]:
+        return ["cpu", "apart"]
+
     def _machine(self) -> dict[str, Any]:
         return {"isa": "avx2", "threads": 2, "cpu": "a processor"}

@@ -6,6 +6,7 @@ import json
 
 from builder import event, recording, run_events
 from lamina.workbench.analysis import timeline
+from lamina.workbench.recording import Machine
 
 
 def test_totals_of_two_runs() -> None:
@@ -56,6 +57,19 @@ def test_sync_inside_an_evaluation_and_copy_outside() -> None:
     t = line.totals
     assert (t.sync, t.copy, t.other_eval, t.python) == (40, 30, 60, 70)
     assert line.spans[-1].name == "copy 4096 bytes"
+
+
+def test_spans_know_their_device() -> None:
+    events = [
+        event("launch", 1, 0, 10, 7, 1, 1, 1),
+        event("sync", 1, 20, 30),
+        event("copy", 1, 40, 50, 64, 9, 1, 0),
+        event("copy", 1, 60, 70, 64, 9, 0, 5),
+    ]
+    line = timeline(recording(events, machine=Machine(devices=("cpu", "cuda"))))
+    assert [s.device for s in line.spans] == ["cpu", "", "cuda to cpu", "cpu to device 5"]
+    older = timeline(recording(events)).spans
+    assert [s.device for s in older[2:]] == ["device 1 to cpu", "cpu to device 5"]
 
 
 def test_spans_are_clipped_to_the_window() -> None:

@@ -31,7 +31,16 @@ from lamina.workbench.recording import (
 @pytest.fixture
 def full() -> FullRecording:
     return recording(
-        machine=Machine("avx2", 2, "a processor", "Linux", "3.11", "0.1", Ceilings(40, 100, 300)),
+        machine=Machine(
+            "avx2",
+            2,
+            "a processor",
+            "Linux",
+            "3.11",
+            "0.1",
+            Ceilings(40, 100, 300),
+            ("cpu", "cuda"),
+        ),
         overhead=Overhead(20, 30),
         cells=(SourceCell("<cell-1>", "Cell In[1]", "x = 1\n"),),
         failure=Failure("ValueError", "naïve", "Traceback ..."),

@@ -14,7 +14,11 @@ SPAN_KINDS = ("eval", "plan", "launch", "copy", "sync")
 
 
 class Span(NamedTuple):
-    """One stretch of time on one thread.  ``depth`` counts the spans it lies within."""
+    """One stretch of time on one thread.  ``depth`` counts the spans it lies within.
+
+    ``device`` is the plan's; of a copy the two that it is between, as in ``cpu to cuda``; of a wait
+    it is empty, since a wait may be for several.
+    """
 
     kind: str
     name: str
@@ -25,6 +29,7 @@ class Span(NamedTuple):
     run: int
     plan: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class Totals:
 
 
 Interval = tuple[int, int]
+# Start, minus the end, rank and name of the kind, thread, run, plan, detail, devices of a copy.
+Row = tuple[int, int, int, str, int, int, int, int, tuple[int, int]]
+NOWHERE = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -87,15 +95,17 @@ class Timeline:
 @once
 def timeline(recording: Recording) -> Timeline:
     """Spans ordered by start, with totals over ``recording.window``."""
-    rows: list[tuple[int, int, int, str, int, int, int, int]] = []
+    rows: list[Row] = []
     raw: dict[str, list[Interval]] = {}
     plan_of = {run.id: run.plan for run in recording.runs}
     for rank, kind in enumerate(SPAN_KINDS):
         events = recording.of_kind(kind).tolist()
         raw[kind] = [(e[3], e[4]) for e in events]
-        for _, thread, run, t0, t1, a, b, _c, _d in events:
+        for _, thread, run, t0, t1, a, b, c, d in events:
             plan = a if kind in ("eval", "plan", "launch") else plan_of.get(run, -1)
-            rows.append((t0, -t1, rank, kind, thread, run, plan, b if kind == "launch" else a))
+            between = (c, d) if kind == "copy" else NOWHERE
+            detail = b if kind == "launch" else a
+            rows.append((t0, -t1, rank, kind, thread, run, plan, detail, between))
     spans = _spans(recording, rows)
     outcomes: dict[str, int] = {}
     for run in recording.runs:
@@ -121,14 +131,20 @@ def _name(recording: Recording, kind: str, plan: int, detail: int) -> str:
     return f"planning of plan {plan}" if kind == "plan" else f"evaluation of plan {plan}"
 
 
-def _spans(
-    recording: Recording, rows: list[tuple[int, int, int, str, int, int, int, int]]
-) -> list[Span]:
+def _device(recording: Recording, kind: str, plan: int, between: tuple[int, int]) -> str:
+    if kind == "copy":
+        return " to ".join(map(recording.machine.device, between))
+    described = recording.plans.get(plan) if kind != "sync" else None
+    return described.device if described else ""
+
+
+def _spans(recording: Recording, rows: list[Row]) -> list[Span]:
     """Depth from containment per thread; at equal starts the longer span is the outer one."""
     open_until: dict[int, list[int]] = {}
     names: dict[tuple[str, int, int], str] = {}
     spans = []
-    for t0, minus_t1, _, kind, thread, run, plan, detail in sorted(rows):
+    devices: dict[tuple[str, int, tuple[int, int]], str] = {}
+    for t0, minus_t1, _, kind, thread, run, plan, detail, between in sorted(rows):
         t1 = -minus_t1
         stack = open_until.setdefault(thread, [])
         while stack and (stack[-1] < t1 or stack[-1] <= t0):
@@ -136,8 +152,13 @@ def _spans(
         key = (kind, plan, detail)
         if key not in names:
             names[key] = _name(recording, *key)
+        where = (kind, plan, between)
+        if where not in devices:
+            devices[where] = _device(recording, *where)
         index = detail if kind == "launch" else -1
-        spans.append(Span(kind, names[key], thread, t0, t1, len(stack), run, plan, index))
+        spans.append(
+            Span(kind, names[key], thread, t0, t1, len(stack), run, plan, index, devices[where])
+        )
         stack.append(t1)
     return spans
 

@@ -1,5 +1,5 @@
-// Lanes of slices over time: evaluations, planning and copies, and the launches of each queue. A
-// device has one queue.
+// Lanes of slices over time: evaluations, planning, waits, the copies between each pair of devices,
+// and the launches of each queue. A device has one queue.
 import * as format from "../shared/format.ts";
 import { L, R, S, type Store } from "../shared/model.ts";
 import { type Mark, SlicePyramid } from "../shared/pyramid.ts";
@@ -8,10 +8,10 @@ import { kKindColor, kKindGlyph, mix, type Theme } from "../shared/theme.ts";
 
 export const kAxisHeight = 22;
 export const kLaneHeight = 34;
-export const kLaneLabel = 76;
-const kFirstQueue = 2;
+export const kLaneLabel = 92;
 
 const kOutcomes = ["hit", "polymorphic", "miss"];
+const kLaneOrder: Record<LaneKind, number> = { plan: 0, sync: 1, copy: 2, launches: 3 };
 const kSpanNames: Record<number, string> = { 2: "plan", 7: "copy", 8: "sync" };
 const kSpanColors: Record<number, string> = { 2: "#CC79A7", 7: "#E69F00", 8: "#8C8C8C" };
 
@@ -27,13 +27,18 @@ export interface SliceInfo {
   launch: number;
 }
 
-/** The launches of one device: positions in the store's columns, and their times. */
-class Queue {
+type LaneKind = "launches" | "plan" | "copy" | "sync";
+
+/** Some rows of the store's columns: their positions, and their times. */
+class Lane {
   readonly pyramid = new SlicePyramid();
   length = 0;
   private rows = [0, 1, 2].map(() => new Float64Array(1024));
 
-  constructor(readonly name: string) {}
+  constructor(
+    readonly kind: LaneKind,
+    readonly name: string,
+  ) {}
 
   add(index: number, t0: number, t1: number): void {
     if (this.length === this.rows[0].length)
@@ -58,8 +63,11 @@ class Queue {
 }
 
 export class Timeline {
-  private pyramids = [new SlicePyramid(), new SlicePyramid()];
-  private queues: Queue[] = [];
+  private runs = new SlicePyramid();
+  private spans: Lane[] = [];
+  private spansTaken = 0;
+  private devices = 0;
+  private queues: Lane[] = [];
   private taken = 0;
   private plans = -1;
   private epoch = -1;
@@ -69,26 +77,66 @@ export class Timeline {
 
   get lanes(): string[] {
     const names = this.queues.length > 1 ? this.queues.map((queue) => queue.name) : ["launches"];
-    return ["evaluations", "planning", ...names];
+    return ["evaluations", ...this.spans.map((lane) => lane.name), ...names];
   }
 
   isQueue(lane: number): boolean {
-    return lane >= kFirstQueue;
+    return lane > this.spans.length;
+  }
+
+  /** Lanes below that of the evaluations. */
+  private at(lane: number): Lane | undefined {
+    return [...this.spans, ...this.queues][lane - 1];
   }
 
   update(): void {
     const { store } = this;
     const gone = store.launches.forgotten + store.runs.forgotten + store.spans.forgotten;
     if (this.epoch !== store.epoch || this.forgotten !== gone) {
-      for (const pyramid of this.pyramids) pyramid.clear();
-      this.plans = -1;
+      this.runs.clear();
+      this.plans = this.devices = -1;
       this.epoch = store.epoch;
       this.forgotten = gone;
     }
-    const { runs, spans } = store;
-    this.pyramids[0].update(runs.column(R.t0), runs.column(R.t1), runs.length);
-    this.pyramids[1].update(spans.column(S.t0), spans.column(S.t1), spans.length);
+    const { runs } = store;
+    this.runs.update(runs.column(R.t0), runs.column(R.t1), runs.length);
+    this.takeSpans();
     this.takeLaunches();
+  }
+
+  private deviceName(number: number): string {
+    return this.store.deviceNames[number] ?? (number === 0 ? "cpu" : `device ${number}`);
+  }
+
+  /** Planning has a lane always; waits, and copies of each pair of devices, where there are some. */
+  private takeSpans(): void {
+    const { spans, deviceNames } = this.store;
+    if (this.devices !== deviceNames.length || spans.length < this.spansTaken) {
+      this.spans = [new Lane("plan", "planning")];
+      this.spansTaken = 0;
+      this.devices = deviceNames.length;
+    }
+    const column = (i: number) => spans.column(i);
+    const [kind, t0, t1, from, to] = [S.kind, S.t0, S.t1, S.c, S.d].map(column);
+    for (; this.spansTaken < spans.length; this.spansTaken++) {
+      const i = this.spansTaken;
+      const name =
+        kind[i] === 7
+          ? `copies\n${this.deviceName(from[i])} → ${this.deviceName(to[i])}`
+          : kind[i] === 8
+            ? "waiting"
+            : "planning";
+      let lane = this.spans.find((known) => known.name === name);
+      if (!lane) {
+        lane = new Lane(kind[i] === 7 ? "copy" : "sync", name);
+        this.spans.push(lane);
+        this.spans.sort(
+          (a, b) => kLaneOrder[a.kind] - kLaneOrder[b.kind] || (a.name < b.name ? -1 : 1),
+        );
+      }
+      lane.add(i, t0[i], t1[i]);
+    }
+    for (const lane of this.spans) lane.update();
   }
 
   /** A plan that comes after its launches says only then which queue they were on. */
@@ -106,7 +154,7 @@ export class Timeline {
       const name = plans.get(plan[i])?.plan.device || "cpu";
       let queue = this.queues.find((known) => known.name === name);
       if (!queue) {
-        queue = new Queue(name);
+        queue = new Lane("launches", name);
         this.queues.push(queue);
         this.queues.sort((a, b) => a.name.localeCompare(b.name));
       }
@@ -133,16 +181,15 @@ export class Timeline {
   }
 
   marks(lane: number, axis: Axis): Mark[] {
-    const pyramid = this.isQueue(lane)
-      ? this.queues[lane - kFirstQueue]?.pyramid
-      : this.pyramids[lane];
+    const pyramid = lane === 0 ? this.runs : this.at(lane)?.pyramid;
     return pyramid?.marks(axis.from, axis.to, axis.pixels * 1.5) ?? [];
   }
 
   info(lane: number, i: number): SliceInfo {
-    if (lane === 0) return this.runInfo(i);
-    if (lane === 1) return this.spanInfo(i);
-    return this.launchInfo(lane, this.queues[lane - kFirstQueue].indexOf(i));
+    const rows = this.at(lane);
+    if (!rows) return this.runInfo(i);
+    const row = rows.indexOf(i);
+    return rows.kind === "launches" ? this.launchInfo(lane, row) : this.spanInfo(lane, row);
   }
 
   private runInfo(i: number): SliceInfo {
@@ -163,16 +210,20 @@ export class Timeline {
     };
   }
 
-  private spanInfo(i: number): SliceInfo {
+  private spanInfo(lane: number, i: number): SliceInfo {
     const { spans } = this.store;
     const kind = spans.column(S.kind)[i];
-    const [a, b] = [spans.column(S.a)[i], spans.column(S.b)[i]];
+    const [a, b, c, d] = [S.a, S.b, S.c, S.d].map((column) => spans.column(column)[i]);
+    const copied = () => [
+      `${this.deviceName(c)} → ${this.deviceName(d)}`,
+      `${format.bytes(a)} · ${format.rate(a, spans.column(S.t1)[i] - spans.column(S.t0)[i])}`,
+    ];
     return {
-      lane: 1,
+      lane,
       t0: spans.column(S.t0)[i],
       t1: spans.column(S.t1)[i],
       title: kSpanNames[kind] ?? "span",
-      lines: kind === 2 ? [`plan ${a} · ${b} nodes`] : kind === 7 ? [format.bytes(a)] : [],
+      lines: kind === 2 ? [`plan ${a} · ${b} nodes`] : kind === 7 ? copied() : [],
       color: kSpanColors[kind] ?? "#8C8C8C",
       glyph: kind === 2 ? "⚙" : kind === 7 ? "⇉" : "‖",
       plan: kind === 2 ? a : -1,
@@ -239,9 +290,12 @@ export function drawTimeline(input: TimelineDraw): void {
     context.fillStyle = theme.background;
     context.fillRect(0, y, kLaneLabel, kLaneHeight);
     context.fillStyle = theme.dim;
-    context.font = `11px ${theme.font}`;
     context.textAlign = "left";
-    context.fillText(name, 6, y + kLaneHeight / 2);
+    const [first, second] = name.split("\n");
+    context.font = `11px ${theme.font}`;
+    context.fillText(first, 6, y + kLaneHeight / 2 - (second ? 7 : 0));
+    context.font = `10px ${theme.font}`;
+    if (second) context.fillText(second, 6, y + kLaneHeight / 2 + 7, kLaneLabel - 8);
   });
 }
 

@@ -115,7 +115,7 @@ export type Selection =
 
 export const R = { run: 0, plan: 1, outcome: 2, nodes: 3, origins: 4, t0: 5, t1: 6 } as const;
 export const L = { run: 0, plan: 1, launch: 2, t0: 3, t1: 4, reads: 5, writes: 6 } as const;
-export const S = { kind: 0, run: 1, t0: 2, t1: 3, a: 4, b: 5 } as const;
+export const S = { kind: 0, run: 1, t0: 2, t1: 3, a: 4, b: 5, c: 6, d: 7 } as const;
 export const B = { t: 0, op: 1, buffer: 2, bytes: 3, category: 4, node: 5, run: 6 } as const;
 
 const kEmptyMeta: Meta = {
@@ -140,7 +140,7 @@ export class Store {
   fileNames = new Map<string, string>();
   runs = new Columns(7);
   launches = new Columns(7);
-  spans = new Columns(6);
+  spans = new Columns(8);
   buffers = new Columns(7);
   watermarks = new Columns(2, 200_000);
   sums = new Map<string, KernelSum>();
@@ -154,6 +154,11 @@ export class Store {
   problem = "";
   /** Counts resets, so that derived data knows when to start over. */
   epoch = 0;
+
+  /** By number, as copies count them. */
+  get deviceNames(): readonly string[] {
+    return (this.meta.machine.devices as string[] | undefined) ?? [];
+  }
 
   /** Changes when data arrived, at most once a drawing tick. */
   readonly tick = signal(0);

@@ -21,7 +21,7 @@ const kColumns: Record<number, number> = {
   [Kind.reset]: 0,
   [Kind.runs]: 7,
   [Kind.launches]: 7,
-  [Kind.spans]: 6,
+  [Kind.spans]: 8,
   [Kind.buffers]: 7,
   [Kind.sums]: 8,
   [Kind.watermark]: 2,
