@@ -7,11 +7,12 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import lamina.core as mx
 import numpy as np
 import pytest
+from lamina import _core
 from metal_double import (
     DOUBLE,
     HERE,
@@ -306,7 +307,7 @@ def test_a_product_that_the_library_refuses_is_text() -> None:
     np.testing.assert_allclose(z, a @ b, rtol=1e-4, atol=1e-4)
 
 
-# A text that has been right once is not looked at again: these two have theirs to themselves.
+# A text that has been right once is not looked at again: each of these has its own.
 
 
 def test_wrong_sums_of_a_text_are_noticed_and_another_takes_its_place() -> None:
@@ -325,6 +326,155 @@ def test_wrong_sums_of_a_text_are_noticed_and_another_takes_its_place() -> None:
         mx.eval(mx.conv1d(ax, aw, groups=2))
     texts = str(log.plans())
     assert "a_tile" in texts and "simdgroup_multiply" not in texts
+
+
+@pytest.fixture
+def with_epilogues() -> Iterator[None]:
+    """Epilogues go into the text of products and convolutions, which then no library does."""
+    number = _core._device_named("metal")
+    before = _core._epilogue_work(number, 1 << 20)
+    yield
+    _core._epilogue_work(number, before)
+
+
+def bfloat(*shape: int, seed: int = 0) -> mx.array:
+    return mx.array(normal(*shape, seed=seed)).astype(mx.bfloat16)
+
+
+def half(*shape: int, seed: int = 0) -> mx.array:
+    return mx.array(normal(*shape, seed=seed, dtype="float16"))
+
+
+def numbers(*values: int) -> mx.array:
+    return mx.array(np.array(values, dtype=np.int32))
+
+
+def of_codes(x: mx.array, w: mx.array, **options: int) -> mx.array:
+    words, scales, biases = mx.quantize(w, **options)
+    return mx.quantized_matmul(x, words, scales, biases, transpose=True, **options)
+
+
+def gradient(of: Callable[..., mx.array], number: int) -> Callable[..., mx.array]:
+    return lambda x, w, g: mx.vjp(of, [x, w], [g])[1][number]
+
+
+def spaced(x: mx.array, w: mx.array) -> mx.array:
+    return mx.conv_general(x, w, input_dilation=2, padding=1)
+
+
+# What is computed and its inputs. A text that has been right once is not looked at again, and sizes
+# are no part of it: no two rows, and no other test of this file, have the same dtype and layout.
+TEXTS: dict[str, tuple[Callable[..., mx.array], Callable[[], list[mx.array]]]] = {
+    "epilogue": (
+        lambda a, b: mx.maximum(a @ b, 0),
+        lambda: [half(37, 21), half(21, 19, seed=1)],
+    ),
+    "epilogue over its own factor": (
+        lambda a, b: mx.tanh(a.T @ b) + a.T,
+        lambda: [half(35, 35), half(35, 35, seed=1)],
+    ),
+    "convolution with an epilogue": (
+        lambda x, w, b: mx.maximum(mx.conv2d(x, w) + b, 0),
+        lambda: [half(2, 7, 8, 3), half(5, 2, 3, 3, seed=1), half(5, seed=2)],
+    ),
+    "weight's gradient with an epilogue": (
+        lambda x, w, g: w - gradient(mx.conv2d, 1)(x, w, g) * 0.125,
+        lambda: [half(2, 7, 8, 3), half(5, 2, 3, 3, seed=1), half(2, 6, 6, 5, seed=2)],
+    ),
+    "depth in parts with an epilogue": (
+        lambda a, b: mx.tanh(a @ b.T) + 1,
+        lambda: [half(9, 3000), half(11, 3000, seed=1)],
+    ),
+    "gather_mm": (
+        lambda a, b: mx.gather_mm(a, b, numbers(1, 0, 2, -1), numbers(2, 2, 0, 1)),
+        lambda: [half(3, 40, 21), half(4, 21, 19, seed=1)],
+    ),
+    "segmented_mm": (
+        lambda a, b: mx.segmented_mm(a, b, mx.array([[0, 5], [5, 30], [2, 4]], dtype=mx.uint32)),
+        lambda: [half(37, 30), half(30, 19, seed=1)],
+    ),
+    "quantized_matmul": (of_codes, lambda: [bfloat(70, 64), bfloat(33, 64, seed=1)]),
+    "gather_qmm": (
+        lambda x, w: mx.gather_qmm(x, *mx.quantize(w), numbers(1, 0, 1), numbers(2, 0, 1)),
+        lambda: [bfloat(2, 70, 64), bfloat(3, 33, 64, seed=1)],
+    ),
+    "batch of no library": (
+        lambda a, b: a[:, None] @ b.swapaxes(-1, -2),
+        lambda: [half(3, 9, 20), half(2, 17, 20, seed=1)],
+    ),
+    "input dilation": (spaced, lambda: [half(2, 7, 8, 3), half(5, 2, 3, 3, seed=1)]),
+    "input's gradient of input dilation": (
+        gradient(spaced, 0),
+        lambda: [half(2, 7, 8, 3), half(5, 2, 3, 3, seed=1), half(2, 14, 15, 5, seed=2)],
+    ),
+    "weight's gradient of input dilation": (
+        gradient(spaced, 1),
+        lambda: [bfloat(2, 7, 8, 3), bfloat(5, 2, 3, 3, seed=1), bfloat(2, 14, 15, 5, seed=2)],
+    ),
+    "padding of one side": (
+        lambda x, w: mx.conv_general(x, w, padding=([1, 0], [0, 1]), stride=(1, 2)),
+        lambda: [bfloat(2, 7, 8, 3), bfloat(5, 2, 3, 3, seed=1)],
+    ),
+    "views": (
+        lambda x, w: mx.conv1d(x.swapaxes(1, 2), w.swapaxes(0, 2)),
+        lambda: [bfloat(2, 4, 19), bfloat(4, 3, 5, seed=1)],
+    ),
+}
+
+
+@pytest.mark.usefixtures("with_epilogues")
+@pytest.mark.parametrize("case", TEXTS)
+def test_wrong_sums_of_any_text_are_noticed_and_told_once(case: str) -> None:
+    of, inputs = TEXTS[case]
+    with mx.stream(mx.cpu):
+        wide = [x.astype(mx.float32) for x in inputs()]
+        want = of(*wide)
+        mx.eval(want)
+    operands = inputs()
+    mx.eval(operands)
+    inject(TILES)
+    with pytest.warns(RuntimeWarning, match=r"metal: kernel \w+ gives wrong sums") as told:
+        got = of(*operands)
+        mx.eval(got)
+    assert len(told) == 1
+    room = 3e-2 * float(mx.max(mx.abs(want)))
+    np.testing.assert_allclose(np.array(got.astype(mx.float32)), np.array(want), atol=room)
+    with recorded() as log:
+        again = of(*operands)
+        mx.eval(again)
+    np.testing.assert_array_equal(
+        np.array(again.astype(mx.float32)), np.array(got.astype(mx.float32))
+    )
+    texts = str(log.plans())
+    assert "a_tile" in texts and "simdgroup_multiply" not in texts
+
+
+def test_wrong_sums_of_the_library_over_decoded_codes_are_noticed() -> None:
+    x, w = mx.array(normal(70, 64)), mx.array(normal(33, 64, seed=1))
+    with mx.stream(mx.cpu):
+        want = of_codes(x, w)
+        mx.eval(want)
+    inject(SUMS, times=100)
+    with pytest.warns(
+        RuntimeWarning, match=r"metal: MPSMatrixMultiplication: 1 x \(70, 64\).*wrong"
+    ):
+        got = of_codes(x, w)
+        mx.eval(got)
+    inject(SUMS, times=0, after=1 << 40)
+    np.testing.assert_allclose(np.array(got), np.array(want), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("with_epilogues")
+def test_an_epilogue_over_no_right_text_at_all_is_an_error() -> None:
+    a, b = bfloat(20, 33), bfloat(20, 17, seed=1)
+    mx.eval(a, b)
+    inject(TILES, times=100)
+    z = mx.maximum(a.T @ b, 0)
+    with pytest.raises(mx.DeviceError, match=r"metal: kernel matmul: every text of it gives wrong"):
+        mx.eval(z)
+    inject(TILES, times=0, after=1 << 40)
+    with pytest.warns(RuntimeWarning, match="gives wrong sums"):  # with the next result
+        assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
 
 
 def test_no_right_text_at_all_is_an_error() -> None:

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <string>
+#include <type_traits>
 
+#include "base/error.h"
 #include "base/half.h"
 
 namespace lamina {
@@ -79,21 +83,117 @@ class Places {
   int look_ = 0;
 };
 
-int64_t place(const LibraryProduct::Matrix& m, int64_t z, int64_t row, int64_t col) {
-  return z * m.batch_stride + (m.transposed ? col * m.lead + row : row * m.lead + col);
+using Memory = std::span<const void* const>;
+
+// The first `axes` axes, counted through in row-major order.
+int64_t count_of(const TensorView& v, size_t axes) {
+  int64_t n = 1;
+  for (size_t d = 0; d < axes; ++d) n *= v.shape[d];
+  return n;
+}
+int64_t offset_of(const Shape& shape, const Strides& strides, size_t axes, int64_t number) {
+  int64_t at = 0;
+  for (size_t d = axes; d-- > 0; number /= shape[d]) at += number % shape[d] * strides[d];
+  return at;
 }
 
-Proof prove(const LibraryProduct& p, const void* a, const void* b, const void* out) {
-  Verdict verdict(p.dtype);
-  Places places;
-  for (int i = 0; i < kLooks; ++i, places.look()) {
-    const int64_t z = places.next(p.batch), row = places.next(p.rows), col = places.next(p.cols);
-    Sum sum;
-    for (int64_t k = 0; k < p.depth; ++k)
-      sum.add(read(a, p.dtype, place(p.a, z, row, k)), read(b, p.dtype, place(p.b, z, k, col)));
-    if (!verdict.look(sum, read(out, p.dtype, place(p.out, z, row, col)))) return Proof::fails;
+int64_t whole(const void* data, Dtype dtype, int64_t at) {
+  return dispatch(dtype, [&](auto kind) -> int64_t {
+    using T = decltype(kind);
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<int64_t>(static_cast<const T*>(data)[at]);
+    else
+      throw InternalError(std::string("proof: numbers of dtype ") + name_of(dtype));
+  });
+}
+
+// One product of the batch: where its matrices begin, and its part of the depth.
+struct OneProduct {
+  int64_t a = 0, b = 0, out = 0, begin = 0, end = 0;
+};
+
+class Products {
+ public:
+  Products(const TextProduct& p, Memory memory)
+      : p_(p), memory_(memory), lead_(p.out.shape.size() - 2) {}
+
+  Proof prove() const {
+    Verdict verdict(p_.dtype);
+    Places places;
+    for (int i = 0; i < kLooks; ++i, places.look()) {
+      const OneProduct at = product(places.next(count_of(p_.out, lead_)));
+      const int64_t row = places.next(p_.out.shape[lead_]);
+      const int64_t col = places.next(p_.out.shape[lead_ + 1]);
+      Sum sum;
+      for (int64_t k = at.begin; k < at.end; ++k)
+        sum.add(element(p_.a, 0, at.a, row, k), element(p_.b, 1, at.b, k, col));
+      if (!verdict.look(sum, element(p_.out, 2, at.out, row, col))) return Proof::fails;
+    }
+    return verdict.last();
   }
-  return verdict.last();
+
+ private:
+  double element(const TensorView& v, size_t operand, int64_t at, int64_t i, int64_t j) const {
+    const size_t rank = v.shape.size();
+    return read(memory_[operand], v.dtype, at + i * v.strides[rank - 2] + j * v.strides[rank - 1]);
+  }
+
+  OneProduct product(int64_t z) const {
+    const Shape& batch = p_.out.shape;
+    OneProduct at;
+    at.out = offset_of(batch, p_.out.strides, lead_, z);
+    at.end = p_.a.shape.back();
+    if (p_.segments) {
+      const TensorView& s = *p_.segments;
+      const int64_t first = offset_of(s.shape, s.strides, s.shape.size() - 1, z);
+      auto cut = [&](int64_t place) {
+        return std::clamp<int64_t>(whole(memory_[3], s.dtype, place), 0, p_.a.shape.back());
+      };
+      at.begin = cut(first);
+      at.end = cut(first + s.strides.back());
+    } else if (p_.a_numbers) {
+      const auto a = numbered(p_.a, *p_.a_numbers, 3, z), b = numbered(p_.b, *p_.b_numbers, 4, z);
+      if (!a || !b) at.end = 0;
+      at.a = a.value_or(0);
+      at.b = b.value_or(0);
+    } else {
+      at.a = offset_of(batch, p_.a.strides, lead_, z);
+      at.b = offset_of(batch, p_.b.strides, lead_, z);
+    }
+    return at;
+  }
+
+  // Nothing: out of range.
+  std::optional<int64_t> numbered(const TensorView& v, const TensorView& numbers, size_t operand,
+                                  int64_t z) const {
+    const size_t axes = v.shape.size() - 2;
+    const int64_t count = count_of(v, axes);
+    int64_t number = whole(memory_[operand], numbers.dtype,
+                           offset_of(numbers.shape, numbers.strides, numbers.shape.size(), z));
+    if (number < 0) number += count;
+    if (number < 0 || number >= count) return std::nullopt;
+    return offset_of(v.shape, v.strides, axes, number);
+  }
+
+  const TextProduct& p_;
+  const Memory memory_;
+  const size_t lead_;  // axes of the batch
+};
+
+TensorView view(const LibraryProduct& p, const LibraryProduct::Matrix& m, int64_t rows,
+                int64_t cols) {
+  return {nullptr,
+          p.dtype,
+          {p.batch, rows, cols},
+          {m.batch_stride, m.transposed ? 1 : m.lead, m.transposed ? m.lead : 1}};
+}
+
+Proof prove(const TextProduct& p, Memory memory) { return Products(p, memory).prove(); }
+
+Proof prove(const LibraryProduct& p, Memory memory) {
+  return prove(TextProduct{p.dtype, view(p, p.a, p.rows, p.depth), view(p, p.b, p.depth, p.cols),
+                           view(p, p.out, p.rows, p.cols)},
+               memory);
 }
 
 // The three arrays of a convolution, and where their elements are.
@@ -102,22 +202,23 @@ struct Arrays3 {
   const void *input, *weight, *output;
 
   using Extent = LibraryConvolution::Extent;
-  int64_t at(int64_t n, const Extent& position, const Extent& size, int64_t channels,
-             int64_t channel) const {
-    for (size_t d = 0; d < 3; ++d) n = n * size[d] + position[d];
-    return n * channels + channel;
+  static int64_t at(const LibraryConvolution::Steps& steps, int64_t n, const Extent& position,
+                    int64_t channel) {
+    n = n * steps[0] + channel * steps[4];
+    for (size_t d = 0; d < 3; ++d) n += position[d] * steps[d + 1];
+    return n;
   }
   double in(int64_t n, const Extent& x, int64_t channel) const {
-    return read(input, c.dtype, at(n, x, c.in, c.channels, channel));
+    return read(input, c.dtype, at(c.in_steps, n, x, channel));
   }
   double of(int64_t n, const Extent& y, int64_t filter) const {
-    return read(output, c.dtype, at(n, y, c.out, c.filters, filter));
+    return read(output, c.dtype, at(c.out_steps, n, y, filter));
   }
   // The kernel as written in memory: a flipped one is met from its other end.
   double tap(int64_t filter, Extent t, int64_t channel) const {
     if (c.flip)
       for (size_t d = 0; d < 3; ++d) t[d] = c.kernel[d] - 1 - t[d];
-    return read(weight, c.dtype, at(filter, t, c.kernel, c.channels / c.groups, channel));
+    return read(weight, c.dtype, at(c.kernel_steps, filter, t, channel));
   }
 };
 
@@ -128,12 +229,13 @@ void each(const LibraryConvolution::Extent& size, F&& f) {
       for (int64_t k = 0; k < size[2]; ++k) f(LibraryConvolution::Extent{i, j, k});
 }
 
-// The input's place that tap t of output y meets; false: padding.
+// The input's place that tap t of output y meets; false: padding, or between elements.
 bool meets(const LibraryConvolution& c, const LibraryConvolution::Extent& y,
            const LibraryConvolution::Extent& t, LibraryConvolution::Extent& x) {
   for (size_t d = 0; d < 3; ++d) {
-    x[d] = y[d] * c.stride[d] - c.pad[d] + t[d] * c.dilation[d];
-    if (x[d] < 0 || x[d] >= c.in[d]) return false;
+    const int64_t from = y[d] * c.stride[d] - c.pad[d] + t[d] * c.dilation[d];
+    x[d] = from / c.apart[d];
+    if (from < 0 || from % c.apart[d] || x[d] >= c.in[d]) return false;
   }
   return true;
 }
@@ -164,7 +266,7 @@ Sum input_gradient(const Arrays3& arrays, const Spot& s) {
   each(c.kernel, [&](const LibraryConvolution::Extent& t) {
     LibraryConvolution::Extent y;
     for (size_t d = 0; d < 3; ++d) {
-      const int64_t from = s.x[d] + c.pad[d] - t[d] * c.dilation[d];
+      const int64_t from = s.x[d] * c.apart[d] + c.pad[d] - t[d] * c.dilation[d];
       if (from < 0 || from % c.stride[d] || from / c.stride[d] >= c.out[d]) return;
       y[d] = from / c.stride[d];
     }
@@ -188,8 +290,9 @@ Sum weight_gradient(const Arrays3& arrays, const Spot& s) {
   return sum;
 }
 
-Proof prove(const LibraryConvolution& c, const void* first, const void* second, const void* out) {
+Proof prove(const LibraryConvolution& c, Memory memory) {
   using Kind = LibraryConvolution::Kind;
+  const void *first = memory[0], *second = memory[1], *out = memory[2];
   const Arrays3 arrays{c, c.kind == Kind::input_gradient ? out : first,
                        c.kind == Kind::weight_gradient ? out : second,
                        c.kind == Kind::forward          ? out
@@ -218,17 +321,21 @@ Proof prove(const LibraryConvolution& c, const void* first, const void* second, 
 
 }  // namespace
 
-Proof prove(const LibraryWork& work, const void* first, const void* second, const void* out) {
+Proof prove(const LibraryWork& work, std::span<const void* const> memory) {
   return std::visit(
-      [&](const auto& what) {
-        return looked_at(what.dtype) ? prove(what, first, second, out) : Proof::holds;
-      },
+      [&](const auto& what) { return looked_at(what.dtype) ? prove(what, memory) : Proof::holds; },
       work.what);
 }
 
 int64_t flops_of(const LibraryWork& work) {
   if (auto* p = std::get_if<LibraryProduct>(&work.what))
     return 2 * p->rows * p->cols * p->depth * p->batch;
+  if (auto* p = std::get_if<TextProduct>(&work.what)) {
+    const size_t last = p->out.shape.size() - 1;
+    const int64_t results =
+        p->segments ? p->out.shape[last - 1] * p->out.shape[last] : p->out.size();
+    return 2 * results * p->a.shape.back();
+  }
   const auto& c = std::get<LibraryConvolution>(work.what);
   auto count = [](const LibraryConvolution::Extent& e) { return e[0] * e[1] * e[2]; };
   return 2 * c.batch * count(c.out) * count(c.kernel) * c.filters * (c.channels / c.groups);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/library.h"
 
@@ -16,9 +17,10 @@ enum class Proof : uint8_t {
 
 // Computes a few elements of the work again, in double, from memory that the CPU reads, and holds
 // them against what is there, within what rounding explains. Dtypes of other kinds than real
-// floats hold.
-Proof prove(const LibraryWork& work, const void* first, const void* second, const void* out);
+// floats hold. `memory`: of the work's operands, then of its further ones.
+Proof prove(const LibraryWork& work, std::span<const void* const> memory);
 
+// Of segments as if they shared the depth.
 int64_t flops_of(const LibraryWork& work);
 
 }  // namespace lamina

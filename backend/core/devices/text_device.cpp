@@ -96,6 +96,7 @@ std::atomic<bool>& checks_bounds() {
 // One program and its pipelines.
 struct TextDevice::Stage {
   TextProgram program;
+  bool matrices = false;  // written with TextTraits::simd_matrices
   bool trusted = false;
   int looks = 0;
   // In place of what the program's work says. What is ahead of its parts has moved to the program:
@@ -105,6 +106,8 @@ struct TextDevice::Stage {
   std::vector<std::shared_ptr<void>> pipelines;
 
   bool by_library() const { return !library.parts.empty(); }
+  // The kernel that sums. REQUIRES: the program says its work, and no library does it.
+  const std::string& tiles() const { return program.launches[program.library->first_launch].name; }
 
   void take(Library made) {
     library = std::move(made);
@@ -134,12 +137,20 @@ struct TextDevice::Stage {
 class TextDevice::Compiled : public CompiledKernel {
  public:
   using Write = std::function<TextProgram(const TextTraits&)>;
+  // The same call without its epilogue, as text, launched to be looked at.
+  struct Bare {
+    std::unique_ptr<Compiled> call;
+    size_t inputs = 0;
+    int64_t result_bytes = 0;
+  };
 
-  // `identity` stands for all that `write` knows.
+  // `identity` stands for all that `write` knows. `bare`: what this is trusted by, if anything.
   Compiled(TextDevice& device, Write write, const Hash128& identity, std::vector<Dtype> scalars,
-           std::vector<Reach> reaches)
+           std::vector<Reach> reaches, Bare bare, bool to_prove)
       : scalars(std::move(scalars)),
         reaches(std::move(reaches)),
+        bare(std::move(bare)),
+        to_prove_(to_prove),
         device_(device),
         write_(std::move(write)),
         identity_(identity),
@@ -168,9 +179,13 @@ class TextDevice::Compiled : public CompiledKernel {
     (wide ? wide_ : narrow_) = make(traits);
     device_.know_stage(key_of(traits), wide ? wide_ : narrow_);
   }
+  // No text with matrices has been refuted.
+  bool matrices() const { return wide_->matrices && (!narrow_ || narrow_->matrices); }
+  bool says_its_work() const { return wide_->program.library != nullptr; }
 
   const std::vector<Dtype> scalars;
   const std::vector<Reach> reaches;  // of operands
+  const Bare bare;
 
  private:
   TextTraits narrow_traits() const {
@@ -185,6 +200,7 @@ class TextDevice::Compiled : public CompiledKernel {
     h.add(traits.bounds);
     h.add(static_cast<uint64_t>(traits.vector_bytes));
     h.add(static_cast<uint64_t>(traits.epilogue_work));
+    h.add(to_prove_);
     return h;
   }
   std::shared_ptr<Stage> stage_of(const TextTraits& traits) const {
@@ -197,9 +213,11 @@ class TextDevice::Compiled : public CompiledKernel {
   std::shared_ptr<Stage> make(TextTraits traits) const {
     auto stage = std::make_shared<Stage>();
     auto refuted = [&] { return device_.refuted_.contains(stage->text()); };
+    if (bare.call && !bare.call->matrices()) traits.simd_matrices = false;
     stage->program = write_(traits);
     if (const std::shared_ptr<const LibraryWork> work = stage->program.library) {
-      Library library = device_.prepare_library(*work, traits);
+      Library library;
+      if (!to_prove_ && !work->texts_only) library = device_.prepare_library(*work, traits);
       if (!library.parts.empty()) stage->take(std::move(library));
       if (stage->by_library() && refuted()) {
         stage = std::make_shared<Stage>();
@@ -209,9 +227,14 @@ class TextDevice::Compiled : public CompiledKernel {
         traits.simd_matrices = false;
         stage->program = write_(traits);
         if (refuted())
-          throw DeviceError(device_.info().name + ": kernel " + stage->program.launches[0].name +
+          throw DeviceError(device_.info().name + ": kernel " + stage->tiles() +
                             ": every text of it gives wrong sums on this device");
       }
+    }
+    stage->matrices = traits.simd_matrices;
+    if (to_prove_) {
+      stage->trusted = !stage->program.library || device_.proven_.contains(stage->text());
+      if (stage->trusted) return stage;  // it is never launched
     }
     int64_t before = device_.counts_.compile_ns;
     for (const TextKernel& k : stage->program.launches)
@@ -229,6 +252,7 @@ class TextDevice::Compiled : public CompiledKernel {
     return true;
   }
 
+  const bool to_prove_;  // a Bare's
   TextDevice& device_;
   Write write_;
   const Hash128 identity_;
@@ -245,7 +269,7 @@ std::unique_ptr<CompiledKernel> TextDevice::compile(const Kernel& kernel) {
   add_kernel(identity, kernel);
   return std::make_unique<Compiled>(
       *this, [kernel](const TextTraits& t) { return write_text(kernel, t); }, identity,
-      kernel.scalars, reaches_of(kernel));
+      kernel.scalars, reaches_of(kernel), Compiled::Bare{}, false);
 }
 
 std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const CallArgs& args,
@@ -254,17 +278,21 @@ std::unique_ptr<CompiledKernel> TextDevice::compile_call(TextFn write, const Cal
                 {args.in.begin(), args.in.end()},
                 {args.out.begin(), args.out.end()},
                 {}};
-  std::vector<Dtype> scalars;
-  if (epilogue) {
-    kept.epilogue = *epilogue;
-    scalars = epilogue->kernel.scalars;
-  }
-  const Hash128 identity = kept.identity(write);
-  auto writer = [write, kept = std::move(kept)](const TextTraits& t) {
-    return kept.write(write, t);
+  auto made = [&](std::vector<Dtype> scalars, Compiled::Bare bare, bool to_prove) {
+    return std::make_unique<Compiled>(
+        *this, [write, kept](const TextTraits& t) { return kept.write(write, t); },
+        kept.identity(write), std::move(scalars),
+        reaches_of(args, kept.epilogue ? epilogue : nullptr), std::move(bare), to_prove);
   };
-  return std::make_unique<Compiled>(*this, std::move(writer), identity, std::move(scalars),
-                                    reaches_of(args, epilogue));
+  Compiled::Bare bare;
+  if (!epilogue) return made({}, std::move(bare), false);
+  if (proves_sums()) {
+    std::unique_ptr<Compiled> call = made({}, {}, true);
+    const int64_t result = call->reaches.back().end;
+    if (call->says_its_work()) bare = {std::move(call), args.in.size(), result};
+  }
+  kept.epilogue = *epilogue;
+  return made(epilogue->kernel.scalars, std::move(bare), false);
 }
 
 std::shared_ptr<TextDevice::Stage> TextDevice::known_stage(const Hash128& key) {
@@ -329,25 +357,56 @@ std::string TextDevice::artifact_path(const TextKernel& kernel,
 void TextDevice::run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars) {
   for (;;) {
     Stage& stage = compiled.stage_for(buffers);
-    launch_stage(compiled, stage, buffers, scalars);
-    if (stage.trusted || !stage.program.library || holds(stage, buffers)) return;
+    if (prove_ahead(compiled, stage, buffers) && launch_stage(compiled, stage, buffers, scalars))
+      return;
     compiled.replace(stage);
   }
 }
 
+// What ends in an epilogue may write over what it has read, so it is looked at before: by the
+// result that it would have had. False: it is not to be launched.
+bool TextDevice::prove_ahead(const Compiled& compiled, Stage& stage, void* const* buffers) {
+  const auto& [bare, inputs, bytes] = compiled.bare;
+  if (!bare || stage.trusted) return !refuted(stage);
+  struct Result {
+    TextDevice& device;
+    const int64_t bytes;
+    void* data = device.allocate(bytes);
+    ~Result() { device.release(data, bytes); }
+  };
+  std::vector<void*> operands(buffers, buffers + inputs);
+  operands.push_back(nullptr);
+  Stage& first = bare->stage_for(operands.data());
+  if (!first.trusted && !(first.trusted = proven_.contains(first.text()))) {
+    Result result{*this, bytes};
+    operands.back() = result.data;
+    run(*bare, operands.data(), nullptr);
+  }
+  if (stage.matrices && !bare->matrices()) return false;
+  stage.trusted = bare->stage_for(operands.data()).trusted;
+  return true;
+}
+
+// By what another program of this text has summed.
+bool TextDevice::refuted(const Stage& stage) const {
+  return !stage.trusted && !refuted_.empty() && stage.program.library &&
+         refuted_.contains(stage.text());
+}
+
 // Looks at what has been launched for the first time.
 bool TextDevice::holds(Stage& stage, void* const* buffers) {
+  if (stage.trusted || !stage.program.library) return true;
+  if (!proves_sums()) return stage.trusted = true;
   const std::string text = stage.text();
-  stage.trusted = proven_.contains(text);
-  // What launches ahead of it have put into temporaries is gone by now.
+  if (proven_.contains(text)) return stage.trusted = true;
   const LibraryWork& work = *stage.program.library;
-  const auto [first, second, out] = work.operands;
-  if (stage.trusted || std::min({first, second, out}) < 0) return stage.trusted = true;
-  const Proof proof = prove_launch(work, buffers[first], buffers[second], buffers[out]);
+  std::vector<const void*> memory;
+  for (int operand : work.operands) memory.push_back(operand_at(operand, buffers));
+  for (int operand : work.further) memory.push_back(operand_at(operand, buffers));
+  const Proof proof = finish_launches() ? prove(work, memory) : Proof::unseen;
   if (proof == Proof::fails) {
     refuted_.insert(text);
-    const std::string what =
-        stage.by_library() ? stage.library.text : "kernel " + stage.program.launches[0].name;
+    const std::string what = stage.by_library() ? stage.library.text : "kernel " + stage.tiles();
     notice(info().name + ": " + what +
            " gives wrong sums on this device; the next choice takes its place");
     return false;
@@ -357,7 +416,12 @@ bool TextDevice::holds(Stage& stage, void* const* buffers) {
   return true;
 }
 
-void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
+void* TextDevice::operand_at(int operand, void* const* buffers) const {
+  return operand >= 0 ? buffers[operand] : temporaries_[static_cast<size_t>(-1 - operand)];
+}
+
+// False: what it has summed is wrong.
+bool TextDevice::launch_stage(const Compiled& compiled, Stage& stage, void* const* buffers,
                               const ScalarValue* scalars) {
   const std::vector<int64_t>& sizes = stage.program.temporaries;
   // Memory goes back when the launches are in the queue: what takes it next stands behind them.
@@ -371,7 +435,10 @@ void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void
     }
   } held{*this, sizes, temporaries_};
   for (int64_t bytes : sizes) temporaries_.push_back(allocate(bytes));
-  if (stage.program.checked.empty()) return launch_all(compiled, stage, buffers, scalars, nullptr);
+  if (stage.program.checked.empty()) {
+    launch_all(compiled, stage, buffers, scalars, nullptr);
+    return holds(stage, buffers);
+  }
   struct Faults {
     TextDevice& device;
     void* words = device.allocate(kFaultBytes);
@@ -382,6 +449,7 @@ void TextDevice::launch_stage(const Compiled& compiled, const Stage& stage, void
   upload(faults.words, none, kFaultBytes);
   launch_all(compiled, stage, buffers, scalars, faults.words);
   raise_faults(stage.program, faults.words);
+  return holds(stage, buffers);
 }
 
 // Waits for the program.
@@ -402,9 +470,6 @@ void TextDevice::raise_faults(const TextProgram& program, const void* faults) {
 
 void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
                             const ScalarValue* scalars, void* faults) {
-  auto address = [&](int operand) {
-    return operand >= 0 ? buffers[operand] : temporaries_[static_cast<size_t>(-1 - operand)];
-  };
   const bool texts_only = stage.program.library && !stage.by_library();
   launch_flops_ = texts_only ? flops_of(*stage.program.library) : 0;
   size_t next = 0;
@@ -412,7 +477,8 @@ void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* 
     while (next < stage.ends[part]) launch_one(compiled, stage, next++, buffers, scalars, faults);
     const auto& [ahead, call, operands, flops] = stage.library.parts[part];
     launch_flops_ = flops;
-    launch_library(call.get(), address(operands[0]), address(operands[1]), address(operands[2]));
+    launch_library(call.get(), operand_at(operands[0], buffers), operand_at(operands[1], buffers),
+                   operand_at(operands[2], buffers));
     launch_flops_ = 0;
   }
   while (next < stage.program.launches.size())

@@ -79,14 +79,14 @@ class TextDevice : public Device {
   virtual void launch_library(void* call, void* first, void* second, void* out) {
     (void)call, (void)first, (void)second, (void)out;
   }
-  // Whether a launched program that says what it computes has done so. It is asked until it holds
-  // once for each text and each thing prepared for a library; what fails is never used again: the
-  // next choice takes its place, the program is told, and the launch is made again. Devices whose
-  // memory the CPU does not read, or that trust their compilers, look at nothing.
-  virtual Proof prove_launch(const LibraryWork&, void* first, void* second, void* out) {
-    (void)first, (void)second, (void)out;
-    return Proof::holds;
-  }
+  // Whether what programs with matrices sum is looked at until it holds once for each text and each
+  // thing prepared for a library; what fails is never used again: the next choice takes its place,
+  // the program is told, and the launch is made again. A text that ends in an epilogue is trusted
+  // when the same text without it has held, which is launched for that alone. Not for devices whose
+  // memory the CPU does not read, or that trust their compilers.
+  virtual bool proves_sums() const { return false; }
+  // Waits for all that has been launched. False: it has failed.
+  virtual bool finish_launches() { return true; }
   // Launches handed over so far reach the queue, where a device collects them.
   virtual void flush() {}
   // Within launch_text: what buffers[i] reaches, and the arithmetic of the launch where that is
@@ -112,9 +112,13 @@ class TextDevice : public Device {
   void know_stage(const Hash128& key, const std::shared_ptr<Stage>& stage);
   std::shared_ptr<void> pipeline(const TextKernel& kernel);
   void run(const Compiled& compiled, void* const* buffers, const ScalarValue* scalars);
-  void launch_stage(const Compiled& compiled, const Stage& stage, void* const* buffers,
+  bool prove_ahead(const Compiled& compiled, Stage& stage, void* const* buffers);
+  bool refuted(const Stage& stage) const;
+  bool launch_stage(const Compiled& compiled, Stage& stage, void* const* buffers,
                     const ScalarValue* scalars);
   bool holds(Stage& stage, void* const* buffers);
+  // Of an operand, or a temporary while its program is launched.
+  void* operand_at(int operand, void* const* buffers) const;
   void launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
                   const ScalarValue* scalars, void* faults);
   void launch_one(const Compiled& compiled, const Stage& stage, size_t launch, void* const* buffers,

@@ -16,6 +16,7 @@ void append(TextProgram& program, TextProgram part, std::span<const int> operand
     work->first_launch += program.launches.size();
     work->temporaries += program.temporaries.size();
     for (int& operand : work->operands) operand = placed(operand);
+    for (int& operand : work->further) operand = placed(operand);
     program.library = std::move(work);
   }
   for (int64_t bytes : part.temporaries) program.temporaries.push_back(bytes);

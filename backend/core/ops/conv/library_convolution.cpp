@@ -7,12 +7,18 @@
 
 namespace lamina {
 
+namespace {
+LibraryConvolution::Steps steps_of(const TensorView& v) {
+  LibraryConvolution::Steps steps{v.strides.front(), 0, 0, 0, v.strides.back()};
+  std::copy_backward(v.strides.begin() + 1, v.strides.end() - 1, steps.end() - 1);
+  return steps;
+}
+}  // namespace
+
 std::shared_ptr<const LibraryWork> library_convolution(const TextCall& call,
                                                        LibraryConvolution::Kind kind) {
   using Kind = LibraryConvolution::Kind;
   const TensorView &first = call.in[0], &second = call.in[1], &result = call.out[0];
-  for (const TensorView* v : {&first, &second, &result})
-    if (!v->contiguous() || v->size() > std::numeric_limits<int32_t>::max()) return nullptr;
   const TensorView& input = kind == Kind::input_gradient ? result : first;
   const TensorView& weight = kind == Kind::weight_gradient ? result : second;
   const TensorView& output = kind == Kind::forward          ? result
@@ -22,9 +28,6 @@ std::shared_ptr<const LibraryWork> library_convolution(const TextCall& call,
   const Shape stride = r.ints(), low = r.ints(), high = r.ints(), dilation = r.ints();
   const Shape apart = r.ints();
   const size_t spatial = stride.size(), skipped = 3 - spatial;
-  if (low != high || std::any_of(apart.begin(), apart.end(), [](int64_t d) { return d != 1; }) ||
-      std::any_of(low.begin(), low.end(), [](int64_t p) { return p < 0; }))
-    return nullptr;
   LibraryConvolution c;
   c.kind = kind;
   c.dtype = result.dtype;
@@ -41,8 +44,18 @@ std::shared_ptr<const LibraryWork> library_convolution(const TextCall& call,
     c.stride[skipped + d] = stride[d];
     c.pad[skipped + d] = low[d];
     c.dilation[skipped + d] = dilation[d];
+    c.apart[skipped + d] = apart[d];
   }
-  return std::make_shared<LibraryWork>(LibraryWork{c});
+  c.in_steps = steps_of(input);
+  c.kernel_steps = steps_of(weight);
+  c.out_steps = steps_of(output);
+  LibraryWork work{c};
+  work.texts_only = low != high ||
+                    std::any_of(apart.begin(), apart.end(), [](int64_t d) { return d != 1; }) ||
+                    std::any_of(low.begin(), low.end(), [](int64_t p) { return p < 0; });
+  for (const TensorView* v : {&first, &second, &result})
+    work.texts_only |= !v->contiguous() || v->size() > std::numeric_limits<int32_t>::max();
+  return std::make_shared<LibraryWork>(std::move(work));
 }
 
 }  // namespace lamina

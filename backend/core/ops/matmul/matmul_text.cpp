@@ -156,8 +156,10 @@ TextProgram matmul(const TextCall& call, const TextTraits& traits) {
   };
   TextProgram program = write_gemm(g, traits);
   // A library knows nothing of the epilogue.
-  if (auto product = library_product(a, b, out); product && !call.epilogue)
-    program.library = std::make_shared<LibraryWork>(LibraryWork{*product});
+  if (call.epilogue) return program;
+  const auto product = library_product(a, b, out);
+  program.library = std::make_shared<LibraryWork>(
+      product ? LibraryWork{*product} : LibraryWork{TextProduct{out.dtype, a, b, out}, true});
   return program;
 }
 

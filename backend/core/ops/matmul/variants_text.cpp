@@ -1,5 +1,6 @@
 // Products of gathered matrices and of segments of the summed axis as kernel text.
 #include "kernels/gemm_text.h"
+#include "kernels/library.h"
 #include "kernels/spell.h"
 #include "kernels/walk.h"
 #include "ops/matmul/matmul_text.h"
@@ -91,7 +92,10 @@ TextProgram gather_mm(const TextCall& call, const TextTraits& traits) {
   };
   g.a_at = element(a, "a", left, "row", "k");
   g.b_at = element(b, "b", right, "k", "col");
-  return write_gemm(g, traits);
+  TextProgram program = write_gemm(g, traits);
+  program.library = std::make_shared<LibraryWork>(LibraryWork{
+      TextProduct{out.dtype, a, b, out, call.in[2], call.in[3]}, true, 0, 0, {0, 1, 4}, {2, 3}});
+  return program;
 }
 
 TextProgram segmented_mm(const TextCall& call, const TextTraits& traits) {
@@ -127,7 +131,10 @@ TextProgram segmented_mm(const TextCall& call, const TextTraits& traits) {
            end("end", joined_sum({at == "0" ? "" : at,
                                   unit.field("segment_step", segments.strides[last], wide)}));
   };
-  return write_gemm(g, traits);
+  TextProgram program = write_gemm(g, traits);
+  program.library = std::make_shared<LibraryWork>(
+      LibraryWork{TextProduct{out.dtype, a, b, out, {}, {}, segments}, true, 0, 0, {0, 1, 3}, {2}});
+  return program;
 }
 
 }  // namespace lamina::text
