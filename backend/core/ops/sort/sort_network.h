@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #define LAMINA_INLINE inline __attribute__((always_inline))
 
@@ -30,11 +31,15 @@ struct Network {
     x = low;
   }
 
-  // Lane l takes the item of lane l ^ flip.
-  static LAMINA_INLINE void permute(Vector& x, int flip) {
-    Vector order;
-    for (int l = 0; l < kLanes; ++l) order[l] = l ^ flip;
-    x = __builtin_shuffle(x, order);
+  using Numbers = std::make_integer_sequence<int, kLanes>;
+  // Lane l takes the item of lane l ^ kFlip.
+  template <int kFlip, int... l>
+  static LAMINA_INLINE void permute_lanes(Vector& x, std::integer_sequence<int, l...>) {
+    x = __builtin_shufflevector(x, x, (l ^ kFlip)...);
+  }
+  template <int kFlip>
+  static LAMINA_INLINE void permute(Vector& x) {
+    permute_lanes<kFlip>(x, Numbers{});
   }
   // x gets the smaller ones where bit `bit` of the lane is clear, y everywhere else.
   static LAMINA_INLINE void exchange_lanes(Vector& x, Vector& y, int bit) {
@@ -48,7 +53,7 @@ struct Network {
   static LAMINA_INLINE void clean_lanes(Vector& x) {
     if constexpr (kBit > 0) {
       Vector y = x;
-      permute(y, kBit);
+      permute<kBit>(y);
       exchange_lanes(x, y, kBit);
       clean_lanes<kBit / 2>(x);
     }
@@ -56,9 +61,9 @@ struct Network {
   // Joins sorted groups of kGroup / 2 lanes in a pair of mirrored vectors.
   template <int kGroup>
   static LAMINA_INLINE void merge_pair(Vector& x, Vector& y) {
-    permute(y, kGroup - 1);
+    permute<kGroup - 1>(y);
     exchange_lanes(x, y, kGroup / 2);
-    permute(y, kGroup - 1);
+    permute<kGroup - 1>(y);
     clean_lanes<kGroup / 4>(x);
     clean_lanes<kGroup / 4>(y);
   }
@@ -88,18 +93,20 @@ struct Network {
     for (int i = 0; i < kCount / 2; ++i) merge_pair<kGroup>(x[i], x[kCount - 1 - i]);
     clean_fixed<kCount>(x, kCount / 2);
   }
+  // From lane kFrom on, the lanes of x and y by turns.
+  template <int kFrom, int... l>
+  static LAMINA_INLINE void by_turns(const Vector& x, const Vector& y, Vector& out,
+                                     std::integer_sequence<int, l...>) {
+    out = __builtin_shufflevector(x, y, (kFrom + l / 2 + (l & 1) * kLanes)...);
+  }
   // Rotates the bits of every item's position by one: `log2 kCount` times makes lane-major order.
   template <int kCount>
   static LAMINA_INLINE void interleave(Vector* x) {
-    Vector low, high, y[kCount];
-    for (int l = 0; l < kLanes; ++l) {
-      low[l] = l / 2 + (l & 1) * kLanes;
-      high[l] = low[l] + kLanes / 2;
-    }
+    Vector y[kCount];
 #pragma GCC unroll 8
     for (int i = 0; i < kCount / 2; ++i) {
-      y[2 * i] = __builtin_shuffle(x[i], x[i + kCount / 2], low);
-      y[2 * i + 1] = __builtin_shuffle(x[i], x[i + kCount / 2], high);
+      by_turns<0>(x[i], x[i + kCount / 2], y[2 * i], Numbers{});
+      by_turns<kLanes / 2>(x[i], x[i + kCount / 2], y[2 * i + 1], Numbers{});
     }
 #pragma GCC unroll 16
     for (int i = 0; i < kCount; ++i) x[i] = y[i];
