@@ -77,7 +77,7 @@ def test_a_plan_becomes_a_graph(cuda: str) -> None:
 
 def test_parts_of_a_reduction_meet_in_one_launch(cuda: str) -> None:
     """The last threadgroup puts them together, again and again."""
-    a = np.random.default_rng(0).integers(-9, 9, (512, 640)).astype(np.float32)
+    a = np.random.default_rng(0).integers(-9, 9, (1280, 256)).astype(np.float32)
     x = mx.array(a)
     forms = {
         "all": (lambda: mx.sum(x) / 2, a.sum() / 2),
@@ -365,6 +365,22 @@ def test_work_is_queued_until_somebody_looks(driver: ctypes.CDLL) -> None:
     assert driver.cuda_double_queued() > 0
     mx.synchronize()
     assert driver.cuda_double_queued() == 0
+
+
+def test_a_result_is_read_while_what_was_sent_since_is_under_way(driver: ctypes.CDLL) -> None:
+    driver.cuda_double_queued.restype = ctypes.c_long
+    a = np.linspace(-1, 1, LONG, dtype=np.float32)
+    want = chain_of(chain_of(a))
+    y = mx.array(a)
+    for _ in range(3):
+        y = chain(chain(y))
+        mx.async_eval(y)
+        after = chain(chain(y * 0.5))
+        mx.async_eval(after)
+        np.testing.assert_allclose(y, want, rtol=1e-4)
+        assert driver.cuda_double_queued() > 0
+        np.testing.assert_allclose(after, chain_of(chain_of(want * np.float32(0.5))), rtol=1e-4)
+        want = chain_of(chain_of(want))
 
 
 def test_the_driver_has_no_memory(driver: ctypes.CDLL) -> None:

@@ -23,6 +23,10 @@ uint64_t next_run_id() {
 namespace {
 
 constexpr int64_t kPollInterval = 5'000'000;  // ns between questions to the interrupt hook
+// Plans that last longer than waiting for them alone costs, which is about a launch: of so many
+// steps, bytes or operations.
+constexpr size_t kLongSteps = 8;
+constexpr int64_t kLongBytes = int64_t{1} << 30, kLongFlops = 100'000'000'000;
 
 class Runner {
  public:
@@ -104,7 +108,7 @@ class Runner {
   // Or later, and then the buffers that it writes know.
   void end_plan(Failure& failure, bool wait) {
     try {
-      std::shared_ptr<Work> work = device_.end_plan(run_.awaited != Awaited::nobody && !wait);
+      std::shared_ptr<Work> work = device_.end_plan(!wait && is_awaited());
       if (!work) return forget_earlier();
       std::shared_ptr<Pending> pending = take_off(std::move(work), std::move(reads_));
       if (wait) return pending->wait();
@@ -121,6 +125,14 @@ class Runner {
       add_overwritten(failure);
       throw;
     }
+  }
+
+  // Whether its results are worth waiting for apart from what the device is given next.
+  bool is_awaited() const {
+    if (run_.awaited != Awaited::program) return run_.awaited == Awaited::device;
+    int64_t bytes = 0, flops = 0;
+    for (const Step& s : plan_.steps) bytes += s.reads + s.writes, flops += s.flops;
+    return plan_.steps.size() >= kLongSteps || bytes >= kLongBytes || flops >= kLongFlops;
   }
 
   // What has been written over in order is no longer there when what wrote it before has ended.
