@@ -5,6 +5,7 @@
 
 Buffers are NumPy arrays, by argument index; `bytes` are passed as `setBytes` would. A broken rule
 of Metal raises `DeviceError`, whose `rule`, `kernel`, `buffer` and `thread` say which and where.
+It is part of builds for Linux; elsewhere `available()` is False.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from typing import Any
 
 from lamina import _core
 
-Library = _core.MetalLibrary
-Pipeline = _core.MetalPipeline
-Encoder = _core.MetalEncoder
+_HERE = hasattr(_core, "MetalLibrary")
+
+
+def _absent(*_args: Any, **_options: Any) -> Any:
+    raise _core.DeviceError(
+        "soft_metal: this build has none, it runs on Linux only; on a Mac use the device: mx.gpu"
+    )
+
+
+Library: Any = _core.MetalLibrary if _HERE else _absent
+Pipeline: Any = _core.MetalPipeline if _HERE else _absent
+Encoder: Any = _core.MetalEncoder if _HERE else _absent
 
 __all__ = ["Encoder", "Library", "Pipeline", "available", "take_counts"]
 
@@ -31,12 +41,13 @@ def _find_compiler() -> str:
     return ""
 
 
-_core._metal_compiler_finder(_find_compiler)
+if _HERE:
+    _core._metal_compiler_finder(_find_compiler)
 
 
 def available() -> bool:
     """Whether a compiler for kernels is there (`pip install "lamina[softmetal]"`)."""
-    return bool(_core._metal_compiler())
+    return _HERE and bool(_core._metal_compiler())
 
 
 def take_counts() -> dict[str, dict[str, Any]]:
@@ -44,4 +55,4 @@ def take_counts() -> dict[str, dict[str, Any]]:
 
     `launches` says how often a kernel ran; the others are those of `Pipeline.run`, summed.
     """
-    return _core._metal_take_counts()
+    return _core._metal_take_counts() if _HERE else {}

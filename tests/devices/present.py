@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,9 @@ def has_driver() -> bool:
 
 
 def put_double() -> ctypes.CDLL | None:
-    """Gives lamina the double where there is no driver and a compiler to make it."""
-    if has_driver() or not shutil.which(os.environ.get("CXX", "c++")):
+    """Gives lamina the double where there is no driver and a compiler to make it: on Linux, whose
+    loader and signals it knows."""
+    if sys.platform != "linux" or has_driver() or not shutil.which(os.environ.get("CXX", "c++")):
         return None
     folder = nvidia_double.folder()
     os.environ["LAMINA_CUDA_DOUBLE"] = str(nvidia_double.HERE)
