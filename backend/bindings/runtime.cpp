@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/thread_pool.h"
 #include "convert.h"
 #include "devices/counting/counting.h"

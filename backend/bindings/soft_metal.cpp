@@ -1,7 +1,7 @@
 // The software Metal, by itself: libraries from source, pipelines, dispatches on NumPy's memory.
+#include "base/interrupt.h"
 #include "devices/soft_metal/device.h"
 #include "devices/soft_metal/runtime.h"
-#include "execute/evaluate.h"
 
 #include <pybind11/stl.h>
 

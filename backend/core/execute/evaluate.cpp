@@ -19,8 +19,6 @@ namespace lamina {
 using schedule::OrderedNode;
 using schedule::Plan;
 
-std::atomic<InterruptHook> interrupt_hook{nullptr};
-
 namespace {
 
 std::recursive_mutex& evaluation_lock() {

@@ -6,7 +6,6 @@
 // failed.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -37,11 +36,6 @@ bool must_wait_for(std::span<const Array> roots);
 void wait_for_devices();
 // Whether some device has been given work since.
 bool devices_have_work();
-
-// Asked between kernels, at most every few milliseconds; true raises Interrupted at the next point
-// where nothing is lost.
-using InterruptHook = bool (*)();
-extern std::atomic<InterruptHook> interrupt_hook;
 
 struct PlanCacheStats {
   int64_t hits = 0, resized = 0, misses = 0, plans = 0;

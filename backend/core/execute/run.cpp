@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/thread_pool.h"
 #include "devices/device.h"
 #include "execute/evaluate.h"

@@ -6,11 +6,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "devices/pool.h"
 #include "devices/soft_metal/runtime.h"
 #include "devices/soft_metal/toolchain.h"
 #include "devices/text_device.h"
-#include "execute/evaluate.h"
 #include "trace/trace.h"
 
 namespace lamina {
