@@ -119,16 +119,24 @@ void define_testing(py::module_& m) {
     return d;
   });
   m.def("_clear_plan_cache", clear_plan_cache);
-  m.def(
-      "_epilogue_work",
-      [](int device, int64_t work) {
-        clear_plan_cache();
-        return dynamic_cast<TextDevice&>(device_of(static_cast<DeviceId>(device)))
-            .set_epilogue_work(work);
-      },
-      py::arg("device"), py::arg("work"),
-      "Up to how many multiplications a product takes an elementwise group along; returns what it "
-      "was. For devices that compile text.");
+  // Traits of one device's texts, for the plans made from now on; each returns what it was.
+  using Setter = int64_t (TextDevice::*)(int64_t);
+  auto trait = [&](const char* name, Setter set, const char* doc) {
+    m.def(
+        name,
+        [set](int device, int64_t value) {
+          clear_plan_cache();
+          auto& d = dynamic_cast<TextDevice&>(device_of(static_cast<DeviceId>(device)));
+          return (d.*set)(value);
+        },
+        py::arg("device"), py::arg("value"), doc);
+  };
+  trait("_epilogue_work", &TextDevice::set_epilogue_work,
+        "Up to how many multiplications a product takes an elementwise group along; returns what "
+        "it was. For devices that compile text.");
+  trait("_index_limit", &TextDevice::set_index_limit,
+        "Offsets from which on texts count in 64 bits; returns what it was. For devices that "
+        "compile text.");
   m.def(
       "_check_bounds",
       [](std::optional<bool> on) {

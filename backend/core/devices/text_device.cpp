@@ -200,6 +200,7 @@ class TextDevice::Compiled : public CompiledKernel {
     h.add(traits.bounds);
     h.add(static_cast<uint64_t>(traits.vector_bytes));
     h.add(static_cast<uint64_t>(traits.epilogue_work));
+    h.add(static_cast<uint64_t>(traits.index_limit));
     h.add(to_prove_);
     return h;
   }
@@ -339,7 +340,7 @@ std::string TextDevice::artifact(const TextKernel& kernel,
                                  const std::function<std::string()>& build) {
   Hash128 key = key_of(kernel);
   if (auto bytes = store_.read(key)) {
-    ++counts_.on_disk;
+    found_on_disk();
     return *bytes;
   }
   std::string bytes = build();

@@ -35,6 +35,8 @@ class TextDevice : public Device {
   const TextTraits* text_traits() const override { return &traits_; }
   // For plans made from now on; returns what it was (TextTraits::epilogue_work).
   int64_t set_epilogue_work(int64_t work) { return std::exchange(traits_.epilogue_work, work); }
+  // The same of TextTraits::index_limit, for tests.
+  int64_t set_index_limit(int64_t limit) { return std::exchange(traits_.index_limit, limit); }
   std::unique_ptr<CompiledKernel> compile(const Kernel& kernel) override;
   std::unique_ptr<CompiledKernel> compile_call(TextFn write, const CallArgs& args,
                                                const TextEpilogue* epilogue) override;
@@ -97,6 +99,8 @@ class TextDevice : public Device {
   std::string artifact(const TextKernel& kernel, const std::function<std::string()>& build);
   // The same as a file, for loaders that want a path; the file may go once it is loaded.
   std::string artifact_path(const TextKernel& kernel, const std::function<std::string()>& build);
+  // Within compile_text: nothing was compiled, the code was on disk.
+  void found_on_disk() { ++counts_.on_disk; }
   // For devices whose compiler reads and writes files of its own.
   const KernelStore& store() const { return store_; }
 

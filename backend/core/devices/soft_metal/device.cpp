@@ -102,6 +102,7 @@ class SoftMetalDevice final : public TextDevice {
       auto p = std::make_shared<Prepared>();
       p->library = compile_library(kernel.source);
       p->pipeline = make_pipeline(p->library, kernel.name);
+      if (p->library->compile_ms() == 0 && p->pipeline->compile_ms() == 0) found_on_disk();
       return p;
     });
   }
