@@ -19,7 +19,11 @@ py::dict figures() {
   d["generation"] = f.chip.generation;
   d["size"] = std::string(1, f.chip.size);
   d["macos"] = f.facts.os_major;
-  d["kernel_times"] = f.facts.stage_counters ? "counters" : "command buffers";
+  py::dict times;
+  times["counters"] = f.queue.times_of_counters;
+  times["command_buffers"] = f.queue.times_of_command_buffers;
+  times["none"] = f.queue.times_missing;
+  d["kernel_times"] = times;
   d["residency_sets"] = f.facts.residency_sets;
   d["command_buffers"] = f.queue.command_buffers;
   d["encoders"] = f.queue.encoders;

@@ -27,6 +27,7 @@ __all__ = [
     "get_cache_memory",
     "get_peak_memory",
     "is_available",
+    "kernel_times",
     "reset_peak_memory",
     "set_cache_limit",
     "set_memory_limit",
@@ -51,6 +52,15 @@ def _needs_metal(call: str) -> None:
             f"metal.{call}: no Metal device runs here\n"
             "Record with lamina.workbench, which works on every device"
         )
+
+
+def kernel_times() -> dict[str, int]:
+    """How many launches of recordings had their time of what: `counters` of the GPU,
+    `command_buffers` that a launch had to itself (all products of the system's library, and every
+    launch where the GPU gives no counters), or `none`, where the system gave no time.
+    """
+    _needs_metal("kernel_times()")
+    return dict(_c._metal_figures()["kernel_times"])
 
 
 def device_info() -> dict[str, Any]:

@@ -40,6 +40,12 @@ VISIBLE void lamina_double_memory(int64_t bytes) {
   world().machine.memory = bytes;
 }
 
+// Whether the process was started so that it may write GPU traces.
+VISIBLE void lamina_double_may_capture(int may) {
+  std::lock_guard lock(world().mutex);
+  world().machine.may_capture = may != 0;
+}
+
 VISIBLE int64_t lamina_double_seen(const char* name) {
   std::lock_guard lock(world().mutex);
   const metal_double::Seen& seen = world().seen;
@@ -54,6 +60,8 @@ VISIBLE int64_t lamina_double_seen(const char* name) {
       {"resident_bytes", seen.resident_bytes},
       {"traces", seen.traces},
       {"products", seen.products},
+      {"libraries", seen.libraries},
+      {"uncontracted", seen.uncontracted},
       {"pipeline_compilations", seen.pipeline_compilations},
   };
   for (auto& [key, value] : all)

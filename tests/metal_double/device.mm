@@ -29,6 +29,14 @@ void violation(const std::string& what) {
   world().violation(what);
 }
 
+// Memory that nothing but the host's own order protects, and that the CPU sees.
+void check_options(const std::string& call, MTLResourceOptions options) {
+  constexpr MTLResourceOptions kExpected =
+      MTLResourceStorageModeShared | MTLResourceHazardTrackingModeUntracked;
+  if (options != kExpected)
+    violation(call + ": options " + std::to_string(options) + ", not shared and untracked");
+}
+
 bool newer(int os_major) { return world().machine.os_major >= os_major; }
 
 }  // namespace
@@ -299,7 +307,7 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
 }
 
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options {
-  (void)options;
+  check_options("buffer", options);
   const Machine& machine = world().machine;
   const auto bytes = static_cast<int64_t>(length);
   if (bytes < 1 || bytes > machine.buffer_limit) {
@@ -325,7 +333,7 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
                                    length:(NSUInteger)length
                                   options:(MTLResourceOptions)options
                               deallocator:(void (^)(void*, NSUInteger))deallocator {
-  (void)options;
+  check_options("bytesNoCopy", options);
   (void)deallocator;
   const auto page = static_cast<uintptr_t>(getpagesize());
   if (reinterpret_cast<uintptr_t>(pointer) % page || length % page || length == 0) {
@@ -363,6 +371,11 @@ bool newer(int os_major) { return world().machine.os_major >= os_major; }
       newer(15) ? options->mathMode == 0 && options->mathFunctions == 1 : options->fastMath == NO;
   if (!safe) violation("library: compiled with fast math");
   if (!options->language) violation("library: no language version");
+  {
+    std::lock_guard lock(world().mutex);
+    ++world().seen.libraries;
+    if (text(source).starts_with("#pragma METAL fp contract(off)\n")) ++world().seen.uncontracted;
+  }
   std::string why = "injected";
   std::shared_ptr<Program> program;
   if (!fails(Point::library)) program = compile(text(source), why);
@@ -507,3 +520,16 @@ NSArray* MTLCopyAllDevices(void) {
   world().capturing = false;
 }
 @end
+
+void metal_double::ask_for_memory(uint64_t options) {
+  @autoreleasepool {
+    id<MTLDevice> device = MTLCreateSystemDefaultDevice();
+    const auto page = static_cast<NSUInteger>(getpagesize());
+    const auto wished = static_cast<MTLResourceOptions>(options);
+    [[device newBufferWithLength:page options:wished] release];
+    void* pages = std::aligned_alloc(page, page);
+    [[device newBufferWithBytesNoCopy:pages length:page options:wished deallocator:nil] release];
+    std::free(pages);
+    [device release];
+  }
+}

@@ -62,7 +62,8 @@ struct Injected {
 struct Seen {
   int64_t command_buffers = 0, encoders = 0, dispatches = 0, barriers = 0, fence_waits = 0,
           live_objects = 0, live_buffers = 0, buffer_bytes = 0, resident_bytes = 0,
-          resident_sets = 0, traces = 0, pipeline_compilations = 0, products = 0;
+          resident_sets = 0, traces = 0, pipeline_compilations = 0, products = 0, libraries = 0,
+          uncontracted = 0;  // of the libraries: their text forbids joining a product and a sum
 };
 
 // An object that command buffers use without retaining it. Its record outlives it, so that a use
@@ -145,5 +146,8 @@ struct World {
   void restart(const Machine& machine);
 };
 World& world();
+
+// Asks the device for memory with options that the host does not use.
+void ask_for_memory(uint64_t options);
 
 }  // namespace metal_double

@@ -287,6 +287,22 @@ TEST(rule_adopted_memory_is_of_whole_pages) {
   CONTAINS(raw.finish(), "bytesNoCopy: pointer or length is not of whole pages");
 }
 
+TEST(memory_is_shared_and_untracked) {
+  Raw raw;
+  for (uint64_t options : {0x000u, 0x010u, 0x120u, 0x200u, 0x101u}) {
+    metal_double::ask_for_memory(options);
+    auto all = take_violations();
+    EQUAL(all.size(), 2u);
+    const std::string said = ": options " + std::to_string(options) + ", not shared and untracked";
+    EQUAL(all[0], "buffer" + said);
+    EQUAL(all[1], "bytesNoCopy" + said);
+  }
+  metal_double::ask_for_memory(0x100);
+  CHECK(take_violations().empty());
+  raw.host->stop_capture();  // finish() expects one more
+  CONTAINS(raw.finish(), "capture: stopped without a start");
+}
+
 TEST(rule_buffers_have_a_length) {
   Raw raw;
   void* contents;

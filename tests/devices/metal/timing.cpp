@@ -20,6 +20,8 @@ TEST(each_launch_has_a_time_by_counters) {
   times = rig.queue->take_times();
   const int64_t after = now_ns();
   EQUAL(times.size(), 3u);
+  EQUAL(rig.queue->counts().times_of_counters, 3);
+  EQUAL(rig.queue->counts().times_of_command_buffers, 0);
   for (int i = 0; i < 3; ++i) {
     const Span& s = times[static_cast<size_t>(i)];
     CHECK(s.source == Span::Source::counters);
@@ -37,6 +39,19 @@ TEST(each_launch_has_a_time_by_counters) {
   EQUAL(rig.queue->counts().encoders, 4);
 }
 
+TEST(a_launch_that_failed_counts_as_one_without_a_time) {
+  Rig rig;
+  float *a = rig.array(kCount, 1), *b = rig.array(kCount);
+  rig.queue->set_timed(true);
+  inject(Point::run, {0, 1, 3});
+  rig.scale(b, a, 2, kCount);
+  rig.scale(a, b, 2, kCount);
+  CONTAINS(THROWN(DeviceError, rig.queue->synchronize()), "MTLCommandBufferErrorDomain 3");
+  EQUAL(rig.queue->take_times().size(), 0u);
+  EQUAL(rig.queue->counts().times_missing, 2);
+  EQUAL(rig.queue->counts().times_of_counters, 0);
+}
+
 TEST(without_counters_a_timed_launch_has_a_command_buffer_of_its_own) {
   for (bool refused : {false, true}) {
     Machine machine;
@@ -50,6 +65,8 @@ TEST(without_counters_a_timed_launch_has_a_command_buffer_of_its_own) {
     EQUAL(rig.queue->counts().command_buffers, 3);
     auto times = rig.queue->take_times();
     EQUAL(times.size(), 3u);
+    EQUAL(rig.queue->counts().times_of_counters, 0);
+    EQUAL(rig.queue->counts().times_of_command_buffers, 3);
     for (int i = 0; i < 3; ++i) {
       const Span& s = times[static_cast<size_t>(i)];
       CHECK(s.source == Span::Source::command_buffer);

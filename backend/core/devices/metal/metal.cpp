@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"
@@ -142,14 +144,18 @@ class MetalDevice : public TextDevice {
   }
 
   const DeviceInfo& info() const override { return info_; }
-  Pool& pool() override { return pool_; }
+  // Any thread. What was released after its last use has ended is in nobody's use.
+  Pool& pool() override {
+    reclaim([this](uint64_t ticket) { return ticket <= queue_.ended(); });
+    return pool_;
+  }
 
   void* allocate(int64_t bytes) override {
-    reclaim(false);
+    reclaim_done();
     try {
       return pool_.allocate(bytes);
     } catch (const OutOfMemory&) {
-      if (!reclaim(true)) throw;
+      if (!reclaim_all()) throw;
     }
     return pool_.allocate(bytes);
   }
@@ -177,7 +183,7 @@ class MetalDevice : public TextDevice {
   // Failures are told by the plans they belong to.
   void synchronize() override {
     queue_.settle(queue_.commit());
-    reclaim(false);
+    reclaim_done();
   }
 
   void begin_plan(uint64_t, bool timed) override {
@@ -193,7 +199,7 @@ class MetalDevice : public TextDevice {
   std::shared_ptr<Work> end_plan(bool) override {
     const uint64_t last = queue_.commit();
     memory_.withdraw();
-    reclaim(false);
+    reclaim_done();
     return std::make_shared<PlanWork>(queue_, first_ticket_, last);
   }
   void abandon_plan() noexcept override {
@@ -250,7 +256,10 @@ class MetalDevice : public TextDevice {
     // Safe math still joins a product and a sum of one statement.
     const std::string source =
         kernel.contracts ? kernel.source : "#pragma METAL fp contract(off)\n" + kernel.source;
-    return std::make_shared<PipelineRef>(pipelines_.get(source, kernel.name, threads));
+    const int64_t before = pipelines_.pipelines_found();
+    auto made = std::make_shared<PipelineRef>(pipelines_.get(source, kernel.name, threads));
+    if (pipelines_.pipelines_found() > before) found_on_disk();
+    return made;
   }
 
   Library prepare_library(const LibraryWork& work, const TextTraits& traits) override {
@@ -377,27 +386,36 @@ class MetalDevice : public TextDevice {
     return place;
   }
 
-  // Gives back what no command buffer needs any more; with `wait`, everything released, after the
-  // command buffers that need it. Whether anything was given back.
-  bool reclaim(bool wait) {
+  // Gives back what was released, the oldest first, while `ended` says so of its ticket. Whether
+  // anything was given back.
+  bool reclaim(const std::function<bool(uint64_t)>& ended) {
     bool any = false;
     for (;;) {
       Released r;
       {
         std::lock_guard lock(mutex_);
-        if (released_.empty()) break;
+        if (released_.empty() || !ended(released_.front().ticket)) return any;
         r = released_.front();
-        if (!wait && !queue_.done(r.ticket)) break;
         released_.pop_front();
       }
-      if (wait) finish(r.ticket);
       pool_.release(r.data, r.bytes);
       any = true;
     }
-    if (wait) {
-      pool_.clear_cache();
-      memory_.trim();
+  }
+  void reclaim_done() {
+    reclaim([this](uint64_t ticket) { return queue_.done(ticket); });
+  }
+  // After the command buffers that need it; the system gets it back.
+  bool reclaim_all() {
+    std::optional<uint64_t> last;
+    {
+      std::lock_guard lock(mutex_);
+      if (!released_.empty()) last = released_.back().ticket;
     }
+    if (last) finish(*last);
+    const bool any = reclaim([](uint64_t) { return true; });
+    pool_.clear_cache();
+    memory_.trim();
     return any;
   }
 

@@ -401,13 +401,18 @@ void Queue::reap() {
   }
   std::erase(flights_, nullptr);
   for (auto& flight : landed) land(*flight);
+  const uint64_t next = current_ ? current_->ticket : last_ticket_ + 1;
+  has_ended((flights_.empty() ? next : flights_.front()->ticket) - 1);
   run_calls();
 }
+
+void Queue::has_ended(uint64_t ticket) { ended_ = std::max(ended_.load(), ticket); }
 
 void Queue::land(Flight& f) {
   if (f.outcome.failure) {
     detailed_ = true;
     failed_.push_back({f.ticket, f.ticket, error_of(f.outcome.failure, f), false});
+    if (f.timed) counts_.times_missing += f.launches;
   } else {
     take_time(f);
   }
@@ -438,14 +443,18 @@ void Queue::take_time(Flight& f) {
   const int64_t shift = now_ns() - static_cast<int64_t>(host_.seconds() * 1e9);
   std::vector<uint64_t> ticks(2 * f.tags.size());
   if (f.samples) {
-    if (!host_.read_samples(f.samples, ticks)) return;
-    for (size_t i = 0; i < f.tags.size(); ++i)
-      if (ticks[2 * i] && ticks[2 * i + 1])
+    if (!host_.read_samples(f.samples, ticks)) std::fill(ticks.begin(), ticks.end(), 0);
+    for (size_t i = 0; i < f.tags.size(); ++i) {
+      const bool sampled = ticks[2 * i] && ticks[2 * i + 1];
+      ++(sampled ? counts_.times_of_counters : counts_.times_missing);
+      if (sampled)
         times_.push_back({Span::Source::counters, f.tags[i],
                           static_cast<int64_t>(ticks[2 * i]) + shift,
                           static_cast<int64_t>(ticks[2 * i + 1]) + shift});
+    }
     return;
   }
+  ++counts_.times_of_command_buffers;
   times_.push_back({Span::Source::command_buffer, f.tags[0],
                     static_cast<int64_t>(f.outcome.gpu_start * 1e9) + shift,
                     static_cast<int64_t>(f.outcome.gpu_end * 1e9) + shift});
@@ -512,6 +521,7 @@ void Queue::leave_to_device() {
 void Queue::settle(uint64_t ticket) {
   if (current_ && ticket >= current_->ticket) commit();
   await(ticket);
+  has_ended(std::min(ticket, last_ticket_.load()));  // its completion may still have to be told
   reap();
 }
 

@@ -66,6 +66,9 @@ struct Span {
 struct QueueCounts {
   int64_t command_buffers = 0, encoders = 0, launches = 0, barriers = 0, fence_waits = 0;
   int64_t products = 0;  // of the launches
+  // Where the time of a launch came from, or that it has none: the system gave no samples, or the
+  // command buffer failed.
+  int64_t times_of_counters = 0, times_of_command_buffers = 0, times_missing = 0;
 };
 
 class Queue {
@@ -100,6 +103,8 @@ class Queue {
   // Whether its command buffer has ended, well or not. Asks nothing of the GPU.
   bool done(uint64_t ticket);
   uint64_t last_ticket() const { return last_ticket_; }
+  // Any thread: the command buffers up to this ticket were seen to have ended.
+  uint64_t ended() const { return ended_; }
 
   // Whether what is under way may conflict with this access by the CPU.
   bool touches(const Access& access) const;
@@ -147,6 +152,7 @@ class Queue {
   bool full() const;
   void reap();
   void land(Flight& flight);
+  void has_ended(uint64_t ticket);
   void take_time(Flight& flight);
   void run_calls();
   bool settled(uint64_t ticket);
@@ -173,6 +179,7 @@ class Queue {
   std::vector<Failed> failed_;
   std::vector<Span> times_;
   std::atomic<uint64_t> last_ticket_ = 0;  // read by threads that release memory
+  std::atomic<uint64_t> ended_ = 0;        // read by threads that ask what memory is in use
   double correction_ = 1;                  // measured over estimated time
   bool timed_ = false;
   bool lost_ = false;      // it has been given up: what it may touch is never freed
