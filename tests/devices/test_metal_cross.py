@@ -79,17 +79,17 @@ class Clang:
         self._folder = folder
         self._headers: dict[Path, list[str | Path]] = {}
         self._lock = threading.Lock()
-        empty = folder / "empty.cpp"
+        empty, unused = folder / "empty.cpp", str(folder / "unused.o")
         empty.write_text("")
         command = [sys.executable, "-m", "ziglang", "c++", "-target", "aarch64-macos.13.5", *FLAGS]
         command += [arg for path in FOLDERS for arg in ("-I", str(path))]
         for path in (pybind11.get_include(), sysconfig.get_paths()["include"]):
             command += ["-isystem", path]
-        command += ["-###", "-c", str(empty), "-o", "unused.o"]
+        command += ["-###", "-c", str(empty), "-o", unused]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
         line = next(line for line in said.splitlines() if '"-cc1"' in line)
         words = [w for w in shlex.split(line) if not w.startswith(("-debug", "-dwarf", "-gdwarf"))]
-        for word in ("-emit-obj", "-o", "unused.o", "-x", "c++", str(empty)):
+        for word in ("-emit-obj", "-o", unused, "-x", "c++", str(empty)):
             words.remove(word)
         self._command = words
 

@@ -413,7 +413,8 @@ class MetalDevice : public TextDevice {
       if (!released_.empty()) last = released_.back().ticket;
     }
     if (last) finish(*last);
-    const bool any = reclaim([](uint64_t) { return true; });
+    // Not what another thread has released meanwhile, which nobody has waited for.
+    const bool any = reclaim([&](uint64_t ticket) { return last && ticket <= *last; });
     pool_.clear_cache();
     memory_.trim();
     return any;
