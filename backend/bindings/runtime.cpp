@@ -84,6 +84,40 @@ py::dict primitive_row(const Primitive& p) {
   return d;
 }
 
+// How devices that compile text write it, from the next plan on.
+void define_texts(py::module_& m) {
+  // Traits of one device's texts, for the plans made from now on; each returns what it was.
+  using Setter = int64_t (TextDevice::*)(int64_t);
+  auto trait = [&](const char* name, Setter set, const char* doc) {
+    m.def(
+        name,
+        [set](int device, int64_t value) {
+          clear_plan_cache();
+          auto& d = dynamic_cast<TextDevice&>(device_of(static_cast<DeviceId>(device)));
+          return (d.*set)(value);
+        },
+        py::arg("device"), py::arg("value"), doc);
+  };
+  trait("_epilogue_work", &TextDevice::set_epilogue_work,
+        "Up to how many multiplications a product takes an elementwise group along; returns what "
+        "it was. For devices that compile text.");
+  trait("_index_limit", &TextDevice::set_index_limit,
+        "Offsets from which on texts count in 64 bits; returns what it was. For devices that "
+        "compile text.");
+  m.def(
+      "_check_bounds",
+      [](std::optional<bool> on) {
+        const bool before = checks_bounds();
+        if (on && *on != before) {
+          checks_bounds() = *on;
+          clear_plan_cache();
+        }
+        return before;
+      },
+      py::arg("on") = py::none(),
+      "Whether devices that compile text look at computed indices; returns what it was before.");
+}
+
 void define_testing(py::module_& m) {
   m.def(
       "_registry",
@@ -119,36 +153,6 @@ void define_testing(py::module_& m) {
     return d;
   });
   m.def("_clear_plan_cache", clear_plan_cache);
-  // Traits of one device's texts, for the plans made from now on; each returns what it was.
-  using Setter = int64_t (TextDevice::*)(int64_t);
-  auto trait = [&](const char* name, Setter set, const char* doc) {
-    m.def(
-        name,
-        [set](int device, int64_t value) {
-          clear_plan_cache();
-          auto& d = dynamic_cast<TextDevice&>(device_of(static_cast<DeviceId>(device)));
-          return (d.*set)(value);
-        },
-        py::arg("device"), py::arg("value"), doc);
-  };
-  trait("_epilogue_work", &TextDevice::set_epilogue_work,
-        "Up to how many multiplications a product takes an elementwise group along; returns what "
-        "it was. For devices that compile text.");
-  trait("_index_limit", &TextDevice::set_index_limit,
-        "Offsets from which on texts count in 64 bits; returns what it was. For devices that "
-        "compile text.");
-  m.def(
-      "_check_bounds",
-      [](std::optional<bool> on) {
-        const bool before = checks_bounds();
-        if (on && *on != before) {
-          checks_bounds() = *on;
-          clear_plan_cache();
-        }
-        return before;
-      },
-      py::arg("on") = py::none(),
-      "Whether devices that compile text look at computed indices; returns what it was before.");
   m.def(
       "_count_traffic",
       [](bool on) {
@@ -247,6 +251,7 @@ void init_runtime(py::module_& m) {
   define_categories(m);
   define_graphs(m);
   define_testing(m);
+  define_texts(m);
   m.def("_machine", [] {
     py::dict d;
     d["isa"] = cpu::blocks().isa;
