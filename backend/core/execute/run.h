@@ -19,7 +19,7 @@ struct Run {
   int64_t recorder_ns = 0;        // spent for the recorder, its events apart
   bool interrupted = false;       // asked to stop when there was no way back
   Awaited awaited = Awaited::nobody;
-  bool in_flight = false;         // the device works on it still
+  bool in_flight = false;  // the device works on it still
 };
 uint64_t next_run_id();
 
