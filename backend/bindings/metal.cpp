@@ -28,6 +28,7 @@ py::dict figures() {
   d["command_buffers"] = f.queue.command_buffers;
   d["encoders"] = f.queue.encoders;
   d["launches"] = f.queue.launches;
+  d["flops"] = f.queue.flops;
   d["barriers"] = f.queue.barriers;
   d["fence_waits"] = f.queue.fence_waits;
   d["in_flight"] = f.in_flight;

@@ -6,6 +6,7 @@ passes, again in a process whose module has the host and the double (`make metal
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -112,6 +113,29 @@ def test_a_long_chain_crosses_command_buffers() -> None:
     after = _core._metal_figures()
     assert after["command_buffers"] - before["command_buffers"] >= 120
     assert after["pipelines"] - before["pipelines"] < 10
+
+
+@needs_metal
+def test_launches_are_said_to_take_what_the_plan_says() -> None:
+    g = np.random.default_rng(0)
+    a, b, heads, experts = (
+        mx.array(g.standard_normal(shape).astype(np.float32))
+        for shape in ((40, 40), (40, 40), (1, 4, 3, 32), (3, 40, 24))
+    )
+    which = mx.array([2, 0], dtype=mx.uint32)
+    programs = (
+        lambda: mx.exp(a) * b,
+        lambda: mx.maximum(a @ b, 0),
+        lambda: mx.fast.scaled_dot_product_attention(heads, heads, heads, scale=0.2),
+        lambda: mx.gather_mm(a[:2, None], experts, None, which),
+    )
+    for program in programs:
+        mx.eval(program())  # looked at, the first time
+        before = _core._metal_figures()["flops"]
+        mx.eval(program())
+        plan = json.loads(_core._plan_describe(_core._last_plan()))
+        flops = sum(launch["flops"] for launch in plan["launches"])
+        assert _core._metal_figures()["flops"] - before == flops > 0
 
 
 @needs_metal

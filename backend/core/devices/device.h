@@ -136,8 +136,9 @@ class Device {
   // Instead of end_plan(), after an error: returns when nothing of the plan is under way.
   virtual void abandon_plan() noexcept {}
   virtual void forget_plan(uint64_t family) noexcept { (void)family; }
-  // Around the calls of one step of a plan; for devices that measure.
-  virtual void begin_step() {}
+  // Around the calls of one step of a plan, of so many floating-point operations; for devices that
+  // measure or estimate.
+  virtual void begin_step(int64_t flops) { (void)flops; }
   virtual void end_step() {}
   // Start and end of each step since begin_plan, on now_ns()'s clock; waits for them. Empty where a
   // step's call returns when it is done.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -471,8 +472,7 @@ void TextDevice::raise_faults(const TextProgram& program, const void* faults) {
 
 void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,
                             const ScalarValue* scalars, void* faults) {
-  const bool texts_only = stage.program.library && !stage.by_library();
-  launch_flops_ = texts_only ? flops_of(*stage.program.library) : 0;
+  if (stage.by_library()) step_flops_ = 0;
   size_t next = 0;
   for (size_t part = 0; part < stage.ends.size(); ++part) {
     while (next < stage.ends[part]) launch_one(compiled, stage, next++, buffers, scalars, faults);
@@ -480,7 +480,6 @@ void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* 
     launch_flops_ = flops;
     launch_library(call.get(), operand_at(operands[0], buffers), operand_at(operands[1], buffers),
                    operand_at(operands[2], buffers));
-    launch_flops_ = 0;
   }
   while (next < stage.program.launches.size())
     launch_one(compiled, stage, next++, buffers, scalars, faults);
@@ -510,6 +509,7 @@ void TextDevice::launch_one(const Compiled& compiled, const Stage& stage, size_t
     if (k.scalar_at[s] >= 0)
       std::memcpy(block_.data() + k.scalar_at[s], scalars[s].bytes,
                   static_cast<size_t>(itemsize(compiled.scalars[s])));
+  launch_flops_ = std::exchange(step_flops_, 0);
   launch_text(stage.pipelines[launch].get(), k, bound_.data(), block_.data());
 }
 

@@ -43,6 +43,7 @@ class TextDevice : public Device {
   void launch(const CompiledKernel& kernel, void* const* buffers,
               const ScalarValue* scalars) override;
   void launch_many(std::span<const Instance> instances) override;
+  void begin_step(int64_t flops) override { step_flops_ = flops; }
   // Structured operations without text run on the CPU; the scheduler never sends one here.
   void call(CallFn fn, const CallArgs& args) override;
 
@@ -91,8 +92,8 @@ class TextDevice : public Device {
   virtual bool finish_launches() { return true; }
   // Launches handed over so far reach the queue, where a device collects them.
   virtual void flush() {}
-  // Within launch_text: what buffers[i] reaches, and the arithmetic of the launch where that is
-  // known, else 0.
+  // Within launch_text: what buffers[i] reaches, and the arithmetic of the launch: the first one of
+  // a step has the step's, but for what a library is known to do.
   std::span<const Reach> bound_reach() const { return bound_reach_; }
   int64_t launch_flops() const { return launch_flops_; }
   // The compiled bytes of the text: from disk, else from `build`, which are then kept there.
@@ -137,6 +138,7 @@ class TextDevice : public Device {
   CacheCounts counts_;
   std::vector<void*> bound_, temporaries_;
   std::vector<Reach> bound_reach_;
+  int64_t step_flops_ = 0;  // of which no launch has been told
   int64_t launch_flops_ = 0;
   std::set<std::string> proven_, refuted_;  // what readers are told of libraries, and texts
   std::vector<unsigned char> block_;

@@ -85,7 +85,7 @@ class Runner {
         }
       }
       try {
-        device_.begin_step();
+        device_.begin_step(step.flops);
         step.call ? run_call(*step.call) : run_kernels(step);
         device_.end_step();
         if (!fences_.empty()) fence(step);

@@ -70,7 +70,7 @@ class CountingDevice : public Device {
     std::lock_guard lock(mutex_);
     live_.clear();
   }
-  void begin_step() override {
+  void begin_step(int64_t) override {
     std::lock_guard lock(mutex_);
     touched_.clear();
   }

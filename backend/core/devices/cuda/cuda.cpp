@@ -240,7 +240,7 @@ class CudaDevice : public TextDevice {
   }
   void forget_plan(uint64_t family) noexcept override { replay_.forget(family); }
 
-  void begin_step() override {
+  void begin_step(int64_t) override {
     if (timed_) check(driver().event_record(event(1 + 2 * steps_), stream_), "event");
   }
   void end_step() override {

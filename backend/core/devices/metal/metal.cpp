@@ -192,7 +192,10 @@ class MetalDevice : public TextDevice {
     if (timed) (void)queue_.take_times();
     step_ = 0;
   }
-  void begin_step() override { ++step_; }
+  void begin_step(int64_t flops) override {
+    TextDevice::begin_step(flops);
+    ++step_;
+  }
   // The ticket of the command buffer that ends here.
   uint64_t fence() override { return queue_.commit(); }
   // The plan's command buffers keep what was adopted for it.

@@ -225,6 +225,7 @@ void Queue::count(int64_t bytes, int64_t flops, uint64_t tag) {
   current_->tags.push_back(tag);
   ++current_->launches;
   current_->estimated_ms += estimated_ms(chip_, bytes, flops);
+  counts_.flops += flops;
   ++counts_.launches;
 }
 

@@ -66,6 +66,7 @@ struct Span {
 struct QueueCounts {
   int64_t command_buffers = 0, encoders = 0, launches = 0, barriers = 0, fence_waits = 0;
   int64_t products = 0;  // of the launches
+  int64_t flops = 0;     // that they were said to take
   // Where the time of a launch came from, or that it has none: the system gave no samples, or the
   // command buffer failed.
   int64_t times_of_counters = 0, times_of_command_buffers = 0, times_missing = 0;
