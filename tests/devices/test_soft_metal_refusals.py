@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from lamina import soft_metal
-from msl import HEAD, broken
+from msl import HEAD, broken, run
 
 K = "kernel void f(device float* x) {"
 E = "kernel void f(device float* x) {}"
@@ -115,6 +116,61 @@ T = " threadgroup float t[4];"
         ("kernel void f(device long* x) { *x = simd_sum(*x); }", ["SIMD-group functions take"]),
         (K + " threadgroup float t[4] = {1, 2, 3, 4}; }", ["initial value"]),
         (K + " simdgroup_matrix<float, 4, 4> m; }", ["8x8"]),
+        (
+            "kernel void f(device float4* x) {\n  *x = (float4)(1, 2, 3, 4);\n}",
+            ["program_source:4", "comma operator", "write `float4(a, b, ..)`"],
+        ),
+        (
+            "kernel void f(device float4* x) { *x = (const metal::vec<float, 4>)(x[0].xy, 1); }",
+            ["comma operator"],
+        ),
+        (
+            "using V = half2;\nkernel void f(device V* x) { *x = x[1] + (V)(1, 2); }",
+            ["program_source:4", "`(V)(a, b, ..)`"],
+        ),
+        (
+            "kernel void f(device atomic_uint* x) {\n"
+            "  atomic_fetch_add_explicit(x, 1u,\n    memory_order_seq_cst); }",
+            ["program_source:5", "`atomic_fetch_add_explicit`", "memory_order_relaxed, all"],
+        ),
+        (
+            "kernel void f(device atomic_uint* x) {"
+            " atomic_store_explicit(x, 1u, metal::memory_order_release); }",
+            ["cannot have the order memory_order_release"],
+        ),
+        (
+            K + "\n  threadgroup atomic_float t; }",
+            ["program_source:4", "device memory only", "atomic_compare_exchange_weak_explicit"],
+        ),
+        (
+            "kernel void f(volatile threadgroup metal::atomic<float>* t [[threadgroup(0)]]) {}",
+            ["atomic_float in threadgroup memory"],
+        ),
+        (
+            "struct A { int n; };\nstruct B : A { int m; };\n"
+            "kernel void f(device float* x,\n  constant B& b) { *x = b.m; }",
+            ["program_source:6", "kernel `f`", "`B`, which is derived", "make the base a member"],
+        ),
+        (
+            "struct S { int n; int get() const { return n; } };\n"
+            "kernel void f(device S* s, device int* x) {\n  *x = s->get();\n}",
+            [
+                "program_source:5",
+                "method `get` of `S` is called on `s`, which is in the device address space",
+                "write `device` after",
+            ],
+        ),
+        (
+            "struct S { int n; void set(int v) { n = v; } };\n"
+            + K
+            + "\n  threadgroup S s[4];\n  s[1].set(2); }",
+            ["program_source:6", "`set`", "threadgroup address space"],
+        ),
+        (
+            "struct S { int n; int get() const { return n; } };\n"
+            "int h(device const S* s) { return (*s).get(); }\n" + E,
+            ["program_source:4", "`get`", "device address space"],
+        ),
     ],
 )
 def test_refused(source: str, words: list[str]) -> None:
@@ -145,3 +201,40 @@ def test_members_that_name_a_space_or_are_no_pointers() -> None:
     kernel void f(device float* x) { x[0] = 1; }
     """
     soft_metal.Library(HEAD + source)
+
+
+def test_what_only_looks_like_those() -> None:
+    source = """
+    struct A { int n; A plus(int m) const { A a; a.n = n + m; return a; } };
+    struct B : A { static int two() { return 2; } };
+    enum class Kind : uchar { one, two };
+    struct S {
+      int n;
+      int get() const { return n; }
+      int get() const device { return n + 1; }
+      int get() const threadgroup { return n + 2; }
+      int own() const { return this->n; }
+      static int most() { return 9; }
+    };
+    int reads(const device S& s) { S copy = s; return copy.own() + s.get() + s.most(); }
+    int shadowed(device S* s) { { S s; s.n = 1; return s.own(); } }
+    kernel void f(device atomic_uint* x, device S* s, device A& a, device int* out,
+                  device atomic_float* sums) {
+      threadgroup S t[2];
+      t[0].n = 5;
+      const float2 v = (float2)(max(1.0f, 2.0f)) + float2(1, 2);
+      const float4 w = (float4)vec<float, 4>(1, 2, 3, 4);
+      atomic_thread_fence(mem_flags::mem_device, memory_order_seq_cst, thread_scope_device);
+      atomic_fetch_add_explicit(x, uint(sizeof(float4)), memory_order_relaxed);
+      atomic_fetch_add_explicit(sums, v.x + w.y, memory_order_relaxed);
+      B b;
+      b.n = t[0].get() + s->get() + reads(s[0]) + shadowed(s) + B::two() + int(Kind::two);
+      A copy = a;
+      *out = b.n + copy.plus(1).n;
+    }
+    """
+    x, s, out = np.zeros(1, "u4"), np.full(1, 3, "i4"), np.zeros(1, "i4")
+    sums = np.zeros(1, "f4")
+    run(source, {0: x, 1: s, 2: np.full(1, 10, "i4"), 3: out, 4: sums}, 1, 1)
+    assert out[0] == (7 + 4 + (3 + 4 + 9) + 1 + 2 + 1) + 11
+    assert (x[0], sums[0]) == (16, 5)

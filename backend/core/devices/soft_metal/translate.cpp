@@ -27,6 +27,7 @@ class Translator {
   Translation run() {
     refuse_words(tokens_);
     refuse_recursion(tokens_, declarations_);
+    refuse_forms(tokens_, declarations_);
     for (const Declaration& d : declarations_) {
       if (d.kind == Declaration::variable) program_variable(d);
       if (d.kind == Declaration::function) function(d);

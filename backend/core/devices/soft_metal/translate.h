@@ -76,6 +76,9 @@ void refuse_brackets(const std::vector<Token>& tokens);
 // Functions that call themselves, directly or through others.
 void refuse_recursion(const std::vector<Token>& tokens,
                       const std::vector<Declaration>& declarations);
+// What this machine's compiler would take, and Metal's does not: casts of several values, atomic
+// operations that are ordered, methods and arguments of structs where they cannot be.
+void refuse_forms(const std::vector<Token>& tokens, const std::vector<Declaration>& declarations);
 
 // Text that Metal does not have.
 struct Refusal {
