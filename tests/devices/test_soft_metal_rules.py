@@ -173,6 +173,18 @@ def test_out_of_bounds(index: str, word: str) -> None:
         run(source, {0: zeros(), 1: zeros(2000)}, 64)
 
 
+@pytest.mark.parametrize("bound", [zeros(), zeros().tobytes()], ids=["a buffer", "in line"])
+@pytest.mark.parametrize("index", [64, 1000])
+def test_out_of_bounds_in_the_constant_space(bound: object, index: int) -> None:
+    source = "kernel void one(constant float* c, device float* x) { x[0] = c[int(x[1])]; }"
+    x = zeros()
+    x[1] = 63
+    run(source, {0: bound, 1: x}, 1, 1)
+    x[1] = index
+    with broken("out_of_bounds", "buffer 0 `c`", f"reads 4 bytes at byte {index * 4} of 256"):
+        run(source, {0: bound, 1: x}, 1, 1)
+
+
 def test_out_of_bounds_stays_with_its_buffer() -> None:
     """Two neighbours in memory: past the end of one is not the beginning of the other."""
     both = zeros(128)
@@ -332,6 +344,30 @@ def test_matrices_need_a_whole_simd_group(group: int, condition: str) -> None:
     """
     with broken("divergent_matrix", "of 32 lanes", "line 6"):
         run(source, {0: zeros()}, group, group)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_simd_groups_come_in_the_order_of_the_seed(check: bool) -> None:
+    source = """
+    kernel void order(device atomic_uint* next, device uint* out,
+                      uint lane [[thread_index_in_simdgroup]],
+                      uint group [[simdgroup_index_in_threadgroup]]) {
+      const uint lanes = simd_sum(1u);
+      if (lane == 0) out[group] = atomic_fetch_add_explicit(next, 1u, memory_order_relaxed);
+      if (lane == 1) out[group + 16] = lanes;
+    }
+    """
+
+    def order(seed: int) -> tuple[int, ...]:
+        out = np.zeros(32, "u4")
+        run(source, {0: np.zeros(1, "u4"), 1: out}, 512, 512, seed=seed, check=check)
+        assert (out[16:] == 32).all()
+        return tuple(out[:16].tolist())
+
+    assert order(1) == order(1)
+    orders = {order(seed) for seed in range(4)}
+    assert (len(orders) > 1) == check
+    assert all(sorted(o) == list(range(16)) for o in orders)
 
 
 def test_uninitialised_threadgroup_memory() -> None:

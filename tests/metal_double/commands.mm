@@ -248,7 +248,8 @@ void violation(const std::string& what) {
   std::lock_guard lock(world().mutex);
   if (![self may:"setBytes"]) return;
   if (!bytes || length < 1 || length > kMost)
-    return world().violation("setBytes of " + std::to_string(length) + " bytes");
+    return world().violation("setBytes of " + std::to_string(length) + " bytes" +
+                             (bytes ? "" : " at a null pointer"));
   if (index >= kArguments) return world().violation("setBytes at index " + std::to_string(index));
   const auto* first = static_cast<const unsigned char*>(bytes);
   Bound& bound = call->buffers[index];
@@ -337,3 +338,23 @@ static std::array<int64_t, 3> triple(MTLSize size) {
   [super dealloc];
 }
 @end
+
+void* metal_double::retained(void* object) { return [(id)object retain]; }
+
+void metal_double::use_after_end(void* encoder, void* pipeline, void* buffer, void* fence) {
+  @autoreleasepool {
+    id<MTLComputeCommandEncoder> ended = (id)encoder;
+    const char byte = 0;
+    const MTLSize one = MTLSizeMake(1, 1, 1);
+    [ended setComputePipelineState:(id)pipeline];
+    [ended setBuffer:(id)buffer offset:0 atIndex:0];
+    [ended setBytes:&byte length:1 atIndex:1];
+    [ended setThreadgroupMemoryLength:16 atIndex:0];
+    [ended dispatchThreadgroups:one threadsPerThreadgroup:one];
+    [ended dispatchThreads:one threadsPerThreadgroup:one];
+    [ended memoryBarrierWithScope:MTLBarrierScopeBuffers];
+    [ended waitForFence:(id)fence];
+    [ended updateFence:(id)fence];
+    [ended endEncoding];
+  }
+}

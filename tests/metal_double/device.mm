@@ -533,3 +533,21 @@ void metal_double::ask_for_memory(uint64_t options) {
     [device release];
   }
 }
+
+void metal_double::compile_with_fast_math(const std::string& source) {
+  @autoreleasepool {
+    id<MTLDevice> device = MTLCreateSystemDefaultDevice();
+    MTLCompileOptions* options = [[MTLCompileOptions alloc] init];
+    [options setLanguageVersion:MTLLanguageVersion3_0];
+    if (newer(15)) {
+      options->mathMode = 2;
+      options->mathFunctions = 0;
+    } else {
+      [options setFastMathEnabled:YES];
+    }
+    NSError* error = nil;
+    [[device newLibraryWithSource:ns(source) options:options error:&error] release];
+    [options release];
+    [device release];
+  }
+}

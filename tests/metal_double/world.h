@@ -149,5 +149,12 @@ World& world();
 
 // Asks the device for memory with options that the host does not use.
 void ask_for_memory(uint64_t options);
+// Compiles a text with fast math on.
+void compile_with_fast_math(const std::string& source);
+// On an encoder (an id) that has ended, every call that the host makes of one; `pipeline`, `buffer`
+// and `fence` are ids too.
+void use_after_end(void* encoder, void* pipeline, void* buffer, void* fence);
+// Keeps an object alive until its release.
+void* retained(void* object);
 
 }  // namespace metal_double

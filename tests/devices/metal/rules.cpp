@@ -117,6 +117,29 @@ TEST(rule_no_encoder_after_commit) {
   CONTAINS(raw.finish(), "an encoder on a committed command buffer");
 }
 
+TEST(rule_an_ended_encoder_takes_no_calls) {
+  Raw raw;
+  Handle ended = metal_double::retained(raw.encoder);
+  raw.end();
+  metal_double::use_after_end(ended, raw.pipeline, raw.buffer, raw.fence);
+  raw.host->release(ended);
+  auto all = take_violations();
+  const std::vector<std::string> calls = {"setComputePipelineState",
+                                          "setBuffer",
+                                          "setBytes",
+                                          "setThreadgroupMemoryLength",
+                                          "dispatch",
+                                          "dispatch",
+                                          "memoryBarrier",
+                                          "waitForFence",
+                                          "updateFence",
+                                          "endEncoding"};
+  EQUAL(all.size(), calls.size());
+  for (size_t i = 0; i < calls.size(); ++i) EQUAL(all[i], calls[i] + " after endEncoding");
+  raw.host->stop_capture();  // finish() expects one more
+  raw.finish();
+}
+
 TEST(rule_no_event_with_an_open_encoder) {
   Raw raw;
   raw.host->signal_event(raw.commands, raw.event, 1);
@@ -154,6 +177,19 @@ TEST(rule_inline_bytes_are_short) {
   raw.finish();
 }
 
+TEST(rule_inline_bytes_are_not_null) {
+  Raw raw;
+  Dispatch d = raw.dispatch();
+  d.block = nullptr;
+  raw.host->encode(raw.encoder, d);
+  auto all = take_violations();
+  EQUAL(all.size(), 2u);
+  EQUAL(all[0], "setBytes of " + std::to_string(sizeof(Constants)) + " bytes at a null pointer");
+  CONTAINS(all[1], "buffer 2 is not bound");
+  raw.host->stop_capture();  // finish() expects one more
+  raw.finish();
+}
+
 TEST(rule_threadgroup_lengths_are_multiples_of_16) {
   Raw raw;
   Dispatch d = raw.dispatch();
@@ -168,6 +204,31 @@ TEST(rule_threadgroup_memory_is_limited) {
   d.threadgroup_bytes = 32784;
   raw.host->encode(raw.encoder, d);
   CONTAINS(raw.finish(), "dispatch of scale: 32784 bytes of threadgroup memory");
+}
+
+TEST(rule_static_and_dynamic_threadgroup_memory_count_together) {
+  Raw raw;
+  metal_double::NativeKernel kernel;
+  kernel.static_bytes = 20000;
+  kernel.run = [](const metal_double::Native&) {};
+  metal_double::register_kernel("half_full", kernel);
+  Failure failure;
+  Handle library = raw.host->new_library(source_of("half_full"), failure);
+  PipelineFacts facts;
+  Handle pipeline = raw.host->new_pipeline(library, {"half_full", {}, 0}, facts, failure);
+  Dispatch d = raw.dispatch();
+  d.pipeline = pipeline;
+  d.threadgroup_bytes = 12768;
+  raw.host->encode(raw.encoder, d);
+  CHECK(take_violations().empty());
+  d.threadgroup_bytes = 12784;
+  raw.host->encode(raw.encoder, d);
+  raw.end();
+  raw.commit();
+  while (!raw.ended) std::this_thread::yield();
+  raw.host->release(pipeline);
+  raw.host->release(library);
+  CONTAINS(raw.finish(), "dispatch of half_full: 32784 bytes of threadgroup memory");
 }
 
 TEST(rule_groups_are_no_larger_than_the_pipeline) {
@@ -308,6 +369,23 @@ TEST(rule_buffers_have_a_length) {
   void* contents;
   CHECK(!raw.host->new_buffer(0, &contents));
   CONTAINS(raw.finish(), "buffer: length 0");
+}
+
+TEST(rule_buffers_are_no_longer_than_the_device_allows) {
+  Raw raw;
+  void* contents;
+  const int64_t most = world().machine.buffer_limit;
+  CHECK(!raw.host->new_buffer(most + 1, &contents));
+  CONTAINS(raw.finish(), "buffer: length " + std::to_string(most + 1));
+}
+
+TEST(rule_libraries_have_no_fast_math) {
+  for (int os_major : {14, 15}) {
+    Raw raw;
+    world().machine.os_major = os_major;
+    metal_double::compile_with_fast_math(source_of("scale"));
+    CONTAINS(raw.finish(), "library: compiled with fast math");
+  }
 }
 
 TEST(rule_samples_lie_in_their_buffer) {
