@@ -72,6 +72,20 @@ def bases() -> dict[Path, Path | None]:
     return {file: base(file) for file in files}
 
 
+def python_headers(folder: Path) -> Path:
+    """Python's, with the configuration of this machine: a distribution may choose it by platform,
+    of which macOS is none."""
+    given, made = Path(sysconfig.get_paths()["include"]), folder / "python"
+    made.mkdir()
+    for entry in given.iterdir():
+        if entry.name != "pyconfig.h":
+            (made / entry.name).symlink_to(entry)
+    chosen = given.parent / str(sysconfig.get_config_var("MULTIARCH")) / given.name / "pyconfig.h"
+    config = chosen if chosen.exists() else given / "pyconfig.h"
+    (made / "pyconfig.h").write_text(config.read_text())
+    return made
+
+
 class Clang:
     """The compiler proper, without the driver, whose cache asks for an object file."""
 
@@ -83,8 +97,8 @@ class Clang:
         empty.write_text("")
         command = [sys.executable, "-m", "ziglang", "c++", "-target", "aarch64-macos.13.5", *FLAGS]
         command += [arg for path in FOLDERS for arg in ("-I", str(path))]
-        for path in (pybind11.get_include(), sysconfig.get_paths()["include"]):
-            command += ["-isystem", path]
+        for path in (pybind11.get_include(), python_headers(folder)):
+            command += ["-isystem", str(path)]
         command += ["-###", "-c", str(empty), "-o", unused]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
         line = next(line for line in said.splitlines() if '"-cc1"' in line)
