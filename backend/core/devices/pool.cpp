@@ -20,6 +20,7 @@ constexpr int64_t kLarge = int64_t{1} << 20;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kAskSystem = int64_t{256} << 20;
 constexpr int64_t kPatience = 30'000'000'000;  // ns
+constexpr uint32_t kSmallPerClock = 64;        // small blocks that share a reading of it
 
 // Allocation of 0 bytes: aligned, never dereferenced.
 alignas(64) char empty_block[64];
@@ -155,16 +156,17 @@ void Pool::release(void* data, int64_t bytes) noexcept {
     source_.give(data, capacity);
     return;
   }
-  const int64_t now = now_ns();
+  // The clock takes as long as all else that a small block needs.
+  if (capacity >= kLarge || releases_++ % kSmallPerClock == 0) now_ = now_ns();
   try {
-    free_[capacity].push_back({data, now});
+    free_[capacity].push_back({data, now_});
   } catch (...) {
     source_.give(data, capacity);
     return;
   }
   cache_ += capacity;
   if (cache_ > cache_limit_) shrink_cache(cache_limit_);
-  if (now - looked_at_ > patience_ns_ / 8) give_back_unused(now);
+  if (now_ - looked_at_ > patience_ns_ / 8) give_back_unused();
 }
 
 // Small blocks match exactly; a large one may be up to a quarter larger than asked.
@@ -228,11 +230,12 @@ void Pool::shrink_cache(int64_t target) noexcept {
   }
 }
 
-void Pool::give_back_unused(int64_t now) noexcept {
-  looked_at_ = now;
+void Pool::give_back_unused() noexcept {
+  looked_at_ = now_;
   for (auto it = free_.begin(); it != free_.end();) {
     auto& [capacity, blocks] = *it;
-    while (!blocks.empty() && now - blocks.front().at > patience_ns_) give_oldest(capacity, blocks);
+    while (!blocks.empty() && now_ - blocks.front().at > patience_ns_)
+      give_oldest(capacity, blocks);
     it = blocks.empty() ? free_.erase(it) : std::next(it);
   }
 }

@@ -59,13 +59,13 @@ class Pool {
  private:
   struct Freed {
     void* data;
-    int64_t at;  // ns
+    int64_t at;  // ns, of small blocks a little before
   };
   void* take_cached(int64_t bytes, int64_t capacity);
   void check_fits(int64_t bytes);
   [[noreturn]] void refuse(int64_t bytes);
   void shrink_cache(int64_t target) noexcept;
-  void give_back_unused(int64_t now) noexcept;
+  void give_back_unused() noexcept;
   void give_oldest(int64_t capacity, std::deque<Freed>& blocks) noexcept;
 
   BlockSource& source_;
@@ -79,6 +79,8 @@ class Pool {
   int64_t cache_ = 0;
   int64_t fail_in_ = -1;
   int64_t patience_ns_;
+  int64_t now_ = 0;        // as the clock was last read
+  uint32_t releases_ = 0;  // of small blocks
   int64_t looked_at_ = 0;  // when blocks that nobody asks for were last looked for
   std::map<int64_t, std::deque<Freed>> free_;          // by capacity, freed last at the back
   std::unordered_map<void*, int64_t> large_capacity_;  // of live large blocks
