@@ -134,11 +134,13 @@ TEST(the_cache_is_trimmed_to_its_limit) {
   CHECK_EQ(pool.cache(), 0);
 }
 
-TEST(the_cache_is_bounded_from_the_start) {
+TEST(a_pool_keeps_four_gigabytes_or_a_quarter_of_its_limit) {
   constexpr int64_t kGiB = int64_t{1} << 30;
-  Pool small(kGiB), large(int64_t{1} << 40);
+  Pool small(8 * kGiB), large(64 * kGiB);
+  CHECK_EQ(small.limit(), 8 * kGiB / 100 * 95);
   CHECK_EQ(small.set_cache_limit(0), small.limit() / 4);
   CHECK_EQ(large.set_cache_limit(0), 4 * kGiB);
+  CHECK_EQ(large.set_cache_limit(5), 0);
 }
 
 // Remembers what is given back.

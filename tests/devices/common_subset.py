@@ -5,7 +5,9 @@ docs/custom-kernels.md says what the common subset is; every line of it is in a 
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lamina.core as mx
@@ -408,62 +410,37 @@ CASES: dict[str, Case] = {
 }
 
 
-def _through(width: int) -> str:
-    return f"""
-        threadgroup float square[32 * {width}];
-        uint2 lane = thread_position_in_threadgroup.xy;
-        uint2 corner = threadgroup_position_in_grid.xy * 32;
-        for (uint row = lane.y; row < 32; row += 8)
-            square[row * {width} + lane.x] = a[(corner.y + row) * 256 + corner.x + lane.x];
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint row = lane.y; row < 32; row += 8)
-            out[(corner.x + row) * 256 + corner.y + lane.x] = square[lane.x * {width} + row];
-    """
+def of_notebook(name: str) -> dict[str, Any]:
+    """What a notebook's cells name, but for what needs other cells to have run."""
+    folder = Path(__file__).resolve().parents[2] / "notebooks"
+    named: dict[str, Any] = {}
+    for part in ast.parse((folder / f"{name}.py").read_text()).body:
+        constant = isinstance(part, ast.Assign) and isinstance(part.value, ast.Constant)
+        if constant or isinstance(part, ast.FunctionDef):
+            exec(compile(ast.Module([part], []), name, "exec"), named)
+    return named
 
 
-# Those of notebooks/40_inside_a_kernel.
+NOTEBOOK = of_notebook("40_inside_a_kernel")
+_square = {"inputs": [MATRIX], "names": ["x"], "threadgroup": (32, 8, 1)}
+_sums = {
+    "inputs": [MATRIX],
+    "names": ["x"],
+    "want": MATRIX.sum(1),
+    "grid": (256 * 256, 1, 1),
+    "threadgroup": (256, 1, 1),
+}
 CASES |= {
     "notebook_across": Case(
-        "uint2 at = thread_position_in_grid.xy;\nout[at.x * 256 + at.y] = a[at.x * 256 + at.y];",
-        [MATRIX],
-        MATRIX,
+        "uint2 at = thread_position_in_grid.xy;\nout[at.x * 256 + at.y] = x[at.x * 256 + at.y];",
+        want=MATRIX,
         grid=(256, 256, 1),
-        threadgroup=(32, 8, 1),
+        **_square,
     ),
+    "notebook_naive": Case(NOTEBOOK["naive"], want=MATRIX.T.copy(), grid=(256, 256, 1), **_square),
     "notebook_transpose": Case(
-        _through(33), [MATRIX], MATRIX.T.copy(), grid=(256, 64, 1), threadgroup=(32, 8, 1)
+        NOTEBOOK["through"](33), want=MATRIX.T.copy(), grid=(256, 64, 1), **_square
     ),
-    "notebook_tree": Case(
-        """
-        threadgroup float part[256];
-        uint i = thread_position_in_threadgroup.x;
-        part[i] = a[thread_position_in_grid.x];
-        for (uint n = 128; n > 0; n /= 2) {
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            if (i < n) part[i] += part[i + n];
-        }
-        if (i == 0) out[threadgroup_position_in_grid.x] = part[0];
-        """,
-        [MATRIX],
-        MATRIX.sum(1),
-        grid=(256 * 256, 1, 1),
-        threadgroup=(256, 1, 1),
-    ),
-    "notebook_lanes": Case(
-        """
-        threadgroup float part[8];
-        float sum = simd_sum(a[thread_position_in_grid.x]);
-        if (thread_index_in_simdgroup == 0) part[simdgroup_index_in_threadgroup] = sum;
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (simdgroup_index_in_threadgroup == 0) {
-            uint lane = thread_index_in_simdgroup;
-            float all = simd_sum(lane < 8 ? part[lane] : 0.0f);
-            if (lane == 0) out[threadgroup_position_in_grid.x] = all;
-        }
-        """,
-        [MATRIX],
-        MATRIX.sum(1),
-        grid=(256 * 256, 1, 1),
-        threadgroup=(256, 1, 1),
-    ),
+    "notebook_tree": Case(NOTEBOOK["tree"], **_sums),
+    "notebook_lanes": Case(NOTEBOOK["lanes"], **_sums),
 }

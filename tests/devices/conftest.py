@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import lamina.core as mx
 import pytest
 from lamina import _core, soft_metal
@@ -40,4 +42,14 @@ def chosen(gpu: str) -> str:
     before = mx.default_device()
     mx.set_default_device(mx.gpu)
     yield gpu
+    mx.set_default_device(before)
+
+
+@pytest.fixture(params=[name for name in ("soft_metal", "cuda") if name in PRESENT])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A device that runs kernels which a program writes, as the default of the test."""
+    monkeypatch.setenv("LAMINA_GPU", request.param)
+    before = mx.default_device()
+    mx.set_default_device(mx.gpu)
+    yield request.param
     mx.set_default_device(before)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,8 @@ import lamina.core as mx
 import numpy as np
 import pytest
 from common_subset import CASES
-from present import PRESENT
 
 HERE = Path(__file__).parent
-DEVICES = [d for d in ("soft_metal", "cuda") if d in PRESENT]
-
-
-@pytest.fixture(params=DEVICES)
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("LAMINA_GPU", request.param)
-    before = mx.default_device()
-    mx.set_default_device(mx.gpu)
-    yield request.param
-    mx.set_default_device(before)
 
 
 @pytest.mark.parametrize("name", CASES)

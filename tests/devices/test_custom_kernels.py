@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import lamina.core as mx
 import numpy as np
 import pytest
 from arrays import last_plan
-from present import DOUBLE, PRESENT
+from present import DOUBLE
 
-
-@pytest.fixture(autouse=True, params=[d for d in ("soft_metal", "cuda") if d in PRESENT])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("LAMINA_GPU", request.param)
-    before = mx.default_device()
-    mx.set_default_device(mx.gpu)
-    yield request.param
-    mx.set_default_device(before)
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

@@ -141,6 +141,18 @@ class Lab:
     def run_all(self) -> None:
         self.run("notebook:run-all-cells")
 
+    def show(self, name: str, cells: Sequence[str]) -> None:
+        """Open a notebook of these cells, run it to its end, and wait for a view to be drawn."""
+        self.open(name, cells)
+        self.run_shown()
+
+    def run_shown(self) -> None:
+        """Run the open notebook to its end, and wait for a view to be drawn."""
+        self.run_all()
+        self.page.wait_for_selector(".lam-root canvas", timeout=90_000)
+        self.wait_done()
+        self.page.wait_for_timeout(500)
+
     def theme(self, name: str) -> None:
         """Switch the theme of the running page."""
         self.run("apputils:change-theme", {"theme": f"JupyterLab {name}"})

@@ -135,10 +135,7 @@ def shown(lab):
     else:
         lab.run("notebook:clear-all-cell-outputs")
         page.wait_for_selector(".lam-root", state="detached")
-    lab.run_all()
-    page.wait_for_selector(".lam-root canvas", timeout=90_000)
-    lab.wait_done()
-    page.wait_for_timeout(500)
+    lab.run_shown()
     return page
 
 
@@ -342,11 +339,7 @@ def test_views_follow_a_running_cell(lab, shot):
 
 def test_copies_have_lanes_by_pair_of_devices(lab, shot):
     page = lab.page
-    lab.open("apart.ipynb", [APART])
-    lab.run_all()
-    page.wait_for_selector(".lam-root canvas", timeout=90_000)
-    lab.wait_done()
-    page.wait_for_timeout(500)
+    lab.show("apart.ipynb", [APART])
     tab(page, "Latency")
     # Evaluations, planning, waits, copies from the device and to it, a queue each.
     canvas = page.locator(".lam-timeline canvas")
@@ -367,11 +360,7 @@ def test_copies_have_lanes_by_pair_of_devices(lab, shot):
 @pytest.mark.skipif(not soft_metal.available(), reason="not applicable: no compiler for kernels")
 def test_a_device_that_counts_shows_its_counts(lab, shot):
     page = lab.page
-    lab.open("counted.ipynb", [COUNTED])
-    lab.run_all()
-    page.wait_for_selector(".lam-root canvas", timeout=90_000)
-    lab.wait_done()
-    page.wait_for_timeout(500)
+    lab.show("counted.ipynb", [COUNTED])
     tab(page, "Latency")
     # A lane for evaluations, one for planning, one for waits, one for each queue.
     lanes = page.evaluate("document.querySelector('.lam-timeline canvas').offsetHeight")
@@ -435,11 +424,7 @@ print("after")
 def saved_notebook(lab, cells):
     """The cells run, shown and saved; the notebook as JSON."""
     page = lab.page
-    lab.open("saved.ipynb", cells)
-    lab.run_all()
-    page.wait_for_selector(".lam-root canvas", timeout=90_000)
-    lab.wait_done()
-    page.wait_for_timeout(500)
+    lab.show("saved.ipynb", cells)
     assert not twin_is_visible(page)
     lab.run("docmanager:save")
     page.wait_for_timeout(1500)

@@ -53,11 +53,7 @@ def lab(tmp_path_factory, chromium):
 def shown(lab):
     """The profile on screen, its view of the graph in front."""
     page = lab.page
-    lab.open("text.ipynb", CELLS)
-    lab.run_all()
-    page.wait_for_selector(".lam-root canvas", timeout=90_000)
-    lab.wait_done()
-    page.wait_for_timeout(500)
+    lab.show("text.ipynb", CELLS)
     return page
 
 
