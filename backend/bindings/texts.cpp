@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "convert.h"
+#include "devices/cuda/cuda.h"
 #include "execute/evaluate.h"
 #include "execute/kernel_texts.h"
 #include "module.h"
@@ -16,11 +17,8 @@ namespace {
 TextTraits traits_of(const std::string& dialect, int vector_bytes) {
   TextTraits traits;
   if (dialect == "cuda") {
-    traits = {.dialect = Dialect::cuda, .max_buffers = 128, .float64 = true, .cores = 132};
-    traits.threadgroup_bytes = 49152;
-    traits.last_turns = true;
-    traits.wide_threads = 1024;
-    traits.square = 64;
+    traits = cuda::text_traits(132);
+    traits.max_buffers = 128;
   } else if (dialect != "msl") {
     throw ValueError("_kernel_texts: no dialect '" + dialect + "'\nUse 'msl' or 'cuda'");
   }

@@ -131,9 +131,10 @@ class Runner {
   // Whether its results are worth waiting for apart from what the device is given next.
   bool is_awaited() const {
     if (run_.awaited != Awaited::program) return run_.awaited == Awaited::device;
+    if (plan_.steps.size() >= kLongSteps) return true;
     int64_t bytes = 0, flops = 0;
     for (const Step& s : plan_.steps) bytes += s.reads + s.writes, flops += s.flops;
-    return plan_.steps.size() >= kLongSteps || bytes >= kLongBytes || flops >= kLongFlops;
+    return bytes >= kLongBytes || flops >= kLongFlops;
   }
 
   // What has been written over in order is no longer there when what wrote it before has ended.

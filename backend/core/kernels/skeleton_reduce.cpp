@@ -54,8 +54,10 @@ class ReduceWriter : Elements {
     last_turns_ = traits.last_turns;
     choose_shape(traits, kThreads);
     const int wide = along_ ? traits.wide_threads : traits.wide_threads / 2;
-    if (parts_ > 1 && wide > kThreads) choose_shape(traits, wide);
-    if (parts_ == 1) choose_shape(traits, kThreads);
+    if (parts_ > 1 && wide > kThreads) {
+      choose_shape(traits, wide);
+      if (parts_ == 1) choose_shape(traits, kThreads);
+    }
     most_turns_ = int64_t{traits.cores} * kThreadsPerCore / group_ / kLeastParts;
   }
 
@@ -96,9 +98,9 @@ class ReduceWriter : Elements {
   int64_t most_packed(const TextTraits& traits) const {
     int64_t bytes = 0;
     for (const Accumulator& a : accs_) bytes += itemsize(a.dtype) + (a.arg() ? 4 : 0);
-    if (!along_ && bytes > 0 && traits.wide_threads > kThreads)
-      return std::max<int64_t>(1, kColumnBytes / bytes);
-    return along_ || bytes == 0 ? 16 : traits.threadgroup_bytes / (bytes * traits.wide_threads);
+    if (along_ || bytes == 0) return 16;
+    if (traits.wide_threads > kThreads) return std::max<int64_t>(1, kColumnBytes / bytes);
+    return traits.threadgroup_bytes / (bytes * kThreads);
   }
 
   // What stands side by side across the reduced range: rows, or packs of columns.

@@ -103,16 +103,9 @@ class GpuMemory : public BlockSource {
 };
 
 TextTraits traits_of(const Hardware& h) {
-  TextTraits t;
-  t.dialect = Dialect::cuda;
+  TextTraits t = text_traits(h.cores);
   t.max_threads = h.max_threads;
-  t.threadgroup_bytes = kStaticSharedBytes;
   t.max_buffers = kMaxArguments + 1;
-  t.float64 = true;
-  t.cores = h.cores;
-  t.last_turns = true;
-  t.wide_threads = 1024;
-  t.square = 64;
   t.epilogue_work = kEpilogueWork;
   return t;
 }
@@ -450,6 +443,18 @@ Device* open_cuda() { return opened = new CudaDevice(find_hardware()); }
 const bool registered = register_device({"cuda", 2, open_cuda});
 
 }  // namespace
+
+TextTraits text_traits(int cores) {
+  TextTraits t;
+  t.dialect = Dialect::cuda;
+  t.threadgroup_bytes = kStaticSharedBytes;
+  t.float64 = true;
+  t.cores = cores;
+  t.last_turns = true;
+  t.wide_threads = 1024;
+  t.square = 64;
+  return t;
+}
 
 Figures figures() {
   Figures f;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/text.h"
+
 namespace lamina::cuda {
 
 // Since the device opened; zeros before.
@@ -14,5 +16,8 @@ struct Figures {
   int64_t compiled = 0, in_memory = 0, on_disk = 0;  // texts, by where their code came from
 };
 Figures figures();
+
+// How texts are written for a GPU of so many multiprocessors, before what else is known of it.
+TextTraits text_traits(int cores);
 
 }  // namespace lamina::cuda
