@@ -16,7 +16,7 @@ MAX_BUFFERS = 5_000
 
 
 def analysis_document(recording: Recording) -> dict[str, Any]:
-    """Fields of the ``analysis`` document: summary, memory, kernels, counters."""
+    """Fields of the ``analysis`` document: summary, memory, kernels, counters, transfers."""
     from lamina.workbench import analysis
 
     memory = analysis.memory(recording)
@@ -30,6 +30,7 @@ def analysis_document(recording: Recording) -> dict[str, Any]:
             for row in kernels.rows
         ],
         "counters": analysis.counters(recording).to_dict()["rows"],
+        "transfers": analysis.transfers(recording).to_dict()["rows"],
     }
 
 
@@ -51,6 +52,7 @@ def summary(recording: Recording, memory: Memory | None = None) -> dict[str, flo
         "fused": ledger.as_run,
         "unfused": ledger.unfused,
         "ideal": ledger.ideal,
+        "copied": ledger.copied,
         "peak": memory.peak.bytes,
         "wall_ns": recording.wall_ns,
         "overhead_ns": recording.overhead.total_ns,

@@ -118,6 +118,20 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """Memory of the device ``source`` that the plan reads as leaf ``node``.
+
+    Copied before launch ``before`` (one past the last where none reads it), unless a copy lies
+    there already.  ``bytes`` are the leaf's; a copy takes the whole buffer that it is in.
+    """
+
+    node: int
+    source: str
+    bytes: int
+    before: int
+
+
+@dataclass(frozen=True)
 class PlanBuffer:
     """Memory of one node: live from launch ``first`` through launch ``last``, both included."""
 
@@ -171,6 +185,7 @@ class Plan:
     passes: tuple[Pass, ...]
     traffic: PlanTraffic
     outcome: str
+    transfers: tuple[Transfer, ...]
     raw: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -191,6 +206,7 @@ class Plan:
             passes=_rows(Pass, data, "passes", where),
             traffic=_build(PlanTraffic, data.get("traffic", {}), f"{where}: traffic"),
             outcome=str(data.get("outcome", "")),
+            transfers=_rows(Transfer, data, "transfers", where),
             raw=data,
         )
 

@@ -35,6 +35,8 @@ from .analysis.compiled import HEAD as COMPILED_HEAD
 from .analysis.counters import HEAD, cells
 from .analysis.once import once
 from .analysis.table import format_bytes, format_ns, percent
+from .analysis.transfers import HEAD as TRANSFERS_HEAD
+from .analysis.transfers import LEFT as TRANSFERS_LEFT
 from .recording import Lap, Recording
 
 NOTHING = "nothing was evaluated: arrays are lazy, so call eval() or print a result in the cell"
@@ -86,11 +88,13 @@ class Report:
     @cached_property
     def headline(self) -> str:
         launches = sum(len(run.launches) for run in self.timed.runs)
+        copied = self.traffic.copied
         parts = [
             format_ns(self.timed.wall_ns),
             f"{len(self.timed.runs)} evaluations",
             f"{launches} launches",
             f"{format_bytes(self.traffic.as_run)} moved",
+            *([f"{format_bytes(copied)} copied between devices"] if copied else []),
             f"peak {format_bytes(self.memory.peak.bytes)}",
         ]
         return ", ".join(parts)
@@ -258,9 +262,16 @@ def _traffic(report: Report) -> str:
     t = report.traffic
     rows = [
         (name, float(count), f"{format_bytes(count)} ({percent(count, t.unfused)})")
-        for name, count in (("op by op", t.unfused), ("as run", t.as_run), ("ideal", t.ideal))
+        for name, count in (
+            ("op by op", t.unfused),
+            ("as run", t.as_run),
+            ("ideal", t.ideal),
+            *([("between devices", t.copied)] if t.copied else []),
+        )
     ]
-    return _section("Memory traffic", _bars(rows))
+    crossed = [row.cells() for row in t.transfers[:8]]
+    table = _table(TRANSFERS_HEAD, crossed, left=TRANSFERS_LEFT) if crossed else ""
+    return _section("Memory traffic", _bars(rows) + table)
 
 
 def _time(report: Report) -> str:

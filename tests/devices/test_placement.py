@@ -149,11 +149,41 @@ def test_mixed_graph_is_cut_at_the_boundary(gpu: str, number: int) -> None:
     np.testing.assert_allclose(float(w), want.sum(), rtol=1e-5)
     if gpu in UNIFIED:
         assert record.copies() == []
+        assert [p["transfers"] for p in plans] == [[], [], []]
         return
     # x goes there, y comes here, z goes there; y lies there still.
     assert record.copies() == [(4000, 0, number), (4000, number, 0), (4000, 0, number)]
     edges = [e for p in plans for e in p["edges"] if e["reason"] == "device_boundary"]
     assert [e["bytes"] for e in edges] == [4000, 4000, 4000]
+    moved = [(t["source"], t["bytes"], t["before"]) for p in plans for t in p["transfers"]]
+    assert moved == [("cpu", 4000, 0), (gpu, 4000, 0), ("cpu", 4000, 0)]
+    crossing = {(p["plan"], t["node"]) for p in plans for t in p["transfers"]}
+    assert crossing == {(p["plan"], e["src"]) for p in plans for e in p["edges"] if e in edges}
+
+
+def test_transfers_stand_before_the_launch_that_reads_them(gpu: str) -> None:
+    """In every size that a plan is put on, and where no launch reads what crosses."""
+    if gpu in UNIFIED:
+        return
+    for n in (30, 50, 70):
+        a = mx.array(np.linspace(0, 1, n, dtype=np.float32))
+        b = mx.array(np.linspace(1, 2, n, dtype=np.float32))
+        mx.eval(a, b)
+        with mx.stream(mx.gpu):
+            late = mx.cumsum(mx.cumsum(a)) * b
+        with recorded() as record:
+            mx.eval(late)
+        (plan,) = record.plans()
+        last = len(plan["launches"]) - 1
+        assert last >= 1
+        assert [(t["bytes"], t["before"]) for t in plan["transfers"]] == [(4 * n, 0), (4 * n, last)]
+    there = mx.add(a, 1, stream=mx.gpu)
+    mx.eval(there)
+    with recorded() as record:
+        mx.eval(mx.reshape(there, (7, 10), stream=mx.cpu))
+    (plan,) = record.plans()
+    assert [(t["source"], t["before"]) for t in plan["transfers"]] == [(gpu, 0)]
+    assert plan["launches"] == []
 
 
 def test_a_device_has_all_its_work_before_the_cpu_begins(gpu: str) -> None:

@@ -20,15 +20,16 @@ function Figure(props: { name: string; children: ComponentChildren; hint?: strin
   );
 }
 
-/** Three bars to scale: op by op, as run, ideal. */
+/** Bars to scale: op by op, as run, ideal, and what went between devices. */
 function Traffic(props: { summary: Summary }) {
-  const { unfused, fused, ideal } = props.summary;
-  const most = Math.max(unfused, fused, ideal, 1);
-  const rows = [
+  const { unfused, fused, ideal, copied } = props.summary;
+  const most = Math.max(unfused, fused, ideal, copied, 1);
+  const rows: [string, number][] = [
     ["unfused", unfused],
     ["as run", fused],
     ["ideal", ideal],
-  ] as const;
+    ...(copied > 0 ? [["copied", copied] as [string, number]] : []),
+  ];
   return (
     <table class="lam-traffic" aria-label="Memory traffic">
       <tbody>

@@ -9,6 +9,7 @@ from .memory import Buffer, Memory, Peak, PeakPart, memory
 from .roofline import Roofline, RooflinePoint, roofline
 from .timeline import Span, Timeline, Totals, timeline
 from .traffic import Ledger, PlanTraffic, traffic
+from .transfers import TransferCost, Transfers, transfers
 
 __all__ = [
     "Buffer",
@@ -31,6 +32,8 @@ __all__ = [
     "Span",
     "Timeline",
     "Totals",
+    "TransferCost",
+    "Transfers",
     "compiled",
     "counters",
     "explain",
@@ -41,4 +44,5 @@ __all__ = [
     "roofline",
     "timeline",
     "traffic",
+    "transfers",
 ]

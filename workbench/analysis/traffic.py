@@ -1,18 +1,20 @@
 """Traffic ledger: bytes op by op, as run, and the least possible; which decision made which part.
 
 ``unfused`` and ``ideal`` come from the plans, ``as_run`` from what the launches really read and
-wrote; ``planned`` is what the plans promised, so a difference to ``as_run`` is visible.
+wrote; ``planned`` is what the plans promised, so a difference to ``as_run`` is visible.  ``copied``
+is apart from all of these: bytes that went from one device's memory to another's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..recording import Recording
 from .fusion import EdgeCost, fusion
 from .once import once
 from .table import format_bytes, percent, plain, text_table
+from .transfers import HEAD, LEFT, TransferCost, transfers
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ class Ledger:
     saved: tuple[EdgeCost, ...]
     lost: tuple[EdgeCost, ...]
     sized_anew: int = 0
+    copied: int = 0
+    transfers: tuple[TransferCost, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("unfused", "planned", "as_run", "ideal", "sized_anew", "plans", "saved", "lost")
-        return {name: plain(getattr(self, name)) for name in names}
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
 
     def to_text(self, limit: int = 8) -> str:
         rows = [
@@ -55,6 +58,9 @@ class Ledger:
             ("as run", format_bytes(self.as_run), percent(self.as_run, self.unfused)),
             ("ideal", format_bytes(self.ideal), percent(self.ideal, self.unfused)),
         ]
+        if self.copied:
+            copied = (format_bytes(self.copied), percent(self.copied, self.unfused))
+            rows.append(("between devices", *copied))
         parts = [text_table(("traffic", "bytes", "share"), rows)]
         if self.sized_anew:
             parts.append(f"{self.sized_anew} runs put a known plan on other sizes")
@@ -67,6 +73,9 @@ class Ledger:
                 for p in self.plans[:limit]
             ]
             parts.append(text_table(head, rows2))
+        if self.transfers:
+            rows4 = [row.cells() for row in self.transfers[:limit]]
+            parts.append(text_table(HEAD, rows4, LEFT))
         for title, edges in (("saved by fusing", self.saved), ("lost by not fusing", self.lost)):
             if edges:
                 rows3 = [
@@ -106,6 +115,7 @@ def traffic(recording: Recording) -> Ledger:
         )
     rows.sort(key=lambda row: (-row.as_run, row.plan))
     edges = fusion(recording)
+    copies = transfers(recording)
     return Ledger(
         unfused=sum(row.unfused for row in rows),
         planned=sum(row.planned for row in rows),
@@ -115,4 +125,6 @@ def traffic(recording: Recording) -> Ledger:
         saved=tuple(edge for edge in edges.fused if edge.total_bytes),
         lost=tuple(edge for edge in edges.unfused if edge.total_bytes),
         sized_anew=sum(run.outcome == "polymorphic hit" for run in recording.runs),
+        copied=copies.bytes,
+        transfers=copies.rows,
     )

@@ -55,7 +55,7 @@ uint32_t collect(std::span<const Array> roots, std::vector<OrderedNode>& order) 
       if (n->value.buffer && n->value.buffer->pending())
         if (auto lost = n->value.buffer->pending()->failure()) std::rethrow_exception(lost);
       n->position = static_cast<int32_t>(order.size());
-      order.push_back({n, false, false});
+      order.push_back({n, false, false, {}});
     } else {
       stack.push_back({n, 0});
     }
@@ -71,7 +71,7 @@ uint32_t collect(std::span<const Array> roots, std::vector<OrderedNode>& order) 
         n->position = static_cast<int32_t>(order.size());
         n->placed = n->device == kCpu ? kCpu : placement(*n);
         devices |= 1u << n->placed;
-        order.push_back({n, false, false});
+        order.push_back({n, false, false, {}});
         stack.pop_back();
       }
     }
@@ -98,8 +98,11 @@ Hash128 key_of(std::vector<OrderedNode>& order, DeviceId device) {
       // Another device may still read its memory without holding it.
       o.donatable = !held && !keep && n.value.buffer->use_count() == 1 &&
                     n.value.buffer->device() == device && !n.value.buffer->adopted();
-      o.foreign = !reaches(device, *n.value.buffer);
-      h.add(tag | 2 | (o.donatable ? 4 : 0) | (o.foreign ? 8 : 0));
+      h.add(tag | 2 | (o.donatable ? 4 : 0));
+      if (!reaches(device, *n.value.buffer)) {
+        o.copied_from = n.value.buffer->device();
+        h.add(uint64_t{*o.copied_from} << 8 | 3);
+      }
       for (size_t i = 0; i < n.shape.size(); ++i) {
         h.add(static_cast<uint64_t>(n.shape[i]));
         h.add(static_cast<uint64_t>(n.value.strides[i]));

@@ -40,7 +40,8 @@ Hash128 structure_of(const std::vector<OrderedNode>& order, DeviceId device) {
     h.add(static_cast<uint64_t>(n.dtype) | uint64_t{n.shape.size()} << 8 |
           uint64_t{o.output} << 16 | uint64_t{o.donatable} << 17 | uint64_t{n.scalar} << 18 |
           uint64_t{ready} << 19 | uint64_t{data && is_row_major(n.shape, n.value.strides)} << 20 |
-          uint64_t{o.foreign} << 21 | pattern << 22);
+          pattern << 22);
+    if (o.copied_from) h.add(uint64_t{*o.copied_from} << 1 | 1);
     if (ready) continue;
     uint64_t inputs = n.primitive->id;
     for (const Array& in : n.inputs)

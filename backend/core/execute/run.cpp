@@ -159,22 +159,6 @@ class Runner {
     return plan_.slots[static_cast<size_t>(root(s))].storage != Storage::arena;
   }
 
-  // Calls f(slot, whether it is written) for what the step touches, literals apart.
-  template <class F>
-  static void each_operand(const Step& step, F&& f) {
-    auto each_of = [&](const KernelRun& run) {
-      for (size_t i = 0; i < run.slots.size(); ++i)
-        if (run.slots[i] >= 0) f(run.slots[i], run.kernel.args[i].output);
-    };
-    for (const KernelRun& run : step.runs) each_of(run);
-    if (!step.call) return;
-    for (const Operand& o : step.call->inputs)
-      if (o.slot >= 0) f(o.slot, false);
-    if (step.call->epilogue) return each_of(*step.call->epilogue);
-    if (step.call->output.slot >= 0) f(step.call->output.slot, true);
-    for (const Operand& o : step.call->further) f(o.slot, true);
-  }
-
   // Of leaves that another device still wrote when the plan was bound, those that a step reads;
   // null: those that none has read. If they are lost or cannot be copied, nothing of this plan is:
   // it may be run again.

@@ -16,6 +16,7 @@ class Comparison {
     nodes();
     groups();
     slots();
+    transfers();
     steps();
     need(a_.bindings.size() == b_.bindings.size(), "bindings");
     for (size_t i = 0; i < a_.bindings.size(); ++i) {
@@ -70,6 +71,15 @@ class Comparison {
            "slot", i);
       need(x.bytes == y.bytes && x.offset == y.offset && x.first == y.first && x.last == y.last,
            "place of slot", i);
+    }
+  }
+
+  void transfers() const {
+    need(a_.transfers.size() == b_.transfers.size(), "transfers");
+    for (size_t i = 0; i < a_.transfers.size(); ++i) {
+      const Transfer &x = a_.transfers[i], &y = b_.transfers[i];
+      need(x.slot == y.slot && x.from == y.from && x.bytes == y.bytes && x.before == y.before,
+           "transfer", i);
     }
   }
 

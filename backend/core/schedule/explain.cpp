@@ -330,23 +330,21 @@ void write_launches(Json& j, const Plan& plan) {
     j.key("name").string(step.name).key("reads").number(step.reads);
     j.key("writes").number(step.writes).key("flops").number(step.flops);
     std::vector<int> in, out;
-    auto kernel = [&](const KernelRun& run) {
-      for (size_t i = 0; i < run.slots.size(); ++i)
-        if (run.slots[i] >= 0)
-          (run.kernel.args[i].output ? out : in)
-              .push_back(plan.slots[static_cast<size_t>(run.slots[i])].node);
-    };
-    for (const KernelRun& run : step.runs) kernel(run);
-    if (step.call) {
-      for (const Operand& o : step.call->inputs)
-        if (o.slot >= 0) in.push_back(plan.slots[static_cast<size_t>(o.slot)].node);
-      if (step.call->output.slot >= 0)
-        out.push_back(plan.slots[static_cast<size_t>(step.call->output.slot)].node);
-      for (const Operand& o : step.call->further)
-        out.push_back(plan.slots[static_cast<size_t>(o.slot)].node);
-      if (step.call->epilogue) kernel(*step.call->epilogue);
-    }
+    each_operand(step, [&](int s, bool written) {
+      (written ? out : in).push_back(plan.slots[static_cast<size_t>(s)].node);
+    });
     j.key("inputs").numbers(in).key("outputs").numbers(out).close('}');
+  }
+  j.close(']');
+}
+
+void write_transfers(Json& j, const Plan& plan) {
+  j.key("transfers").open('[');
+  const std::vector<std::string> devices = device_names();
+  for (const Transfer& t : plan.transfers) {
+    j.open('{').key("node").number(plan.slots[static_cast<size_t>(t.slot)].node);
+    j.key("source").string(devices[t.from]).key("bytes").number(t.bytes);
+    j.key("before").number(t.before).close('}');
   }
   j.close(']');
 }
@@ -380,6 +378,7 @@ std::string describe(const Plan& plan, const Seen* seen) {
   write_groups(j, plan);
   write_edges(j, plan);
   write_launches(j, plan);
+  write_transfers(j, plan);
   write_memory(j, plan);
   j.key("passes").open('[');
   for (const PassTime& p : plan.passes)

@@ -497,7 +497,7 @@ class Fuser {
 
   Reason reason_of(int from, int to) const {
     const IrNode &p = node(from), &c = node(to);
-    if (p.role == Role::data) return p.foreign ? Reason::device_boundary : Reason::leaf_input;
+    if (p.role == Role::data) return p.copied_from ? Reason::device_boundary : Reason::leaf_input;
     if (p.role == Role::assemble) return Reason::shape_barrier;
     if (c.is(Kind::call)) return Reason::input_of_call;
     if (p.role == Role::result) return Reason::opaque_call;

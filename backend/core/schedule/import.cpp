@@ -291,7 +291,7 @@ Ir import_order(const std::vector<OrderedNode>& order) {
     IrNode& n = ir.nodes[static_cast<size_t>(at)];
     if (n.position < 0 && n.role != Role::scalar) n.position = static_cast<int>(i);
     if (order[i].donatable) n.donatable = true;
-    if (order[i].foreign) n.foreign = true;
+    if (order[i].copied_from) n.copied_from = order[i].copied_from;
   }
   return ir;
 }

@@ -39,9 +39,9 @@ struct IrNode {
   int source = -1;         // position of the user's node this was made for (origin, category)
   bool output = false;     // the user's node needs memory after the evaluation
   bool donatable = false;  // data: nobody else holds it
-  bool foreign = false;    // data: lies on another device, so that its bytes are copied
-  Layout layout{};         // data: as it lies in its buffer (offset 0); piece: its place
-  int into = -1;           // piece, once final: its assemble node
+  std::optional<DeviceId> copied_from{};  // data: lies on that device, so that its bytes are copied
+  Layout layout{};       // data: as it lies in its buffer (offset 0); piece: its place
+  int into = -1;         // piece, once final: its assemble node
   int in_place_of = -1;  // assemble: the node whose memory it takes over, so that nothing is copied
   int imported = -1;     // its index before the passes; -1 where a pass made the node
   bool is(Kind k) const { return role == Role::compute && primitive->kind == k; }
@@ -73,7 +73,7 @@ struct OrderedNode {
   Node* node;
   bool output;
   bool donatable;
-  bool foreign = false;  // data of another device
+  std::optional<DeviceId> copied_from{};  // data that `device` does not reach: where it lies
 };
 
 // The order (inputs first) as IR, decomposed and with aliases folded.

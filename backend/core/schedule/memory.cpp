@@ -58,21 +58,6 @@ class MemoryPlanner {
     escapes_.resize(plan_.slots.size());
   }
 
-  template <class F>
-  void each_slot(const Step& step, F&& f) {
-    auto kernel = [&](const KernelRun& run) {
-      for (size_t i = 0; i < run.slots.size(); ++i)
-        if (run.slots[i] >= 0) f(run.slots[i], run.kernel.args[i].output);
-    };
-    for (const KernelRun& run : step.runs) kernel(run);
-    if (!step.call) return;
-    for (const Operand& o : step.call->inputs)
-      if (o.slot >= 0) f(o.slot, false);
-    if (step.call->output.slot >= 0) f(step.call->output.slot, true);
-    for (const Operand& o : step.call->further) f(o.slot, true);
-    if (step.call->epilogue) kernel(*step.call->epilogue);
-  }
-
   void find_lifetimes() {
     int last = static_cast<int>(plan_.steps.size()) - 1;
     for (Slot& s : plan_.slots) {
@@ -80,7 +65,7 @@ class MemoryPlanner {
       s.last = -1;
     }
     for (int i = 0; i <= last; ++i)
-      each_slot(plan_.steps[static_cast<size_t>(i)], [&](int s, bool) {
+      each_operand(plan_.steps[static_cast<size_t>(i)], [&](int s, bool) {
         for (int at = s;; at = slot(at).donor) {
           slot(at).first = std::min(slot(at).first, i);
           slot(at).last = std::max(slot(at).last, i);
@@ -217,5 +202,23 @@ class MemoryPlanner {
 }  // namespace
 
 void plan_memory(Plan& plan) { MemoryPlanner(plan).run(); }
+
+int find_transfers(Plan& plan) {
+  plan.transfers.clear();
+  const auto steps = static_cast<int>(plan.steps.size());
+  std::vector<int> before(plan.slots.size(), steps);
+  for (int i = steps; i-- > 0;)
+    each_operand(plan.steps[static_cast<size_t>(i)],
+                 [&](int s, bool) { before[static_cast<size_t>(s)] = i; });
+  for (size_t s = 0; s < plan.slots.size(); ++s) {
+    const Slot& slot = plan.slots[s];
+    if (slot.storage != Storage::leaf) continue;
+    if (const auto& from = plan.ir.nodes[static_cast<size_t>(slot.node)].copied_from)
+      plan.transfers.push_back({static_cast<int>(s), *from, slot.bytes, before[s]});
+  }
+  std::stable_sort(plan.transfers.begin(), plan.transfers.end(),
+                   [](const Transfer& a, const Transfer& b) { return a.before < b.before; });
+  return static_cast<int>(plan.transfers.size());
+}
 
 }  // namespace lamina::schedule

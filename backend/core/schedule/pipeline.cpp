@@ -86,6 +86,7 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
     return static_cast<int>(plan->slots.size());
   });
   timed("join_launches", [&] { return join_launches(*plan); });
+  timed("find_transfers", [&] { return find_transfers(*plan); });
   timed("compile", [&] {
     int kernels = 0;
     for (Step& s : plan->steps) {

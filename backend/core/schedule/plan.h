@@ -76,6 +76,31 @@ struct Step {
   int64_t reads = 0, writes = 0, flops = 0;  // bytes, operations
 };
 
+// Calls f(slot, whether it is written) for the memory that a step touches, literals apart.
+template <class F>
+void each_operand(const Step& step, F&& f) {
+  auto each_of = [&](const KernelRun& run) {
+    for (size_t i = 0; i < run.slots.size(); ++i)
+      if (run.slots[i] >= 0) f(run.slots[i], run.kernel.args[i].output);
+  };
+  for (const KernelRun& run : step.runs) each_of(run);
+  if (!step.call) return;
+  for (const Operand& o : step.call->inputs)
+    if (o.slot >= 0) f(o.slot, false);
+  if (step.call->output.slot >= 0) f(step.call->output.slot, true);
+  for (const Operand& o : step.call->further) f(o.slot, true);
+  if (step.call->epilogue) each_of(*step.call->epilogue);
+}
+
+// Memory of another device that the plan reads. A run copies it before the step that reads it
+// first, unless a copy of it lies there from before.
+struct Transfer {
+  int slot;  // of the leaf
+  DeviceId from;
+  int64_t bytes;  // of the leaf; the copy is of the buffer that it is in
+  int before;     // step; one past the last where none reads it
+};
+
 struct Binding {  // of an output to the user's node
   int position;
   int slot;
@@ -126,6 +151,7 @@ struct Plan {
   Fusion fusion;
   std::vector<Slot> slots;
   std::vector<Step> steps;
+  std::vector<Transfer> transfers;  // by the step that they come before
   std::vector<Binding> bindings;
   int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, peak_bytes = 0;
   Traffic traffic;
@@ -158,6 +184,8 @@ int64_t ideal_bytes(const Plan& plan);
 GroupCost group_cost(const Step& step, size_t k);
 // Makes neighbouring independent kernels one launch. Returns how many launches went.
 int join_launches(Plan& plan);
+// What has to come from other devices, and by when. Returns how many.
+int find_transfers(Plan& plan);
 // Takes launches apart again, to one group each. `names` are by group.
 void split_launches(Plan& plan, const std::vector<std::string>& names);
 // What a recording saw of a plan's runs, by plan node.

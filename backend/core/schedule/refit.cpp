@@ -32,8 +32,8 @@ bool same_structure(const Ir& a, const Ir& b) {
     const IrNode &x = a.nodes[i], &y = b.nodes[i];
     if (x.role != y.role || x.primitive != y.primitive || x.inputs != y.inputs ||
         x.dtype != y.dtype || x.output != y.output || x.donatable != y.donatable ||
-        x.foreign != y.foreign || x.in_place_of != y.in_place_of || x.position != y.position ||
-        !same_pattern(x.shape, y.shape))
+        x.copied_from != y.copied_from || x.in_place_of != y.in_place_of ||
+        x.position != y.position || !same_pattern(x.shape, y.shape))
       return false;
     if (x.role == Role::data && !same_class(x.layout, y.layout)) return false;
     bool sized = x.role == Role::view || x.role == Role::scalar || x.is(Kind::call);

@@ -75,6 +75,7 @@ class Resizer {
     }
     plan_memory(plan_);
     join_launches(plan_);
+    find_transfers(plan_);
     return static_cast<int>(groups_.size());
   }
 

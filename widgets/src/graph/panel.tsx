@@ -8,6 +8,7 @@ import {
   type PlanGroup,
   type PlanIndex,
   type PlanNode,
+  type PlanTransfer,
   titleOf,
 } from "../shared/plan.ts";
 import { kCategoryGlyph, kKindGlyph } from "../shared/theme.ts";
@@ -250,12 +251,50 @@ function GroupPanel(props: { state: GraphState; index: PlanIndex; group: PlanGro
   );
 }
 
+/** What a value of another device costs to bring; counts where the analysis has arrived. */
+function Transfer(props: { store: Store; index: PlanIndex; transfer: PlanTransfer }) {
+  const { store, index, transfer } = props;
+  store.tick.value;
+  const { plan } = index;
+  const before = index.launches.get(transfer.before);
+  const row = store.analysis.transfers?.find(
+    (r) => r.plan === plan.plan && r.node === transfer.node,
+  );
+  return (
+    <section class="lam-counters" aria-label="Copied between devices">
+      <h5>
+        ⇉ Copied from {transfer.source} to {plan.device}
+      </h5>
+      <Facts
+        rows={[
+          ["before", before ? `launch ${before.id}, ${before.name}` : "no launch reads it"],
+          ...(row
+            ? ([
+                [
+                  "copies",
+                  `${format.count(row.copies)} in ${format.counted(row.runs, "run")}${row.copies < row.runs ? ", else found there" : ""}`,
+                ],
+                [
+                  "moved",
+                  row.copies
+                    ? `${format.bytes(row.bytes)} · ${format.rate(row.bytes, row.ns)}`
+                    : "nothing",
+                ],
+              ] as [string, string][])
+            : ([["value", format.bytes(transfer.bytes)]] as [string, string][])),
+        ]}
+      />
+    </section>
+  );
+}
+
 function NodePanel(props: { state: GraphState; index: PlanIndex; node: PlanNode }) {
   const { state, index, node } = props;
   const { store } = state;
   const origin = store.originOf(store.plan.value, node.id);
   const group = index.groupOf(node.id);
   const params = Object.entries(node.params ?? {});
+  const transfer = index.transferOf.get(node.id);
   const edges = [...(index.edgesOf.get(node.id) ?? [])].sort(
     (a, b) => Number(a.fused) - Number(b.fused) || b.bytes - a.bytes,
   );
@@ -277,6 +316,7 @@ function NodePanel(props: { state: GraphState; index: PlanIndex; node: PlanNode 
           ...params.map(([name, value]) => [name, JSON.stringify(value)] as [string, string]),
         ]}
       />
+      {transfer && <Transfer store={store} index={index} transfer={transfer} />}
       {group && (
         <p>
           In kernel <GroupButton state={state} group={group} />
@@ -342,6 +382,21 @@ function Overview(props: { state: GraphState; index: PlanIndex }) {
         {plan.edges.length} edges are fused; traffic is {format.bytes(plan.traffic.fused)} instead
         of {format.bytes(plan.traffic.unfused)}.
       </p>
+      {plan.transfers !== undefined && plan.transfers.length > 0 && (
+        <>
+          <h5>Copied from other devices</h5>
+          <ul class="lam-plain">
+            {plan.transfers.slice(0, 12).map((transfer) => (
+              <li key={transfer.node}>
+                ⇉ <NodeButton state={state} index={index} node={transfer.node} />{" "}
+                <span class="lam-dim">
+                  from {transfer.source}, {format.bytes(transfer.bytes)}
+                </span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
       <h5>Unfused edges, dearest first</h5>
       <EdgeList state={state} index={index} edges={unfused} />
       <details>

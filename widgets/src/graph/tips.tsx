@@ -50,6 +50,9 @@ export function BoxTip(props: { state: GraphState; built: Built; item: number })
         {format.shape(node.shape)} {node.dtype} · {format.bytes(node.bytes)} ·{" "}
         {format.count(node.flops)} flop
       </div>
+      {built.index.transferOf.has(node.id) && (
+        <div>⇉ copied from {built.index.transferOf.get(node.id)?.source}</div>
+      )}
       {origin?.file && (
         <div>
           {store.where(store.plan.value, node.id)} in {origin.function || "?"}

@@ -42,6 +42,8 @@ export interface Summary {
   fused: number;
   unfused: number;
   ideal: number;
+  /** Bytes that went from one device's memory to another's. */
+  copied: number;
   peak: number;
   predicted_peak: number;
   /** Length of the recorded stretch; 0 while it runs. */
@@ -86,6 +88,20 @@ export interface Analysis {
   kernels?: { plan: number; launch: number; median_ns: number }[];
   /** Of devices that count what kernels cost; shares are null where there is nothing to share. */
   counters?: Counted[];
+  /** What crossed between devices. */
+  transfers?: Crossed[];
+}
+
+/** A value that a plan reads of another device (lamina.workbench.analysis.transfers). */
+export interface Crossed {
+  plan: number;
+  node: number;
+  source: string;
+  target: string;
+  runs: number;
+  copies: number;
+  bytes: number;
+  ns: number;
 }
 
 /** One launch's counts over all its runs (lamina.workbench.analysis.counters). */
@@ -362,6 +378,13 @@ export function countedOf(store: Store, plan: number, launch: number): Counted |
   return store.analysis.counters?.find((row) => row.plan === plan && row.launch === launch);
 }
 
+function copiedBytes(store: Store): number {
+  const [kind, bytes] = [store.spans.column(S.kind), store.spans.column(S.a)];
+  let sum = 0;
+  for (let i = 0; i < store.spans.length; i++) if (kind[i] === 7) sum += bytes[i];
+  return sum;
+}
+
 /** Headline figures: the analysis' where they have arrived, sums of the stream before. */
 export function summarize(store: Store, livePeak: number): Summary {
   const facts = store.analysis.summary ?? {};
@@ -387,6 +410,7 @@ export function summarize(store: Store, livePeak: number): Summary {
     fused,
     unfused,
     ideal,
+    copied: copiedBytes(store),
     peak: livePeak,
     predicted_peak,
     wall_ns: 0,

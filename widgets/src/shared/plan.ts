@@ -69,6 +69,14 @@ export interface PlanLaunch {
   outputs: number[];
 }
 
+/** Memory of another device: copied before launch `before`, unless a copy lies there. */
+export interface PlanTransfer {
+  node: number;
+  source: string;
+  bytes: number;
+  before: number;
+}
+
 export interface PlanBuffer {
   id: number;
   node: number;
@@ -88,6 +96,8 @@ export interface Plan {
   groups: PlanGroup[];
   edges: PlanEdge[];
   launches: PlanLaunch[];
+  /** Absent in older recordings. */
+  transfers?: PlanTransfer[];
   memory: {
     arena_bytes: number;
     output_bytes: number;
@@ -129,11 +139,13 @@ export class PlanIndex {
   readonly groups = new Map<number, PlanGroup>();
   readonly launches = new Map<number, PlanLaunch>();
   readonly edgesOf = new Map<number, PlanEdge[]>();
+  readonly transferOf = new Map<number, PlanTransfer>();
 
   constructor(readonly plan: Plan) {
     for (const node of plan.nodes) this.nodes.set(node.id, node);
     for (const group of plan.groups) this.groups.set(group.id, group);
     for (const launch of plan.launches) this.launches.set(launch.id, launch);
+    for (const transfer of plan.transfers ?? []) this.transferOf.set(transfer.node, transfer);
     for (const edge of plan.edges) {
       for (const end of edge.src === edge.dst ? [edge.src] : [edge.src, edge.dst]) {
         const list = this.edgesOf.get(end);
