@@ -26,7 +26,12 @@ def analysis_document(recording: Recording) -> dict[str, Any]:
         "summary": summary(recording, memory),
         "memory": memory_document(recording, memory),
         "kernels": [
-            {"plan": row.plan, "launch": row.launch, "median_ns": row.median_ns}
+            {
+                "plan": row.plan,
+                "launch": row.launch,
+                "median_ns": row.median_ns,
+                "clock": row.clock,
+            }
             for row in kernels.rows
         ],
         "counters": analysis.counters(recording).to_dict()["rows"],

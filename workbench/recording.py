@@ -36,6 +36,8 @@ Events = npt.NDArray[np.void]
 Column = npt.NDArray[np.int64]
 
 OUTCOMES = ("hit", "polymorphic hit", "miss")
+# What the time of a launch was read from, by the number that `timed` events have.
+CLOCKS = ("CPU clock", "device events", "GPU counters", "command buffer", "not measured")
 BIND_LEAF, BIND_OUTPUT, BIND_ARENA, BIND_DONATED = range(4)
 
 
@@ -60,6 +62,7 @@ SCHEMA = (
     EventKind(8, "sync", True),
     EventKind(9, "bind", False, {"a": "buffer", "b": "node", "c": "role"}),
     EventKind(10, "overhead", False, {"a": "ns", "b": "events"}),
+    EventKind(11, "timed", False, {"a": "plan", "b": "launch", "c": "count", "d": "clock"}),
 )
 
 
@@ -176,7 +179,10 @@ class Lap:
 
 
 class LaunchRun(NamedTuple):
-    """One launch of a run, with the bytes it really read and wrote."""
+    """One launch of a run, with the bytes it really read and wrote.
+
+    ``clock`` is what its time was read from, one of ``CLOCKS``.
+    """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
     t0: int
@@ -184,6 +190,7 @@ class LaunchRun(NamedTuple):
     reads: int
     writes: int
     thread: int = 0
+    clock: str = CLOCKS[0]
 
 
 class Run(NamedTuple):
@@ -280,9 +287,13 @@ class Recording:
         """Every evaluation, ordered by start.  Launches without an evaluation get their own run."""
         launches: dict[int, list[LaunchRun]] = {}
         plan_of: dict[int, int] = {}
+        clocks = self._clocks()
         for e in self.of_kind("launch").tolist():
             _, thread, run, t0, t1, plan, index, reads, writes = e
-            launches.setdefault(run, []).append(LaunchRun(index, t0, t1, reads, writes, thread))
+            clock = clocks.get((run, index), CLOCKS[0])
+            launches.setdefault(run, []).append(
+                LaunchRun(index, t0, t1, reads, writes, thread, clock)
+            )
             plan_of.setdefault(run, plan)
         runs = []
         for e in self.of_kind("eval").tolist():
@@ -295,6 +306,14 @@ class Recording:
             plan = plan_of[run]
             runs.append(Run(run, plan, "unknown", t0, t1, rest[0].thread, 0, 0, tuple(rest)))
         return tuple(sorted(runs, key=lambda r: (r.t0, r.id)))
+
+    def _clocks(self) -> dict[tuple[int, int], str]:
+        """By run and launch, where it was not the CPU's clock around the launch."""
+        found: dict[tuple[int, int], str] = {}
+        for _, _, run, _, _, _, first, count, code in self.of_kind("timed").tolist():
+            name = CLOCKS[code] if 0 <= code < len(CLOCKS) else f"clock {code}"
+            found.update(((run, launch), name) for launch in range(first, first + count))
+        return found
 
     @cached_property
     def run_by_id(self) -> Mapping[int, Run]:

@@ -304,7 +304,8 @@ def _kernels(report: Report) -> str:
         for row in table.rows[:8]
     ]
     head = ("kernel", "count", "total", "share", "bytes", "GB/s", "GFLOP/s", "line")
-    return _section("Top kernels", _table(head, rows, left=(0, 7)))
+    content = _table(head, rows, left=(0, 7)) + _paragraphs([table.clocks])
+    return _section("Top kernels", content)
 
 
 def _kernel_text(table: KernelTexts, room: int) -> str:

@@ -226,6 +226,8 @@ def test_kernels_have_times_of_the_device() -> None:
     assert sum(timed.values()) >= 2
     if DOUBLE is not None:
         assert (timed["command_buffers"], timed["none"]) == (0, 0)
+        assert {(first, clock) for _, first, _, clock in log.of("timed")} == {(0, 2)}
+    assert sum(count for *_, count, _ in log.of("timed")) == len(log.of("launch"))
     mx.eval(mx.cumsum(x))
     assert mx.metal.kernel_times() == after
 

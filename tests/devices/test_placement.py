@@ -161,6 +161,23 @@ def test_mixed_graph_is_cut_at_the_boundary(gpu: str, number: int) -> None:
     assert crossing == {(p["plan"], e["src"]) for p in plans for e in p["edges"] if e in edges}
 
 
+def test_a_recording_says_what_times_were_read_from(gpu: str) -> None:
+    """By nothing where the CPU's clock around a launch is its time."""
+    x = mx.array(np.ones(1000, np.float32))
+    with recorded() as record, mx.stream(mx.gpu):
+        mx.eval((mx.sort(x) @ x) * 2)
+    launches = record.of("launch")
+    assert len(launches) >= 2
+    timed = record.of("timed")
+    by = {"cuda": 1, "metal": 2}
+    if gpu not in by:
+        assert timed == []
+        return
+    assert sum(count for *_, count, _ in timed) == len(launches)
+    assert {clock for *_, clock in timed} <= {by[gpu], by[gpu] + 1}
+    assert timed[0][0] == launches[0][0] and timed[0][1] == 0
+
+
 def test_transfers_stand_before_the_launch_that_reads_them(gpu: str) -> None:
     """In every size that a plan is put on, and where no launch reads what crosses."""
     if gpu in UNIFIED:

@@ -155,3 +155,17 @@ def test_results_are_json_data() -> None:
     for result in (traffic(r), fusion(r), kernels(r), roofline(r, CEILINGS)):
         json.dumps(result.to_dict())
         assert str(result)
+
+
+def test_kernels_say_what_their_times_are_from() -> None:
+    assert {k.clock for k in kernels(recording()).rows} == {"CPU clock"}
+    assert str(kernels(recording())).endswith("\ntimes from CPU clock")
+    events = [*run_events(1, 1000), *run_events(2, 2500, outcome=0)]
+    events += [event("timed", 1, 1990, None, 7, 0, 2, 2), event("timed", 2, 3490, None, 7, 0, 1, 3)]
+    table = kernels(recording(events))
+    clocks = {k.launch: k.clock for k in table.rows}
+    assert clocks == {0: "GPU counters, command buffer", 1: "GPU counters, CPU clock"}
+    assert table.to_dict()["rows"][0]["clock"] == clocks[table.rows[0].launch]
+    events[-1] = event("timed", 2, 3490, None, 7, 0, 2, 9)
+    assert {k.clock for k in kernels(recording(events)).rows} == {"GPU counters, clock 9"}
+    assert str(kernels(recording(events))).endswith("\ntimes from GPU counters, clock 9")

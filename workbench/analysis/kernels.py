@@ -6,14 +6,18 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from ..recording import LaunchRun, Recording
+from ..recording import CLOCKS, LaunchRun, Recording
 from .once import once
 from .table import format_bytes, format_ns, percent, plain, text_table
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One launch of one plan over all its runs.  ``bytes`` and ``flops`` are sums over them."""
+    """One launch of one plan over all its runs.  ``bytes`` and ``flops`` are sums over them.
+
+    ``clock`` says what its times were read from, ``A, B`` where runs differ (``CLOCKS`` in
+    ``lamina.workbench.recording``).
+    """
 
     name: str
     plan: int
@@ -27,6 +31,7 @@ class Kernel:
     flops: int
     where: str
     module: str
+    clock: str = CLOCKS[0]
 
     @property
     def gbs(self) -> float:
@@ -72,7 +77,17 @@ class Kernels:
         if rest:
             share = percent(sum(row.total_ns for row in rest), self.total_ns)
             table += f"\nand {len(rest)} more ({share} of the kernel time)"
-        return table
+        return f"{table}\n{self.clocks}"
+
+    @property
+    def clocks(self) -> str:
+        """``times from GPU counters``, with counts of launches where there are several clocks."""
+        counts: dict[str, int] = {}
+        for row in self.rows:
+            counts[row.clock] = counts.get(row.clock, 0) + row.count
+        one = len(counts) == 1
+        parts = [clock if one else f"{clock} ({count})" for clock, count in counts.items()]
+        return f"times from {', '.join(parts)}"
 
     __str__ = to_text
 
@@ -109,4 +124,5 @@ def _kernel(recording: Recording, plan_id: int, index: int, launches: list[Launc
         flops=(described.flops if described else 0) * len(launches),
         where=origin.where if origin else "",
         module=origin.module if origin else "",
+        clock=", ".join(dict.fromkeys(launch.clock for launch in launches)),
     )

@@ -70,6 +70,19 @@ class Work {
   }
 };
 
+// What a step's time was read from; recordings have the numbers (docs/recording-format.md).
+enum class Clock : uint8_t {
+  host,            // the CPU's clock, around a call that returns when the work is done
+  events,          // of the device's queue, before and behind
+  counters,        // the GPU's, at the start and end of an encoder
+  command_buffer,  // that the step had to itself
+  none,            // nothing measured it: when the CPU handed it over
+};
+struct StepTime {
+  int64_t t0 = 0, t1 = 0;  // on now_ns()'s clock
+  Clock clock = Clock::host;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -140,9 +153,9 @@ class Device {
   // measure or estimate.
   virtual void begin_step(int64_t flops) { (void)flops; }
   virtual void end_step() {}
-  // Start and end of each step since begin_plan, on now_ns()'s clock; waits for them. Empty where a
-  // step's call returns when it is done.
-  virtual std::vector<std::pair<int64_t, int64_t>> take_step_times() { return {}; }
+  // When each step since begin_plan ran; waits for them. Empty where a step's call returns when it is
+  // done.
+  virtual std::vector<StepTime> take_step_times() { return {}; }
 };
 
 Device& cpu_device();

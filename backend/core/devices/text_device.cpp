@@ -46,7 +46,7 @@ struct KeptCall {
     }
     h.add(epilogue.has_value());
     if (!epilogue) return h;
-    h.add(static_cast<uint64_t>(epilogue->result));
+    h.add(static_cast<uint64_t>(epilogue->result) << 32 | static_cast<uint32_t>(epilogue->input));
     add_kernel(h, epilogue->kernel);
     return h;
   }
@@ -82,8 +82,8 @@ std::vector<Reach> reaches_of(const CallArgs& args, const TextEpilogue* epilogue
     return out;
   }
   std::vector<Reach> further = reaches_of(epilogue->kernel);
-  further.erase(further.begin() + epilogue->result);
-  out.insert(out.end(), further.begin(), further.end());
+  for (size_t a = 0; a < further.size(); ++a)
+    if (!epilogue->stands_for(static_cast<int>(a))) out.push_back(further[a]);
   return out;
 }
 

@@ -186,11 +186,23 @@ class Runner {
       for (int n : plan_.fusion.groups[static_cast<size_t>(g)].nodes) failure.nodes.push_back(n);
   }
 
-  // What the device measured; what the CPU saw where it measures nothing.
+  // What the device measured; what the CPU saw where it measures nothing. And by what it was
+  // measured, for each stretch of launches, where that is not the CPU's clock around them.
   void emit_device_times() {
-    auto times = device_.take_step_times();
+    std::vector<StepTime> times = device_.take_step_times();
     if (times.size() != plan_.steps.size()) times = issued_;
-    for (size_t i = 0; i < times.size(); ++i) emit_launch(i, times[i].first, times[i].second);
+    for (size_t i = 0; i < times.size(); ++i) {
+      if (times[i].clock == Clock::none) times[i] = {issued_[i].t0, issued_[i].t1, Clock::none};
+      emit_launch(i, times[i].t0, times[i].t1);
+    }
+    for (size_t i = 0, n = 0; i < times.size(); i += n) {
+      const Clock clock = times[i].clock;
+      for (n = 1; i + n < times.size() && times[i + n].clock == clock;) ++n;
+      if (clock != Clock::host)
+        trace::instant(trace::EventKind::timed, run_.id, static_cast<int64_t>(plan_.id),
+                       static_cast<int64_t>(i), static_cast<int64_t>(n),
+                       static_cast<int64_t>(clock));
+    }
   }
 
   void emit_launch(size_t step, int64_t t0, int64_t t1) {
@@ -327,7 +339,7 @@ class Runner {
     scalars_.clear();
     for (const TensorView& v : in) buffers_.push_back(v.data);
     for (int s : call.epilogue->slots)
-      if (s != kPanel) buffers_.push_back(data_[static_cast<size_t>(s)]);
+      if (s >= 0) buffers_.push_back(data_[static_cast<size_t>(s)]);
     for (const ScalarSource& s : call.epilogue->scalars) scalars_.push_back(scalar(s));
     device_.launch(*call.compiled, buffers_.data(), scalars_.data());
   }
@@ -434,7 +446,7 @@ class Runner {
   Device& device_;
   BufferRef arena_;
   Reads reads_;
-  std::vector<std::pair<int64_t, int64_t>> issued_;  // of each step, on the CPU's clock
+  std::vector<StepTime> issued_;  // of each step: when it was handed over
   std::vector<void*> buffers_;
   std::vector<ScalarValue> scalars_;
   bool recording_;

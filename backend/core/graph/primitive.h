@@ -55,6 +55,9 @@ struct Primitive {
   CallFn call = nullptr;                     // call
   TextFn text = nullptr;                     // call: as kernel text; without it, the CPU runs it
   TakesEpilogueFn takes_epilogue = nullptr;  // call: null where its text never takes one
+  // call: its only input has the result's shape, and its text can compute an elementwise group at
+  // each element that it reads. REQUIRES: takes_epilogue
+  bool takes_prologue = false;
   FlopsFn flops = nullptr;                   // call; others count by element
   uint32_t splits_rows = 0;  // call: rows [a, b) of the result (axis 0) need only those rows of
                              // the inputs whose bits are set, and the other inputs whole

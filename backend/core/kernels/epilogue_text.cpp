@@ -10,27 +10,57 @@ namespace lamina {
 std::vector<int> epilogue_operands(const TextEpilogue& epilogue, int inputs) {
   std::vector<int> out;
   for (int a = 0; a < static_cast<int>(epilogue.kernel.args.size()); ++a)
-    out.push_back(a == epilogue.result ? -1 : inputs++);
+    out.push_back(epilogue.stands_for(a) ? -1 : inputs++);
   return out;
 }
 
 EpilogueText::EpilogueText(const TextEpilogue& epilogue, Unit& unit)
-    : kernel_(simplified(epilogue.kernel)),
-      result_(epilogue.result),
+    : epilogue_(epilogue),
+      kernel_(simplified(epilogue.kernel)),
       unit_(unit),
-      places_(kernel_, unit, !fits_int(kernel_, unit.traits())) {}
+      places_(kernel_, unit, !fits_int(kernel_, unit.traits())),
+      finish_(kernel_, "epilogue", stores(false)),
+      fetch_(kernel_, "prologue", stores(true)) {}
 
 std::string epilogue_name(const TextEpilogue& epilogue) {
   const std::string whole = entry_name(epilogue.kernel);
   return whole.substr(std::min(whole.size(), sizeof "map_" - 1));
 }
 
-void EpilogueText::buffers(int first) {
-  for (int a = 0; a < static_cast<int>(kernel_.args.size()); ++a) {
-    if (a == result_) continue;
-    const KernelArg& arg = kernel_.args[static_cast<size_t>(a)];
-    unit_.buffer(buffer_name(kernel_, a), text_type(arg.dtype), first++, arg.output,
-                 itemsize(arg.dtype));
+std::vector<int> EpilogueText::stores(bool of_input) const {
+  std::vector<int> out;
+  for (size_t i = 0; i < kernel_.instrs.size(); ++i) {
+    const Instr& in = kernel_.instrs[i];
+    if (in.code == Code::store && (in.index == epilogue_.input) == of_input)
+      out.push_back(static_cast<int>(i));
+  }
+  return out;
+}
+
+std::vector<int> EpilogueText::arguments(const Stage& stage) const {
+  std::vector<int> out;
+  auto add = [&](int i, Code code) {
+    const Instr& in = kernel_.instrs[static_cast<size_t>(i)];
+    if (in.code == code && !epilogue_.stands_for(in.index)) out.push_back(in.index);
+  };
+  for (int i : stage.inputs()) add(i, Code::load);
+  for (int i : stage.results()) add(i, Code::store);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+void EpilogueText::buffers(int first, bool finishes) {
+  const std::vector<int> operands = epilogue_operands(epilogue_, first);
+  std::vector<int> used = arguments(fetch_);
+  if (finishes)
+    for (int a : arguments(finish_)) used.push_back(a);
+  std::sort(used.begin(), used.end());
+  used.erase(std::unique(used.begin(), used.end()), used.end());
+  for (int a : used) {
+    const KernelArg& arg = argument(a);
+    unit_.buffer(buffer_name(kernel_, a), text_type(arg.dtype), operands[static_cast<size_t>(a)],
+                 arg.output, itemsize(arg.dtype));
   }
 }
 
@@ -62,48 +92,69 @@ std::string EpilogueText::lines(std::vector<Coordinate> coordinates) {
   return out;
 }
 
-void EpilogueText::declare(Dtype from, const std::string& parameters,
-                           std::vector<Coordinate> coordinates) {
+std::string EpilogueText::parameters(const Stage& stage) const {
+  std::string out;
+  for (int a : arguments(stage))
+    out += std::string("device ") + (argument(a).output ? "" : "const ") +
+           text_type(argument(a).dtype) + "* " + buffer_name(kernel_, a) + ", ";
+  return out + "constant Block& p, ";
+}
+
+std::string EpilogueText::passed(const Stage& stage, const std::string& arguments_behind) const {
+  std::string out;
+  for (int a : arguments(stage)) out += buffer_name(kernel_, a) + ", ";
+  return out + "p, " + arguments_behind + ")";
+}
+
+// The body of a function that runs a stage at the element that the coordinates lead to. `value`
+// stands for the result.
+std::string EpilogueText::body(const Stage& stage, const std::string& value,
+                               std::vector<Coordinate> coordinates) {
   const AxisNames axis = [](size_t d) { return "i" + std::to_string(d); };
-  std::vector<int> stores;
-  for (size_t i = 0; i < kernel_.instrs.size(); ++i)
-    if (kernel_.instrs[i].code == Code::store) stores.push_back(static_cast<int>(i));
-  const Stage stage(kernel_, "epilogue", stores);
-  auto argument = [&](int a) -> const KernelArg& { return kernel_.args[static_cast<size_t>(a)]; };
   auto at = [&](int a) {
     return buffer_name(kernel_, a) + "[" + places_.index(a, ~0u, axis) + "]";
   };
-  auto result = [&](int s) {
-    return "y" + std::to_string(kernel_.instrs[static_cast<size_t>(s)].index);
-  };
+  auto stored = [&](int s) -> int { return kernel_.instrs[static_cast<size_t>(s)].index; };
+  auto result = [&](int s) { return "y" + std::to_string(stored(s)); };
   auto input = [&](int i) {
     const Instr& in = kernel_.instrs[static_cast<size_t>(i)];
-    if (in.code == Code::load && in.index == result_)
-      return spell_cast({"value", from}, argument(result_).dtype).text;
+    if (in.code == Code::load && in.index == epilogue_.result) return value;
     return spell_input(kernel_, unit_, places_, i, at, axis);
   };
-  std::string text = "inline void finish(" + std::string(text_type(from)) + " value";
-  for (int a = 0; a < static_cast<int>(kernel_.args.size()); ++a)
-    if (a != result_)
-      text += std::string(", device ") + (argument(a).output ? "" : "const ") +
-              text_type(argument(a).dtype) + "* " + buffer_name(kernel_, a);
-  text += ", constant Block& p, " + parameters + ") {\n" + lines(std::move(coordinates));
-  for (int s : stores)
-    text += std::string("  ") +
-            text_type(argument(kernel_.instrs[static_cast<size_t>(s)].index).dtype) + " " +
-            result(s) + ";\n";
+  std::string text = lines(std::move(coordinates));
+  for (int s : stage.results())
+    text += std::string("  ") + text_type(argument(stored(s)).dtype) + " " + result(s) + ";\n";
   text += "  " + stage.call(input, result) + "\n";
-  for (int s : stores)
-    text += "  " + at(kernel_.instrs[static_cast<size_t>(s)].index) + " = " + result(s) + ";\n";
-  unit_.declare(header_comment(kernel_) + stage.text());
-  unit_.declare(text + "}\n");
+  for (int s : stage.results())
+    text += stored(s) == epilogue_.input ? "  return " + result(s) + ";\n"
+                                         : "  " + at(stored(s)) + " = " + result(s) + ";\n";
+  return text;
 }
 
-std::string EpilogueText::call(const std::string& value, const std::string& arguments) const {
-  std::string out = "finish(" + value;
-  for (int a = 0; a < static_cast<int>(kernel_.args.size()); ++a)
-    if (a != result_) out += ", " + buffer_name(kernel_, a);
-  return out + ", p, " + arguments + ")";
+void EpilogueText::declare(Dtype from, const std::string& places,
+                           std::vector<Coordinate> coordinates) {
+  const std::string value = spell_cast({"value", from}, argument(epilogue_.result).dtype).text;
+  unit_.declare(header_comment(kernel_));
+  unit_.declare(finish_.text());
+  unit_.declare("inline void finish(" + std::string(text_type(from)) + " value, " +
+                parameters(finish_) + places + ") {\n" +
+                body(finish_, value, std::move(coordinates)) + "}\n");
+}
+
+void EpilogueText::declare_fetch(const std::string& places, std::vector<Coordinate> coordinates) {
+  unit_.declare(header_comment(kernel_));
+  unit_.declare(fetch_.text());
+  unit_.declare("inline " + std::string(text_type(argument(epilogue_.input).dtype)) + " fetch(" +
+                parameters(fetch_) + places + ") {\n" + body(fetch_, "", std::move(coordinates)) +
+                "}\n");
+}
+
+std::string EpilogueText::call(const std::string& value, const std::string& places) const {
+  return "finish(" + value + ", " + passed(finish_, places);
+}
+
+std::string EpilogueText::fetch(const std::string& places) const {
+  return "fetch(" + passed(fetch_, places);
 }
 
 std::optional<std::vector<int>> matched_axes(const Shape& domain, const Shape& shape) {

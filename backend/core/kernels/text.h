@@ -126,14 +126,19 @@ struct TextProgram {
 TextProgram write_text(const Kernel& kernel, const TextTraits& traits);
 
 // An elementwise group over a structured operation's result: its text computes the group at each
-// element, and the result itself is not stored.
+// element, and the result itself is not stored. And, of operations that take one
+// (Primitive::takes_prologue), the group that computes the input, which is not stored either.
 struct TextEpilogue {
   Kernel kernel;   // a map whose points are the result's elements in row-major order
   int result = 0;  // the argument that stands for it
+  int input = -1;  // the argument, of those that are written, that stands for the input; -1: none
+
+  bool stands_for(int argument) const { return argument == result || argument == input; }
 };
 
 // A structured operation to be written: views without data. With an epilogue its operands are the
-// inputs and, in the result's stead, the epilogue's other arguments.
+// inputs and, in the result's stead, the epilogue's other arguments; an input that it computes has
+// no address.
 struct TextCall {
   const void* params;  // const Params*
   std::span<const TensorView> in;

@@ -245,7 +245,15 @@ void write_nodes(Json& j, const Plan& plan, const Seen* seen) {
   j.close(']');
 }
 
-std::string call_text(const Plan& plan, const Step& step) {
+// What the kernel of a call's group is for, with the arguments that are the call's own.
+std::string parts_of(const KernelRun& group) {
+  const TextEpilogue parts = text_epilogue(group);
+  if (parts.input < 0) return "epilogue";
+  return "epilogue (of its result, a" + std::to_string(parts.result) + ") and what it reads (a" +
+         std::to_string(parts.input) + ")";
+}
+
+std::string call_text(const Step& step) {
   const CallRun& c = *step.call;
   std::string out = "call " + c.primitive->name + "(";
   for (size_t i = 0; i < c.inputs.size(); ++i) {
@@ -257,11 +265,10 @@ std::string call_text(const Plan& plan, const Step& step) {
   for (const Operand& o : c.further)
     out += ", " + std::string(name_of(o.dtype)) + " " + to_string(o.layout.shape);
   if (c.epilogue)
-    out += "\nepilogue, " +
+    out += "\n" + parts_of(*c.epilogue) + ", " +
            (c.panel_rows > 0 ? std::to_string(c.panel_rows) + " rows at a time"
                              : std::string("at each element")) +
            ":\n" + to_text(c.epilogue->kernel);
-  (void)plan;
   return out;
 }
 
@@ -292,7 +299,7 @@ void write_groups(Json& j, const Plan& plan) {
       const CompiledKernel* compiled =
           step.call ? step.call->compiled.get() : step.runs[k].compiled.get();
       j.key("scratch").number(compiled ? compiled->scratch_bytes() : 0).key("program");
-      j.string(step.call ? call_text(plan, step) : to_text(step.runs[k].kernel));
+      j.string(step.call ? call_text(step) : to_text(step.runs[k].kernel));
       if (compiled) {
         if (std::string text = compiled->text(); !text.empty())
           j.key("text")

@@ -26,6 +26,7 @@ class Fuser {
     for (int i = static_cast<int>(ir_.nodes.size()); i-- > 0;) place(i);
     for (size_t i = 0; i < ir_.nodes.size(); ++i)
       if (ir_.nodes[i].role == Role::result) home_[i] = home(ir_.nodes[i].inputs[0]);
+    if (options_.enabled && options_.text) take_prologues();
     if (options_.enabled) merge_siblings();
     Fusion out;
     out.group_of = home_;
@@ -310,14 +311,17 @@ class Fuser {
     why = Reason::opaque_call;
     const uint32_t splits = node(i).shape.size() > 2 ? p.splits_batch : p.splits_rows;
     const bool able = options_.text ? p.takes_epilogue != nullptr : options_.panels && splits;
-    if (!able || readers.size() != 1 || kept(i) || !waiting(i).empty()) return false;
+    if (!able) return false;
+    if (readers.size() > 1) why = Reason::several_consumers;
+    if (kept(i)) why = Reason::kept_for_user;
+    if (readers.size() != 1 || kept(i) || !waiting(i).empty()) return false;
     int g = *readers.begin();
     Group& gr = group(g);
     std::vector<Layout> maps;
     if (gr.kind != GroupKind::map || maps_in(g, i, maps) != Reason::none || maps.size() != 1)
       return false;
     const IrNode& n = node(i);
-    if (n.shape.size() < 2 || element_count(gr.domain) != n.size() ||
+    if (n.shape.size() < (options_.text ? 1 : 2) || element_count(gr.domain) != n.size() ||
         !(canonical(maps[0]) == canonical(Layout::row_major(gr.domain))))
       return false;
     if (options_.text ? !takes_in_text(gr, i) : !takes_by_rows(gr, n)) return false;
@@ -336,6 +340,57 @@ class Fuser {
     members_of_[static_cast<size_t>(i)].push_back(g);
     home_[static_cast<size_t>(i)] = g;
     return true;
+  }
+
+  // An elementwise group that computes nothing but what a call reads becomes part of its text.
+  void take_prologues() {
+    for (int g = 0; g < static_cast<int>(groups_.size()); ++g) {
+      const int call = group(g).call;
+      if (call < 0 || !node(call).primitive->takes_prologue) continue;
+      const int input = access(ir_, node(call).inputs[0])->base;
+      if (!computes_only(input, g) || !text_takes_epilogue(ir_, call, group(g).domain, *options_.text))
+        continue;
+      Group before = group(g);
+      group(g).prologue = true;
+      const Reason r = take_members(g, home(input));
+      if (r == Reason::none) continue;
+      why_[static_cast<size_t>(input)] = r;
+      group(g) = std::move(before);
+    }
+  }
+
+  // Whether the group that computes node i gives nothing else, and to nobody but group g. Where the
+  // call is not its only reader it is computed more than once, so it has to be cheap.
+  bool computes_only(int i, int g) {
+    const int from = home(i);
+    if (from < 0 || from == g || kept(i) || !waiting(i).empty()) return false;
+    const Group& made = group(from);
+    if (made.kind != GroupKind::map || made.stored != std::vector<int>{i}) return false;
+    if (node(i).role == Role::piece || reader_groups(i) != std::set<int>{g}) return false;
+    int flops = 0;
+    for (int member : made.nodes) flops += flops_of(node(member));
+    return uses(i).size() == 1 || flops <= 4;
+  }
+
+  // Group `from` dissolves into g, from its result upwards. REQUIRES: on failure g is put back.
+  Reason take_members(int g, int from) {
+    Group& gr = group(g);
+    std::vector<int> members = group(from).nodes;
+    std::sort(members.rbegin(), members.rend());
+    for (int member : members) {
+      std::vector<Layout> maps;
+      if (Reason r = can_inline(g, member, maps); r != Reason::none) return r;
+      if (!gr.maps.count(member)) gr.nodes.push_back(member);
+      gr.maps[member] = std::move(maps);
+    }
+    for (int member : members) {
+      auto& of = members_of_[static_cast<size_t>(member)];
+      std::erase(of, from);
+      if (std::find(of.begin(), of.end(), g) == of.end()) of.push_back(g);
+      if (home(member) == from) home_[static_cast<size_t>(member)] = g;
+    }
+    group(from) = Group{};
+    return Reason::none;
   }
 
   // Panels of rows: everything that is stored lies as the call's result would.
@@ -499,7 +554,7 @@ class Fuser {
     const IrNode &p = node(from), &c = node(to);
     if (p.role == Role::data) return p.copied_from ? Reason::device_boundary : Reason::leaf_input;
     if (p.role == Role::assemble) return Reason::shape_barrier;
-    if (c.is(Kind::call)) return Reason::input_of_call;
+    if (c.is(Kind::call)) return reason_before(from, to);
     if (p.role == Role::result) return Reason::opaque_call;
     Reason why = why_[static_cast<size_t>(from)];
     if (why == Reason::input_of_call) why = Reason::several_consumers;
@@ -509,6 +564,19 @@ class Fuser {
     return p.is(Kind::call)     ? Reason::opaque_call
            : p.is(Kind::reduce) ? Reason::reduction_barrier
                                 : Reason::several_consumers;
+  }
+
+  // Why a call reads its input from memory.
+  Reason reason_before(int from, int call) const {
+    if (!options_.text || !node(call).primitive->takes_prologue || !options_.enabled)
+      return Reason::input_of_call;
+    if (kept(from)) return Reason::kept_for_user;
+    const Group& made = groups_[static_cast<size_t>(home(from))];
+    if (node(from).is(Kind::call) || made.kind == GroupKind::call) return Reason::opaque_call;
+    if (made.kind != GroupKind::map) return Reason::reduction_barrier;
+    if (uses(from).size() > 1 || made.stored.size() > 1) return Reason::several_consumers;
+    const Reason why = why_[static_cast<size_t>(from)];
+    return why == Reason::none ? Reason::input_of_call : why;
   }
 
   std::vector<Edge> edges() {
@@ -522,7 +590,8 @@ class Fuser {
         if (!fused) {
           fused = !members_of_[static_cast<size_t>(use.reader)].empty();
           for (int g : members_of_[static_cast<size_t>(use.reader)])
-            fused &= group(g).maps.count(from) > 0 && use.reader != group(g).call;
+            fused &= group(g).maps.count(from) > 0 &&
+                     (use.reader != group(g).call || group(g).prologue);
         }
         out.push_back(
             {from, use.reader, fused ? Reason::none : reason_of(from, use.reader), use.via});

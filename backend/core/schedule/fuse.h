@@ -41,7 +41,8 @@ struct Group {
   uint32_t reduced = 0;     // axes of the domain
   std::vector<int> nodes;   // in IR order
   std::vector<int> stored;  // nodes whose values go to memory
-  int call = -1;            // the call node, if any; other nodes are then its epilogue
+  int call = -1;            // the call node, if any; other nodes are then its epilogue, and
+  bool prologue = false;    // with this, its input and what that is computed from
   // Index maps under which each member is evaluated: domain -> row-major flat index of the node.
   // A node read under two maps is computed twice.
   std::map<int, std::vector<Layout>> maps;

@@ -80,7 +80,6 @@ class Emitter {
     std::vector<int> stored = group_.stored;
     std::sort(stored.begin(), stored.end());
     for (int s : stored) {
-      if (s == group_.call) continue;
       const Layout& map = group_.maps.at(s)[0];
       int value = emit(s, map);
       const IrNode& n = node(s);
@@ -94,10 +93,23 @@ class Emitter {
             .src = {value, -1, -1},
             .mask = mask_of(place.strides)});
     }
+    if (group_.prologue) emit_call_input();
     return std::move(out_);
   }
 
  private:
+  void emit_call_input() {
+    const IrNode& call = node(group_.call);
+    const Layout& map = group_.maps.at(group_.call)[0];
+    const int value = emit_input(call, 0, map);
+    const int arg = add_arg({node(call.inputs[0]).dtype, true, map.strides, map.offset}, kCallInput);
+    push({.code = Code::store,
+          .dtype = out_.kernel.instrs[static_cast<size_t>(value)].dtype,
+          .index = static_cast<uint16_t>(arg),
+          .src = {value, -1, -1},
+          .mask = mask_of(map.strides)});
+  }
+
   struct Known {
     int node;
     Layout map;
@@ -235,7 +247,7 @@ GroupCost kernel_cost(const Plan& plan, const KernelRun& run) {
   };
   SmallVector<Read, 16> read;
   for (size_t i = 0; i < k.args.size(); ++i) {
-    if (run.slots[i] == kPanel) continue;
+    if (run.slots[i] < 0) continue;
     int64_t bytes = touched_bytes(k.domain, k.args[i].strides, itemsize(k.args[i].dtype));
     if (k.args[i].output)
       step.writes += bytes;
@@ -309,6 +321,11 @@ Operand operand(Plan& plan, Slots& slots, int input) {
   return out;
 }
 
+Operand call_input(const Plan& plan, int input) {
+  const IrNode& n = plan.ir.nodes[static_cast<size_t>(input)];
+  return {kCallInput, {}, n.dtype, Layout::row_major(n.shape)};
+}
+
 void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   const IrNode& n = plan.ir.nodes[static_cast<size_t>(g.call)];
   CallRun* call = &step.call.emplace();
@@ -320,7 +337,7 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   stand_in.shape = n.shape;
   stand_in.dtype = n.dtype;
   for (int in : n.inputs) {
-    Operand o = operand(plan, slots, in);
+    Operand o = g.prologue ? call_input(plan, in) : operand(plan, slots, in);
     if (o.slot >= 0)
       step.reads += touched_bytes(o.layout.shape, o.layout.strides, itemsize(o.dtype));
     const IrNode& i = plan.ir.nodes[static_cast<size_t>(in)];
@@ -459,8 +476,11 @@ bool same_kernel(const Kernel& a, const Kernel& b) {
 }  // namespace
 
 TextEpilogue text_epilogue(const KernelRun& epilogue) {
-  auto result = std::find(epilogue.slots.begin(), epilogue.slots.end(), kPanel);
-  return {epilogue.kernel, static_cast<int>(result - epilogue.slots.begin())};
+  auto argument = [&](int slot) {
+    auto at = std::find(epilogue.slots.begin(), epilogue.slots.end(), slot);
+    return at == epilogue.slots.end() ? -1 : static_cast<int>(at - epilogue.slots.begin());
+  };
+  return {epilogue.kernel, argument(kPanel), argument(kCallInput)};
 }
 
 GroupCost group_cost(const Step& step, size_t k) {

@@ -42,14 +42,15 @@ struct GroupCost {
 struct KernelRun {
   Kernel kernel;
   std::shared_ptr<const CompiledKernel> compiled;  // plans of other sizes share what is equal
-  std::vector<int> slots;  // per argument; kPanel: the result of the call before it
+  std::vector<int> slots;  // per argument, or kPanel, kCallInput
   std::vector<ScalarSource> scalars;
   GroupCost cost;
 };
-inline constexpr int kPanel = -2;
+inline constexpr int kPanel = -2;      // the result of the call before it
+inline constexpr int kCallInput = -3;  // what the call reads, which the kernel computes
 
 struct Operand {
-  int slot = -1;  // -1: the scalar
+  int slot = -1;  // -1: the scalar; kCallInput: part of the call's text
   ScalarSource scalar;
   Dtype dtype = Dtype::float32;
   Layout layout;
@@ -65,6 +66,7 @@ struct CallRun {
   // epilogue runs while the panel is in cache. 0: the call's text contains the epilogue.
   int64_t panel_rows = 0;
   std::shared_ptr<const CompiledKernel> compiled;  // of a device that takes text
+  // What its text computes of the result, and of what it reads (Group::prologue).
   std::optional<KernelRun> epilogue, tail_epilogue;
 };
 
@@ -173,7 +175,7 @@ struct DoesNotCompose : InternalError {
 void lower_again(Plan& plan, const std::vector<uint8_t>& changes,
                  const std::vector<int>& changed_groups, Device& device);
 std::string group_name(const Plan& plan, size_t group);  // of its step, for readers
-// A call's epilogue as its text takes it.
+// What a call's text takes along.
 TextEpilogue text_epilogue(const KernelRun& epilogue);
 // Lifetimes, donation, arena offsets, predicted peak.
 void plan_memory(Plan& plan);

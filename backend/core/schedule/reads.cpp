@@ -83,7 +83,7 @@ Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
   for (const Use& use : uses) {
     auto found = g.maps.find(use.reader);
     if (found == g.maps.end()) continue;
-    if (use.reader == g.call) return Reason::input_of_call;
+    if (use.reader == g.call && !g.prologue) return Reason::input_of_call;
     bool whole = ir.nodes[static_cast<size_t>(use.reader)].is(Kind::reduce);
     const Layout layout = layout_of(ir, use);
     const Layout domain = whole ? Layout::row_major(g.domain) : Layout{};

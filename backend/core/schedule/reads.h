@@ -38,7 +38,7 @@ Layout reduced_map(const Shape& kept, const Shape& domain, uint32_t reduced);
 // Strides of size-1 axes are 0, so that equal maps compare equal.
 Layout canonical(Layout map);
 
-// Whether the text of a call takes along a group over `domain`.
+// Whether the text of a call takes along a group over `domain`, behind its result or before it.
 bool text_takes_epilogue(const Ir& ir, int call, const Shape& domain, const TextTraits& text);
 
 // Puts a group on the sizes the graph has now; false where it would not have been made so. `text`

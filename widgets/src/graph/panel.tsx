@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import * as format from "../shared/format.ts";
-import { countedOf, type Store } from "../shared/model.ts";
+import { clockOf, countedOf, type Store } from "../shared/model.ts";
 import {
   type PlanEdge,
   type PlanGroup,
@@ -133,12 +133,14 @@ function Timing(props: { store: Store; group: PlanGroup }) {
   if (!sum || sum.count === 0) return null;
   const moved = (sum.reads + sum.writes) / sum.count;
   const mean = sum.total / sum.count;
+  const clock = clockOf(store, store.plan.value, group.launch);
   const share = store.meta.bandwidth ? moved / mean / (store.meta.bandwidth / 1e9) : Number.NaN;
   return (
     <Facts
       rows={[
         ["launches", format.count(sum.count)],
         ["mean time", format.time(mean)],
+        ...(clock ? [["read from", clock] as [string, ComponentChildren]] : []),
         [
           "rate",
           `${format.rate(moved, mean)}${Number.isFinite(share) ? ` = ${format.percent(share)} of measured` : ""}`,

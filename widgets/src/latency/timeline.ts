@@ -1,7 +1,7 @@
 // Lanes of slices over time: evaluations, planning, waits, the copies between each pair of devices,
 // and the launches of each queue. A device has one queue.
 import * as format from "../shared/format.ts";
-import { L, R, S, type Store } from "../shared/model.ts";
+import { clockOf, L, R, S, type Store } from "../shared/model.ts";
 import { type Mark, SlicePyramid } from "../shared/pyramid.ts";
 import { type Axis, ticks, toPixel } from "../shared/scale.ts";
 import { kKindColor, kKindGlyph, mix, type Theme } from "../shared/theme.ts";
@@ -238,12 +238,16 @@ export class Timeline {
     const group = index?.launchGroups(launch)[0];
     const [t0, t1] = [launches.column(L.t0)[i], launches.column(L.t1)[i]];
     const moved = launches.column(L.reads)[i] + launches.column(L.writes)[i];
+    const clock = clockOf(this.store, plan, launch);
     return {
       lane,
       t0,
       t1,
       title: index?.launches.get(launch)?.name ?? `plan ${plan} launch ${launch}`,
-      lines: [`${format.bytes(moved)} moved · ${format.rate(moved, t1 - t0)}`],
+      lines: [
+        `${format.bytes(moved)} moved · ${format.rate(moved, t1 - t0)}`,
+        ...(clock ? [`time from ${clock}`] : []),
+      ],
       color: kKindColor[group?.kind ?? ""] ?? "#8C8C8C",
       glyph: kKindGlyph[group?.kind ?? ""] ?? "·",
       plan,

@@ -85,7 +85,7 @@ export interface Analysis {
     buffers: BufferRow[];
     peak: { t: number; bytes: number; predicted: number | null; parts: BufferPart[] };
   };
-  kernels?: { plan: number; launch: number; median_ns: number }[];
+  kernels?: { plan: number; launch: number; median_ns: number; clock?: string }[];
   /** Of devices that count what kernels cost; shares are null where there is nothing to share. */
   counters?: Counted[];
   /** What crossed between devices. */
@@ -372,6 +372,13 @@ export class Store {
     this.selection.value = { what: "none" };
     this.epoch++;
   }
+}
+
+/** What a kernel's times were read from; empty while the cell runs. */
+export function clockOf(store: Store, plan: number, launch: number): string {
+  return (
+    store.analysis.kernels?.find((row) => row.plan === plan && row.launch === launch)?.clock ?? ""
+  );
 }
 
 export function countedOf(store: Store, plan: number, launch: number): Counted | undefined {

@@ -239,16 +239,16 @@ class CudaDevice : public TextDevice {
   void end_step() override {
     if (timed_) check(driver().event_record(event(2 + 2 * steps_++), stream_), "event");
   }
-  std::vector<std::pair<int64_t, int64_t>> take_step_times() override {
+  std::vector<StepTime> take_step_times() override {
     wait();
-    std::vector<std::pair<int64_t, int64_t>> times;
+    std::vector<StepTime> times;
     auto since_start = [&](size_t e) {
       float ms = 0;
       check(driver().event_elapsed(&ms, event(0), event(e)), "event");
       return start_ns_ + static_cast<int64_t>(static_cast<double>(ms) * 1e6);
     };
     for (size_t s = 0; s < steps_; ++s)
-      times.push_back({since_start(1 + 2 * s), since_start(2 + 2 * s)});
+      times.push_back({since_start(1 + 2 * s), since_start(2 + 2 * s), Clock::events});
     timed_ = false;
     return times;
   }

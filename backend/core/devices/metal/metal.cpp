@@ -214,13 +214,20 @@ class MetalDevice : public TextDevice {
     memory_.withdraw();
   }
 
-  std::vector<std::pair<int64_t, int64_t>> take_step_times() override {
+  std::vector<StepTime> take_step_times() override {
     queue_.settle(queue_.commit());
-    std::vector<std::pair<int64_t, int64_t>> out(step_, {0, 0});
+    std::vector<StepTime> out(step_, {0, 0, Clock::none});
     for (const Span& span : queue_.take_times()) {
-      auto& [t0, t1] = out.at(span.tag - 1);
-      t0 = t0 ? std::min(t0, span.t0) : span.t0;
-      t1 = std::max(t1, span.t1);
+      StepTime& at = out.at(span.tag - 1);
+      const bool counted = span.source == Span::Source::counters;
+      const bool first = at.clock == Clock::none;
+      at.t0 = first ? span.t0 : std::min(at.t0, span.t0);
+      at.t1 = std::max(at.t1, span.t1);
+      // Of several launches in one step, the coarser clock says how exact the time is.
+      if (!counted)
+        at.clock = Clock::command_buffer;
+      else if (first)
+        at.clock = Clock::counters;
     }
     return out;
   }

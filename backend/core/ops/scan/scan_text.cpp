@@ -1,8 +1,10 @@
 #include "ops/scan/scan_text.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "graph/params.h"
+#include "kernels/epilogue_text.h"
 #include "kernels/formulas.h"
 #include "kernels/spell.h"
 #include "kernels/walk.h"
@@ -13,13 +15,16 @@ namespace {
 
 constexpr int64_t kThreads = 256, kEach = 8, kChunk = kThreads * kEach;
 
+enum class Pass { whole, totals, chunks };
+
 // A row is scanned chunk by chunk by one threadgroup; a long one in three launches: the chunks'
 // totals, the totals' scan, the chunks again. Where the axis is not contiguous and there are many
-// rows, a thread walks a row by itself, next to its neighbours.
+// rows, a thread walks a row by itself, next to its neighbours. What an elementwise group computes
+// of an element, before it is taken in and when it is stored, is part of the text.
 class ScanWriter {
  public:
   ScanWriter(const TextCall& call, const TextTraits& traits, ScanOp op)
-      : in_(call.in[0]), out_(call.out[0]), traits_(traits), op_(op) {
+      : in_(call.in[0]), out_(call.out[0]), fused_(call.epilogue), traits_(traits), op_(op) {
     Params::Reader r = static_cast<const Params*>(call.params)->read();
     axis_ = r.integer();
     reverse_ = r.integer() != 0;
@@ -52,8 +57,6 @@ class ScanWriter {
   }
 
  private:
-  enum class Pass { whole, totals, chunks };
-
   std::string join(const std::string& a, const std::string& b) const {
     Word x{a, sum_}, y{b, sum_};
     switch (op_) {
@@ -78,34 +81,70 @@ class ScanWriter {
     return spell_identity(kOps[static_cast<int>(op_)], sum_);
   }
 
-  void open(Unit& unit) const {
+  // A launch: its text, and the group that it takes along.
+  struct Writer {
+    Writer(const ScanWriter& scan, const std::string& name)
+        : unit(scan.traits_, scan.fused_ ? name + "_" + epilogue_name(*scan.fused_) : name) {
+      if (scan.fused_) group.emplace(*scan.fused_, unit);
+    }
+    bool fetches() const { return group && group->fetches(); }
+    Unit unit;
+    std::optional<EpilogueText> group;
+  };
+
+  void declare_join(Unit& unit) const {
     unit.declare("inline " + type_ + " join(" + type_ + " a, " + type_ + " b) { return " +
                  join("a", "b") + "; }\n");
   }
-  void buffers(Unit& unit, bool writes) const {
-    unit.buffer("in", text_type(in_.dtype), 0, false, itemsize(in_.dtype));
-    if (writes) unit.buffer("out", text_type(out_.dtype), 1, true, itemsize(out_.dtype));
+  void open(Writer& w, bool writes) const {
+    declare_join(w.unit);
+    if (!w.fetches()) w.unit.buffer("in", text_type(in_.dtype), 0, false, itemsize(in_.dtype));
+    if (w.group)
+      w.group->buffers(1, writes);
+    else if (writes)
+      w.unit.buffer("out", text_type(out_.dtype), 1, true, itemsize(out_.dtype));
+    const std::string places = count_ + " row, " + count_ + " at";
+    if (w.fetches()) w.group->declare_fetch(places, coordinates(w.unit));
+    if (w.group && writes) w.group->declare(sum_, places, coordinates(w.unit));
   }
-  // Lines that place a row; then step `at` of the scan is `source[..]` and `result[..]`.
-  std::string row_lines(Unit& unit, const std::string& row, bool writes) const {
+
+  // Of the element `at` of a row, both counted from the array's start.
+  std::vector<EpilogueText::Coordinate> coordinates(Unit& unit) const {
+    int64_t behind = 1;
+    for (size_t d = static_cast<size_t>(axis_) + 1; d < out_.shape.size(); ++d)
+      behind *= out_.shape[d];
+    if (behind == 1) return {{rows_, "row"}, {length_, "at"}};
+    const std::string inner = count_ + "(" + unit.field("behind", behind, wide_) + ")";
+    return {{rows_ / behind, "row / " + inner}, {length_, "at"}, {behind, "row % " + inner}};
+  }
+
+  // Lines that place a row; then step `at` of the scan is `source[..]` and `result[..]`, where no
+  // group computes them.
+  std::string row_lines(Writer& w, const std::string& row, bool writes) const {
+    const bool reads = !w.fetches();
+    writes = writes && !w.group;
+    if (!reads && !writes) return "";
     Shape shape;
     for (size_t d = 0; d < out_.shape.size(); ++d)
       if (static_cast<int64_t>(d) != axis_) shape.push_back(out_.shape[d]);
-    Walk walk(unit, "r", shape,
-              {without_axis(in_.strides, axis_), without_axis(out_.strides, axis_)}, wide_);
+    std::vector<Strides> strides;
+    if (reads) strides.push_back(without_axis(in_.strides, axis_));
+    if (writes) strides.push_back(without_axis(out_.strides, axis_));
+    Walk walk(w.unit, "r", shape, strides, wide_);
     std::string out = walk.split(row, "  ");
     auto begin = [&](const char* name, const TensorView& v, const std::string& at) {
       const int64_t s = v.strides[static_cast<size_t>(axis_)];
       std::vector<std::string> terms{at == "0" ? "" : at};
       if (reverse_)
-        terms.push_back(unit.field(std::string(name) + "_last", s * (length_ - 1), wide_));
+        terms.push_back(w.unit.field(std::string(name) + "_last", s * (length_ - 1), wide_));
       return joined_sum(terms);
     };
-    out += "  device const " + std::string(text_type(in_.dtype)) + "* source = in + " +
-           begin("in", in_, walk.index(0)) + ";\n";
+    if (reads)
+      out += "  device const " + std::string(text_type(in_.dtype)) + "* source = in + " +
+             begin("in", in_, walk.index(0)) + ";\n";
     if (writes)
       out += "  device " + std::string(text_type(out_.dtype)) + "* result = out + " +
-             begin("out", out_, walk.index(1)) + ";\n";
+             begin("out", out_, walk.index(reads ? 1 : 0)) + ";\n";
     return out;
   }
   std::string element(Unit& unit, const char* name, const TensorView& v,
@@ -113,30 +152,41 @@ class ScanWriter {
     const int64_t s = v.strides[static_cast<size_t>(axis_)] * (reverse_ ? -1 : 1);
     return index_ + "(" + at + ") * " + unit.field(std::string(name) + "_step", s, wide_);
   }
-  std::string value(Unit& unit, const std::string& at) const {
-    return spell_load("source[" + element(unit, "in", in_, at) + "]", in_.dtype);
+  // Where step `at` stands, for the group's functions.
+  std::string place(Unit& unit, const std::string& row, const std::string& at) const {
+    if (!reverse_) return row + ", " + at;
+    return row + ", " + length(unit) + " - 1 - (" + at + ")";
   }
-  std::string assign(Unit& unit, const std::string& at, const std::string& v) const {
-    return "result[" + element(unit, "out", out_, at) +
+  std::string length(Unit& unit) const {
+    return count_ + "(" + unit.field("length", length_, wide_) + ")";
+  }
+  std::string value(Writer& w, const std::string& row, const std::string& at) const {
+    return spell_load(w.fetches() ? w.group->fetch(place(w.unit, row, at))
+                                  : "source[" + element(w.unit, "in", in_, at) + "]",
+                      in_.dtype);
+  }
+  std::string assign(Writer& w, const std::string& row, const std::string& at,
+                     const std::string& v) const {
+    if (w.group) return w.group->call(v, place(w.unit, row, at)) + ";\n";
+    return "result[" + element(w.unit, "out", out_, at) +
            "] = " + spell_store({v, sum_}, out_.dtype) + ";\n";
   }
 
   TextKernel by_thread() const {
-    Unit unit(traits_, "scan_columns");
-    open(unit);
-    buffers(unit, true);
-    std::string body = item_lines(unit, rows_, wide_) + row_lines(unit, "item", true);
+    Writer w(*this, "scan_columns");
+    open(w, true);
+    std::string body = item_lines(w.unit, rows_, wide_) + row_lines(w, "item", true);
     body += "  " + type_ + " sum = " + identity() + ";\n  for (" + count_ + " i = 0; i < " +
-            count_ + "(" + unit.field("length", length_, wide_) + "); ++i) {\n";
-    const std::string step = "    sum = join(sum, " + value(unit, "i") + ");\n";
+            length(w.unit) + "; ++i) {\n";
+    const std::string x = value(w, "item", "i"), store = assign(w, "item", "i", "sum");
     if (inclusive_) {
-      body += step + "    " + assign(unit, "i", "sum");
+      body += "    sum = join(sum, " + x + ");\n    " + store;
     } else {
       // The element is read before its place is written: they may be one.
-      body += "    const " + type_ + " next = join(sum, " + value(unit, "i") + ");\n    " +
-              assign(unit, "i", "sum") + "    sum = next;\n";
+      body += "    const " + type_ + " next = join(sum, " + x + ");\n    " + store +
+              "    sum = next;\n";
     }
-    return unit.finish(body + "  }\n", item_groups(rows_), kItemThreads);
+    return w.unit.finish(body + "  }\n", item_groups(rows_), kItemThreads);
   }
 
   // The sum of everything before this thread's `mine`, over the threadgroup, as `before`, and of
@@ -155,37 +205,37 @@ class ScanWriter {
   }
 
   TextKernel by_group(const char* name, Pass pass) const {
-    Unit unit(traits_, name);
-    open(unit);
+    Writer w(*this, name);
+    Unit& unit = w.unit;
     const bool writes = pass != Pass::totals;
-    buffers(unit, writes);
+    open(w, writes);
     if (pass != Pass::whole) unit.buffer("totals", type_, -1, pass == Pass::totals, itemsize(sum_));
     std::string chunks = count_ + "(" + unit.field("chunks", chunks_, wide_) + ")";
-    std::string length = count_ + "(" + unit.field("length", length_, wide_) + ")";
     std::string group = wide_ ? "ulong(group_id.x)" : "group_id.x";
     std::string body = "  SHARED(" + type_ + ", parts, 8);\n";
     if (pass == Pass::whole) {
-      body += "  const " + count_ + " row = " + group + ", begin = 0, end = " + length + ";\n  " +
+      body += "  const " + count_ + " row = " + group + ", begin = 0, end = " + length(unit) + ";\n  " +
               type_ + " carry = " + identity() + ";\n";
     } else {
       body += "  const " + count_ + " row = " + group + " / " + chunks + ", begin = " + group +
               " % " + chunks + " * " + std::to_string(kChunk) + ";\n  const " + count_ +
-              " end = min(begin + " + std::to_string(kChunk) + ", " + length + ");\n  " + type_ +
+              " end = min(begin + " + std::to_string(kChunk) + ", " + length(unit) + ");\n  " + type_ +
               " carry = " + (pass == Pass::chunks ? "totals[" + group + "]" : identity()) + ";\n";
     }
-    body += row_lines(unit, "row", writes);
+    body += row_lines(w, "row", writes);
     body += "  for (" + count_ + " chunk = begin; chunk < end; chunk += " + std::to_string(kChunk) +
             ") {\n    const " + count_ + " first = chunk + thread_id * " + std::to_string(kEach) +
             ";\n    " + type_ + " x[" + std::to_string(kEach) + "], mine = " + identity() + ";\n";
     const std::string each =
         "    UNROLL\n    for (uint e = 0; e < " + std::to_string(kEach) + "; ++e) ";
-    body += each + "{\n      x[e] = first + e < end ? " + value(unit, "first + e") + " : " +
+    body += each + "{\n      x[e] = first + e < end ? " + value(w, "row", "first + e") + " : " +
             identity() + ";\n      mine = join(mine, x[e]);\n    }\n" + over_group();
     if (writes) {
       body += "    " + type_ + " sum = join(carry, before);\n" + each + "{\n";
-      if (!inclusive_) body += "      if (first + e < end) " + assign(unit, "first + e", "sum");
-      body += "      sum = join(sum, x[e]);\n";
-      if (inclusive_) body += "      if (first + e < end) " + assign(unit, "first + e", "sum");
+      const std::string store =
+          "      if (first + e < end) " + assign(w, "row", "first + e", "sum");
+      const std::string step = "      sum = join(sum, x[e]);\n";
+      body += inclusive_ ? step + store : store + step;
       body += "    }\n";
     }
     body += "    carry = join(carry, total);\n  }\n";
@@ -197,7 +247,7 @@ class ScanWriter {
   // The totals of each row's chunks become what comes before each chunk.
   TextKernel of_totals() const {
     Unit unit(traits_, "scan_of_totals");
-    open(unit);
+    declare_join(unit);
     unit.buffer("totals", type_, -1, true, itemsize(sum_));
     const std::string chunks = count_ + "(" + unit.field("chunks", chunks_, wide_) + ")";
     std::string body = "  SHARED(" + type_ + ", parts, 8);\n  device " + type_ +
@@ -212,6 +262,7 @@ class ScanWriter {
   }
 
   const TensorView &in_, &out_;
+  const TextEpilogue* fused_;  // what comes before and behind each element, or null
   const TextTraits& traits_;
   ScanOp op_;
   int64_t axis_, length_, rows_, chunks_;
@@ -221,6 +272,11 @@ class ScanWriter {
 };
 
 }  // namespace
+
+// What moves a few bytes an element is always better for a pass less over them.
+bool scan_takes_epilogue(const TextCall& call, const Shape&, const TextTraits&) {
+  return call.out[0].size() > 0;
+}
 
 TextProgram scan(const TextCall& call, const TextTraits& traits, int kind) {
   check_dtype("scan", call.out[0].dtype, traits);
