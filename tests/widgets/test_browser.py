@@ -357,6 +357,25 @@ def test_copies_have_lanes_by_pair_of_devices(lab, shot):
     assert "apart → cpu" in text and "cpu → apart" in text and "1.05 MB" in text, said
 
 
+def test_what_crosses_between_devices_is_told_at_the_value(lab, shot):
+    page = lab.page
+    lab.show("apart.ipynb", [APART])
+    assert "copied" in page.get_by_role("table", name="Memory traffic").inner_text()
+    tab(page, "Graph")
+    panel = page.get_by_role("complementary", name="Explanation")
+    assert "Copied from other devices" in panel.inner_text()
+    shot("apart-plan")
+    panel.locator("li", has_text="⇉").first.get_by_role("button").click()
+    told = page.get_by_role("region", name="Copied between devices")
+    text = " ".join(told.inner_text().split())
+    assert "Copied from" in text and "before launch 0, map" in text
+    assert "in 3 runs" in text and "GB/s" in text
+    for theme in ("Light", "Dark"):
+        lab.theme(theme)
+        shot(f"apart-value-{theme.lower()}")
+    lab.theme("Light")
+
+
 @pytest.mark.skipif(not soft_metal.available(), reason="not applicable: no compiler for kernels")
 def test_a_device_that_counts_shows_its_counts(lab, shot):
     page = lab.page

@@ -156,7 +156,7 @@ function lineLabels(input: DrawInput, visible: number[]): void {
     const half = Math.max(0, 2 * Math.floor((points.length / 2 - 1) / 2));
     const x = (points[half] + points[half + 2]) / 2;
     const y = (points[half + 1] + points[half + 3]) / 2;
-    const text = format.bytes(line.bytes);
+    const text = `${line.crosses ? "⇉ " : ""}${format.bytes(line.bytes)}`;
     const width = context.measureText(text).width + 8;
     context.fillStyle = theme.background;
     context.fillRect(x - width / 2, y - 7, width, 14);

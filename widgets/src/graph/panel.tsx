@@ -380,7 +380,8 @@ function Overview(props: { state: GraphState; index: PlanIndex }) {
     <>
       <h4>Plan {plan.plan}</h4>
       <p>
-        {plan.nodes.length} operations became {plan.launches.length} launches. {fused} of{" "}
+        {format.counted(plan.nodes.length, "operation")} became{" "}
+        {plan.launches.length === 1 ? "1 launch" : `${plan.launches.length} launches`}. {fused} of{" "}
         {plan.edges.length} edges are fused; traffic is {format.bytes(plan.traffic.fused)} instead
         of {format.bytes(plan.traffic.unfused)}.
       </p>

@@ -24,6 +24,8 @@ export interface Line {
   unfused: number;
   /** From a leaf: the value was in memory anyway. */
   given: boolean;
+  /** Between devices: the value was copied, or a copy of it was found. */
+  crosses: boolean;
   /** Drawn only when one of its ends is pointed at: a value from far above. */
   quiet: boolean;
   /** Bytes written and read because its edges are not fused. */
@@ -90,6 +92,7 @@ function visibleEdges(tree: Tree, edges: readonly PlanEdge[], rep: Int32Array): 
         fused: 0,
         unfused: 0,
         given,
+        crosses: false,
         quiet: false,
         bytes: 0,
       };
@@ -100,6 +103,7 @@ function visibleEdges(tree: Tree, edges: readonly PlanEdge[], rep: Int32Array): 
     if (edges[edge].fused) line.fused++;
     else {
       line.unfused++;
+      line.crosses ||= edges[edge].reason === "device_boundary";
       line.bytes += edges[edge].bytes;
     }
   };

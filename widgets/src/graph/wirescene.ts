@@ -33,7 +33,7 @@ export function pack(scene: Scene): Packed {
   const edges = new Int32Array(sum((line) => line.edges.length));
   let [atPoint, atEdge] = [0, 0];
   scene.lines.forEach((line, i) => {
-    const flags = Number(line.given) | (Number(line.quiet) << 1);
+    const flags = Number(line.given) | (Number(line.quiet) << 1) | (Number(line.crosses) << 2);
     const sizes = [line.points.length, line.edges.length];
     lines.set(
       [line.src, line.dst, ...sizes, line.fused, line.unfused, flags, line.bytes],
@@ -83,6 +83,7 @@ export function unpack(packed: Packed, items: readonly Item[]): Scene {
       unfused: lines[i + 5],
       given: (lines[i + 6] & 1) === 1,
       quiet: (lines[i + 6] & 2) === 2,
+      crosses: (lines[i + 6] & 4) === 4,
       bytes: lines[i + 7],
     });
   }
