@@ -42,6 +42,8 @@ using PartialFn = Array (*)(const Arrays& inputs, const Array& output);
 using LayoutFn = std::optional<Layout> (*)(const Node& node, const Layout& in);
 using DecomposeFn = Array (*)(const Node& node, const Arrays& inputs);
 using FlopsFn = int64_t (*)(const Node& node);
+// Elements of input k that a call reads at most, each as often as it is asked for.
+using ReadsFn = int64_t (*)(const Node& node, size_t k);
 
 struct Primitive {
   std::string name;
@@ -59,6 +61,7 @@ struct Primitive {
   // each element that it reads. REQUIRES: takes_epilogue
   bool takes_prologue = false;
   FlopsFn flops = nullptr;                   // call; others count by element
+  ReadsFn reads = nullptr;                   // call: null where it reads its inputs whole
   uint32_t splits_rows = 0;  // call: rows [a, b) of the result (axis 0) need only those rows of
                              // the inputs whose bits are set, and the other inputs whole
   uint32_t splits_batch =

@@ -164,16 +164,9 @@ int64_t flops_of(const Plan& plan, const IrNode& n) {
     return n.size() * formulas()[static_cast<size_t>(n.primitive->formula)].info.flops;
   if (n.is(Kind::reduce)) return plan.ir.nodes[static_cast<size_t>(n.inputs[0])].size();
   if (!n.is(Kind::call)) return 0;
-  Node stand_in;
-  stand_in.primitive = n.primitive;
-  stand_in.params = n.params;
-  stand_in.shape = n.shape;
-  stand_in.dtype = n.dtype;
-  for (int in : n.inputs) {
-    const IrNode& i = plan.ir.nodes[static_cast<size_t>(in)];
-    stand_in.inputs.push_back(make_leaf({}, i.shape, i.dtype));
-  }
-  return n.primitive->flops(stand_in);
+  Node node;
+  stand_in(plan.ir, n, node);
+  return n.primitive->flops(node);
 }
 
 // The shortest text that reads back as `x`, of which `digits` are enough.
@@ -316,11 +309,7 @@ void write_groups(Json& j, const Plan& plan) {
 void write_edges(Json& j, const Plan& plan) {
   j.key("edges").open('[');
   for (const Edge& e : plan.fusion.edges) {
-    const IrNode& from = plan.ir.nodes[static_cast<size_t>(e.from)];
-    // Through memory the value is written once and read by this consumer; leaves are only read.
-    int64_t bytes = from.bytes();
-    if (from.role != Role::data && !from.is(Kind::iota)) bytes *= 2;
-    if (from.is(Kind::iota)) bytes = 0;
+    const int64_t bytes = edge_bytes(plan, e);
     j.open('{').key("src").number(e.from).key("dst").number(e.to);
     j.key("fused").literal(e.reason == Reason::none ? "true" : "false");
     j.key("reason").string(reason_texts()[static_cast<size_t>(e.reason)].code);

@@ -126,6 +126,10 @@ void finalise(Ir& ir);
 // Throws InternalError naming the first broken invariant.
 void verify(const Ir& ir);
 
+// Makes `out` a node of n's operation over inputs of its inputs' shapes and dtypes, for the functions
+// of its row that ask for one.
+void stand_in(const Ir& ir, const IrNode& n, Node& out);
+
 // nullopt cannot happen after insert_copies. REQUIRES: inputs of `node` are final.
 std::optional<Access> access(const Ir& ir, int node);
 // How a view lies in its base if its input lies there like `in`.

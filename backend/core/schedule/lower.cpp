@@ -305,6 +305,17 @@ std::string group_name(const Plan& plan, size_t group) {
 
 namespace {
 
+// Bytes of memory that a node reads alone for its input k. `node`: its stand-in, if there is one.
+int64_t read_bytes(const Plan& plan, const IrNode& n, size_t k, const Node* node = nullptr) {
+  const Access& a = *plan.ir.resolved[static_cast<size_t>(n.inputs[k])];
+  const int64_t item = itemsize(plan.ir.nodes[static_cast<size_t>(a.base)].dtype);
+  const int64_t all = touched_bytes(a.layout.shape, a.layout.strides, item);
+  if (!n.is(Kind::call) || !n.primitive->reads) return all;
+  Node made;
+  if (!node) stand_in(plan.ir, n, made);
+  return std::min(all, n.primitive->reads(node ? *node : made, k) * item);
+}
+
 Operand operand(Plan& plan, Slots& slots, int input) {
   Access a = *access(plan.ir, input);
   const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
@@ -331,20 +342,14 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   CallRun* call = &step.call.emplace();
   call->primitive = n.primitive;
   call->params = n.params;
-  Node stand_in;
-  stand_in.primitive = n.primitive;
-  stand_in.params = n.params;
-  stand_in.shape = n.shape;
-  stand_in.dtype = n.dtype;
-  for (int in : n.inputs) {
-    Operand o = g.prologue ? call_input(plan, in) : operand(plan, slots, in);
-    if (o.slot >= 0)
-      step.reads += touched_bytes(o.layout.shape, o.layout.strides, itemsize(o.dtype));
-    const IrNode& i = plan.ir.nodes[static_cast<size_t>(in)];
-    stand_in.inputs.push_back(make_leaf({}, i.shape, i.dtype));
-    call->inputs.push_back(std::move(o));
+  Node node;
+  stand_in(plan.ir, n, node);
+  for (size_t k = 0; k < n.inputs.size(); ++k) {
+    call->inputs.push_back(g.prologue ? call_input(plan, n.inputs[k])
+                                      : operand(plan, slots, n.inputs[k]));
+    if (call->inputs.back().slot >= 0) step.reads += read_bytes(plan, n, k, &node);
   }
-  step.flops += n.primitive->flops(stand_in);
+  step.flops += n.primitive->flops(node);
   call->output.dtype = n.dtype;
   call->output.layout = Layout::row_major(n.shape);
   if (g.nodes.size() == 1) {
@@ -416,14 +421,14 @@ void each_read(const Plan& plan, const IrNode& n, F each) {
   if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return;
   if (n.is(Kind::iota)) return;
   SmallVector<const Access*, 8> seen;
-  for (int in : n.inputs) {
-    const Access& a = *plan.ir.resolved[static_cast<size_t>(in)];
+  for (size_t k = 0; k < n.inputs.size(); ++k) {
+    const Access& a = *plan.ir.resolved[static_cast<size_t>(n.inputs[k])];
     const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
     auto same = [&](const Access* s) { return s->base == a.base && s->layout == a.layout; };
     if (b.role == Role::scalar || b.is(Kind::iota) || std::any_of(seen.begin(), seen.end(), same))
       continue;
     seen.push_back(&a);
-    each(a.base, touched_bytes(a.layout.shape, a.layout.strides, itemsize(b.dtype)));
+    each(a.base, read_bytes(plan, n, k));
   }
 }
 
@@ -488,18 +493,92 @@ GroupCost group_cost(const Step& step, size_t k) {
   return step.runs[k].cost;
 }
 
-int64_t ideal_bytes(const Plan& plan) {
-  std::vector<int64_t> read(plan.ir.nodes.size(), 0);
-  int64_t bytes = 0;
-  for (const IrNode& n : plan.ir.nodes) {
-    bool memory = n.role != Role::view && n.role != Role::data && n.role != Role::scalar;
-    if (n.output && memory) bytes += n.bytes();
-    each_read(plan, n, [&](int base, int64_t part) { read[static_cast<size_t>(base)] += part; });
+int64_t edge_bytes(const Plan& plan, const Edge& edge) {
+  const IrNode& from = plan.ir.nodes[static_cast<size_t>(edge.from)];
+  if (from.is(Kind::iota)) return 0;
+  const IrNode& to = plan.ir.nodes[static_cast<size_t>(edge.to)];
+  int64_t read = 0;
+  each_read(plan, to, [&](int base, int64_t part) { read += base == edge.from ? part : 0; });
+  // What only stands in the way of its pieces reads nothing of them.
+  if (to.role == Role::assemble) read = from.bytes();
+  return std::min(read, from.bytes()) + (from.role == Role::data ? 0 : from.bytes());
+}
+
+namespace {
+
+// Bytes that a plan's steps read and write of each node's memory.
+struct Moved {
+  std::vector<int64_t> read, written;
+};
+
+Moved moved(const Plan& plan) {
+  Moved out;
+  out.read.resize(plan.ir.nodes.size());
+  out.written.resize(plan.ir.nodes.size());
+  auto add = [&](int slot, int64_t bytes, bool written) {
+    const int node = plan.slots[static_cast<size_t>(slot)].node;
+    (written ? out.written : out.read)[static_cast<size_t>(node)] += bytes;
+  };
+  auto kernel = [&](const KernelRun& run) {
+    for (size_t i = 0; i < run.slots.size(); ++i) {
+      const KernelArg& arg = run.kernel.args[i];
+      if (run.slots[i] >= 0)
+        add(run.slots[i], touched_bytes(run.kernel.domain, arg.strides, itemsize(arg.dtype)),
+            arg.output);
+    }
+  };
+  for (const Step& step : plan.steps) {
+    for (const KernelRun& run : step.runs) kernel(run);
+    if (!step.call) continue;
+    const Group& group = plan.fusion.groups[static_cast<size_t>(step.groups[0])];
+    const IrNode& n = plan.ir.nodes[static_cast<size_t>(group.call)];
+    for (size_t k = 0; k < n.inputs.size(); ++k)
+      if (int slot = step.call->inputs[k].slot; slot >= 0) add(slot, read_bytes(plan, n, k), false);
+    if (step.call->output.slot >= 0) add(step.call->output.slot, n.bytes(), true);
+    for (const Operand& o : step.call->further)
+      add(o.slot, element_count(o.layout.shape) * itemsize(o.dtype), true);
+    if (!step.call->epilogue) continue;
+    // On panels the kernel is one panel's; it writes what the call gives.
+    KernelRun whole = *step.call->epilogue;
+    if (step.call->panel_rows > 0) whole.kernel.domain[0] = n.shape[0];
+    kernel(whole);
   }
-  for (size_t i = 0; i < plan.ir.nodes.size(); ++i) {
-    const IrNode& n = plan.ir.nodes[i];
-    if (n.role != Role::data) continue;
-    bytes += std::min(read[i], touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype)));
+  return out;
+}
+
+}  // namespace
+
+int64_t ideal_bytes(const Plan& plan) {
+  const std::vector<IrNode>& nodes = plan.ir.nodes;
+  auto at = [](int i) { return static_cast<size_t>(i); };
+  std::vector<int64_t> read(nodes.size(), 0);
+  for (const IrNode& n : nodes)
+    each_read(plan, n, [&](int base, int64_t part) { read[at(base)] += part; });
+  // Of an array that is updated in place, what was not written just now is read where it lay.
+  Moved steps = moved(plan);
+  for (size_t i = nodes.size(); i-- > 0;) {
+    if (nodes[i].role != Role::assemble || nodes[i].in_place_of < 0) continue;
+    auto before = [&](int64_t bytes) { return std::max<int64_t>(0, bytes - steps.written[i]); };
+    read[at(nodes[i].in_place_of)] += before(read[i]);
+    steps.read[at(nodes[i].in_place_of)] += before(steps.read[i]);
+  }
+  // What is asked for of each node's memory, by views of it too.
+  std::vector<int64_t> asked(nodes.size(), 0);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i].output || !plan.ir.resolved[i]) continue;
+    const Access& a = *plan.ir.resolved[i];
+    asked[at(a.base)] +=
+        touched_bytes(a.layout.shape, a.layout.strides, itemsize(nodes[at(a.base)].dtype));
+  }
+  int64_t bytes = 0;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const IrNode& n = nodes[i];
+    if (n.role == Role::data) {
+      const int64_t all = touched_bytes(n.shape, n.layout.strides, itemsize(n.dtype));
+      bytes += std::min({read[i], steps.read[i], all});
+    } else if (n.role != Role::scalar) {
+      bytes += std::min({asked[i], steps.written[i], n.bytes()});
+    }
   }
   return bytes;
 }

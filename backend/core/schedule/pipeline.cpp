@@ -81,6 +81,10 @@ std::unique_ptr<Plan> make_plan(const std::vector<OrderedNode>& order, const Has
     lower(*plan, device);
     return static_cast<int>(plan->steps.size());
   });
+  if (options().verify && ideal_bytes(*plan) > plan->traffic.fused)
+    throw InternalError("plan: it moves " + std::to_string(plan->traffic.fused) +
+                        " bytes, and the least possible would be " +
+                        std::to_string(ideal_bytes(*plan)));
   timed("memory", [&] {
     plan_memory(*plan);
     return static_cast<int>(plan->slots.size());

@@ -179,9 +179,13 @@ std::string group_name(const Plan& plan, size_t group);  // of its step, for rea
 TextEpilogue text_epilogue(const KernelRun& epilogue);
 // Lifetimes, donation, arena offsets, predicted peak.
 void plan_memory(Plan& plan);
-// Bytes that any plan must move: what is read of each leaf, once, and the results. Never more than
-// traffic.fused.
+// Bytes that any plan must move: what its operations need of each leaf, once, and what is asked for
+// of the results. Of what nobody needs, as where only a part of a result is used, this plan is the
+// measure: never more than traffic.fused.
 int64_t ideal_bytes(const Plan& plan);
+// What an edge costs where it is not fused, and saves where it is: a value is written once, and the
+// consumer reads what it needs of it; leaves are only read.
+int64_t edge_bytes(const Plan& plan, const Edge& edge);
 // What the k-th group of a step reads, writes and computes.
 GroupCost group_cost(const Step& step, size_t k);
 // Makes neighbouring independent kernels one launch. Returns how many launches went.

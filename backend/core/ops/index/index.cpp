@@ -13,6 +13,8 @@ namespace {
 
 const Params& params_of(const CallArgs& c) { return *static_cast<const Params*>(c.params); }
 int64_t moved(const Node& n) { return element_count(n.shape); }
+// Of what is picked from, an element for each that is picked; the indices whole.
+int64_t picked(const Node& n, size_t k) { return k == 0 ? moved(n) : n.inputs[k].size(); }
 
 cpu::ScatterMode device_mode(int64_t mode) { return static_cast<cpu::ScatterMode>(mode); }
 
@@ -75,6 +77,7 @@ const Primitive& gather_row = define(
          },
      .text = text::gather,
      .flops = moved,
+     .reads = picked,
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
        Arrays out(n.inputs.size());
@@ -241,6 +244,7 @@ const Primitive& take_along_row =
                 },
             .text = text::take_along_axis,
             .flops = moved,
+            .reads = picked,
             .vjp = [](const Node& n, const Array&, const Array& ct,
                       const std::vector<bool>& wanted) -> Arrays {
               Arrays out(2);

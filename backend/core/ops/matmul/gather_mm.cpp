@@ -51,6 +51,7 @@ const Primitive& gather_mm_row = define(
      .call = [](const CallArgs& c) { run(c.in[0], c.in[1], c.in.subspan(2), c.out[0]); },
      .text = text::gather_mm,
      .flops = [](const Node& n) { return 2 * element_count(n.shape) * n.inputs[0].shape(-1); },
+     .reads = gathered_elements,
      .vjp = [](const Node& n, const Array&, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
        Arrays out(n.inputs.size());

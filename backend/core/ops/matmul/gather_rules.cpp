@@ -29,6 +29,13 @@ GatherNumbers gather_numbers(const char* op, const Array& a, const Array& b, con
   return {broadcast_to(left, *shape), broadcast_to(right, *shape)};
 }
 
+int64_t gathered_elements(const Node& n, size_t k) {
+  const Array& x = n.inputs[k];
+  const int64_t rows = n.shape.end()[-2], cols = n.shape.end()[-1];
+  if (k + 2 >= n.inputs.size() || rows * cols == 0) return x.size();
+  return element_count(n.shape) / (rows * cols) * x.shape(-1) * x.shape(-2);
+}
+
 Array as_matrices(const Array& x) {
   return reshape(x, {element_count(leading(x)), x.shape(-2), x.shape(-1)});
 }

@@ -156,6 +156,7 @@ const Primitive& gathered_row =
             .call = [](const CallArgs& c) { run(c, true); },
             .text = text::gather_qmm,
             .flops = flops,
+            .reads = gathered_elements,
             .vjp = gathered_vjp,
             .jvp = product_jvp,
             .vmap = gathered_vmap});

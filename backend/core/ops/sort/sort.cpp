@@ -113,6 +113,11 @@ const Primitive& search_row = define(
          },
      .text = text::searchsorted,
      .flops = [](const Node& n) { return element_count(n.shape) * log2_above(n.inputs[0].size()); },
+     .reads =
+         [](const Node& n, size_t k) {
+           const int64_t size = n.inputs[k].size();
+           return k == 0 ? element_count(n.shape) * (log2_above(size) + 1) : size;
+         },
      .vmap =
          [](const Node& n, const Arrays& in, const std::vector<bool>& batched, int64_t batch) {
            const bool right = n.params.read().integer() != 0;

@@ -1,0 +1,130 @@
+"""Bytes of operations that read a part of an array, by indices: predicted against what software Metal
+counts of the same kernels, load by load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import lamina.core as mx
+import numpy as np
+import pytest
+from arrays import options
+from lamina import _core
+from lamina.workbench import analysis, profile
+from present import PRESENT
+
+pytestmark = pytest.mark.skipif(
+    "soft_metal" not in PRESENT, reason="not applicable: no compiler for kernels"
+)
+
+
+@pytest.fixture(autouse=True)
+def soft_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMINA_GPU", "soft_metal")
+
+
+def fresh(*shape: int) -> mx.array:
+    return mx.array(np.random.default_rng(sum(shape)).normal(size=shape).astype("f"))
+
+
+def at(*rows: int) -> mx.array:
+    return mx.array(np.array(rows, np.int32))
+
+
+Case = tuple[Callable[..., mx.array], list[mx.array]]
+PICKS: dict[str, Callable[[], Case]] = {
+    "rows": lambda: (lambda t, i: mx.take(t, i, axis=0), [fresh(500, 64), at(3, 9, 400)]),
+    "rows by []": lambda: (lambda t, i: t[i], [fresh(500, 64), at(7)]),
+    "columns": lambda: (lambda t, i: mx.take(t, i, axis=1), [fresh(40, 300), at(3, 9)]),
+    "elements": lambda: (lambda t, i, j: t[i, j], [fresh(90, 80), at(1, 2, 3), at(4, 5, 6)]),
+    "one of each row": lambda: (
+        lambda t, i: mx.take_along_axis(t, i, axis=1),
+        [fresh(70, 90), mx.array(np.arange(70, dtype=np.int32).reshape(70, 1))],
+    ),
+}
+
+
+def launches(program: Callable[..., mx.array], inputs: list[mx.array]) -> Any:
+    """Predicted reads and writes of each launch, and what was counted."""
+    mx.eval(inputs)
+    with profile("picks", ceilings=False) as p, mx.stream(mx.gpu):
+        mx.eval(program(*inputs))
+    (plan,) = p.recording.plans.values()
+    rows = {row.launch: row.counts for row in analysis.counters(p.recording).rows}
+    return plan, [
+        ((launch.reads, launch.writes), rows[launch.id]) for launch in plan.launches
+    ]
+
+
+@pytest.mark.parametrize("name", PICKS)
+def test_what_is_picked_is_read(name: str) -> None:
+    program, inputs = PICKS[name]()
+    plan, ((predicted, counted),) = launches(program, inputs)
+    index_bytes = sum(i.nbytes for i in inputs[1:])
+    (edge,) = [e for e in plan.edges if plan.node_by_id[e.src].bytes == inputs[0].nbytes]
+    assert predicted[0] == edge.bytes + index_bytes
+    assert edge.bytes < inputs[0].nbytes / 10
+    # Each element is loaded once; its index may be loaded for each of them again.
+    loaded = counted["device_load_bytes"]
+    elements = edge.bytes // 4
+    assert edge.bytes + index_bytes <= loaded <= edge.bytes + 4 * len(inputs[1:]) * elements
+    assert counted["device_store_bytes"] == predicted[1]
+    assert plan.traffic.ideal == plan.traffic.fused == sum(predicted)
+
+
+def test_picking_more_than_there_is_reads_what_there_is() -> None:
+    table, rows = fresh(4, 64), mx.array(np.zeros(100, np.int32))
+    _, ((predicted, _),) = launches(lambda t, i: mx.take(t, i, axis=0), [table, rows])
+    assert predicted == (table.nbytes + rows.nbytes, 100 * 64 * 4)
+
+
+def test_products_of_picked_matrices_read_these() -> None:
+    w, x = fresh(20, 32, 16), fresh(2, 1, 32)
+    plan, found = launches(lambda x, w, i: mx.gather_mm(x, w, rhs_indices=i), [x, w, at(3, 17)])
+    ((reads, writes), counted) = found[-1]
+    assert 2 * 32 * 16 * 4 + x.nbytes <= reads <= 2 * 32 * 16 * 4 + x.nbytes + 24
+    assert writes == 2 * 16 * 4 == counted["device_store_bytes"]
+    assert counted["device_load_bytes"] < w.nbytes / 2
+
+
+def test_quantized_products_of_picked_matrices_read_these() -> None:
+    w, x = fresh(20, 64, 64), fresh(2, 1, 64)
+    codes = mx.quantize(w, group_size=32, bits=4)
+    program = lambda x, i, *w: mx.gather_qmm(x, *w, rhs_indices=i, group_size=32, bits=4)  # noqa: E731
+    plan, found = launches(program, [x, at(3, 17), *codes])
+    ((reads, _), counted) = found[-1]
+    picked = sum(part.nbytes for part in codes) // 10
+    assert picked + x.nbytes <= reads <= picked + x.nbytes + 24
+    assert counted["device_load_bytes"] < sum(part.nbytes for part in codes)
+
+
+def test_a_search_reads_a_path() -> None:
+    table, values = mx.sort(fresh(100_000)), fresh(10)
+    _, found = launches(mx.searchsorted, [table, values])
+    ((reads, _), counted) = found[-1]
+    assert counted["device_load_bytes"] - values.nbytes <= reads < 2000
+
+
+def test_an_update_in_place_moves_what_it_writes() -> None:
+    """A cache that grows: a row is written, and those before it are read."""
+    with options(verify=True):
+        cache = fresh(1000, 64)
+        mx.eval(cache)
+        cache[5:6] = mx.ones((1, 64))
+        total = cache[:10].sum()
+        mx.eval(cache, total)
+        plan = json.loads(_core._plan_describe(_core._last_plan()))
+    row = 64 * 4
+    assert plan["traffic"]["fused"] == row + 10 * row + 4
+    assert plan["traffic"]["ideal"] == row + 9 * row + 4
+
+
+def test_what_nobody_needs_is_not_ideal() -> None:
+    with options(verify=True):
+        x = fresh(1000)
+        mx.eval(x)
+        mx.eval(mx.exp(x * 2)[:10] + 1)
+        plan = json.loads(_core._plan_describe(_core._last_plan()))
+    assert plan["traffic"]["ideal"] == plan["traffic"]["fused"] == 80
