@@ -172,7 +172,10 @@ class PlanTraffic:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One plan.  ``raw`` is the engine's own description, kept whole for the file."""
+    """One plan.  ``raw`` is the engine's own description, kept whole for the file.
+
+    Plans of one ``family`` are one graph in other sizes: same nodes, edges and groups.
+    """
 
     id: int
     key: str
@@ -186,6 +189,7 @@ class Plan:
     traffic: PlanTraffic
     outcome: str
     transfers: tuple[Transfer, ...]
+    family: int
     raw: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -207,6 +211,7 @@ class Plan:
             traffic=_build(PlanTraffic, data.get("traffic", {}), f"{where}: traffic"),
             outcome=str(data.get("outcome", "")),
             transfers=_rows(Transfer, data, "transfers", where),
+            family=int(data.get("family", data["plan"])),
             raw=data,
         )
 

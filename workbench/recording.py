@@ -327,6 +327,14 @@ class Recording:
             counts[run.plan] = counts.get(run.plan, 0) + 1
         return counts
 
+    def kernel_key(self, plan: int, launch: int) -> tuple[int, ...]:
+        """Equal for a kernel in all sizes of its plan, also where its number is another in some."""
+        found = self.plans.get(plan)
+        described = found.launch_by_id.get(launch) if found else None
+        if found is None or described is None or not described.groups:
+            return (plan, -1, launch)
+        return (found.family, *described.groups)
+
     @cached_property
     def plan_origins(self) -> Mapping[int, Column]:
         """Origin id per node of each plan, from its first run that has any."""

@@ -14,7 +14,8 @@ from .table import format_count, percent, text_table
 
 @dataclass(frozen=True)
 class Counted:
-    """One launch of one plan; ``counts`` are sums over its runs, named as in docs/soft-metal.md.
+    """One launch of one plan; ``counts`` are sums over its runs, in all sizes, named as in
+    docs/soft-metal.md.
 
     ``kernels`` are the entry points it launched, ``count`` how often it ran.
     """
@@ -145,7 +146,8 @@ def counters(recording: Recording) -> Counters:
         if _counts_itself(recording, run.plan)
     )
     starts = [launch[0] for launch in launches]
-    found: dict[tuple[int, int], dict[int, list[KernelLaunch]]] = {}
+    found: dict[tuple[int, ...], dict[int, list[KernelLaunch]]] = {}
+    first: dict[tuple[int, ...], tuple[int, int]] = {}
     unmatched = 0
     for kernel in recording.kernel_launches:
         at = bisect_right(starts, kernel.t0) - 1
@@ -153,8 +155,10 @@ def counters(recording: Recording) -> Counters:
             unmatched += 1
             continue
         _, _, plan, index = launches[at]
-        found.setdefault((plan, index), {}).setdefault(at, []).append(kernel)
-    rows = [_row(recording, *key, list(runs.values())) for key, runs in found.items()]
+        key = recording.kernel_key(plan, index)
+        first.setdefault(key, (plan, index))
+        found.setdefault(key, {}).setdefault(at, []).append(kernel)
+    rows = [_row(recording, *first[key], list(runs.values())) for key, runs in found.items()]
     rows.sort(key=lambda row: (-row.transactions, row.plan, row.launch))
     return Counters(tuple(rows), unmatched)
 

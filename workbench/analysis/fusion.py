@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..plan import Edge, Plan
@@ -13,10 +13,10 @@ from .table import format_bytes, format_ns, plain, text_table
 
 @dataclass(frozen=True)
 class EdgeCost:
-    """One edge of one plan.
+    """One edge of one plan, in all its sizes: ``plan`` is the first of them.
 
-    ``bytes`` is the price (or, where fused, the saving) of one run, ``total_bytes`` of all
-    recorded runs.  ``ns`` is an estimate: ``total_bytes`` at the measured memory bandwidth, None
+    ``bytes`` is the price (or, where fused, the saving) of one run, on average where sizes differ,
+    ``total_bytes`` of all recorded runs.  ``ns`` is an estimate: ``total_bytes`` at the measured memory bandwidth, None
     where no bandwidth was measured.
     """
 
@@ -94,11 +94,12 @@ def _text_row(edge: EdgeCost) -> tuple[str, ...]:
 @once
 def fusion(recording: Recording) -> Fusion:
     """Edges of every plan that ran in ``recording``, weighted by how often it ran."""
-    costs = [
-        _cost(recording, plan, edge, runs)
-        for plan, runs in _plans_run(recording)
-        for edge in plan.edges
-    ]
+    families: dict[tuple[int, int, int], list[EdgeCost]] = {}
+    for plan, runs in _plans_run(recording):
+        for edge in plan.edges:
+            key = (plan.family, edge.src, edge.dst)
+            families.setdefault(key, []).append(_cost(recording, plan, edge, runs))
+    costs = [_family(sizes) for sizes in families.values()]
     costs.sort(key=lambda e: (-e.total_bytes, e.plan, e.src, e.dst))
     fused = tuple(edge for edge in costs if edge.fused)
     unfused = tuple(edge for edge in costs if not edge.fused)
@@ -142,6 +143,21 @@ def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int) -> EdgeCost:
         ns=total / ceilings.bandwidth_gbs if ceilings else None,
         where=origin.where if origin else "",
         module=origin.module if origin else "",
+    )
+
+
+def _family(sizes: list[EdgeCost]) -> EdgeCost:
+    """One row of an edge in several sizes; its decision is the same in all."""
+    if len(sizes) == 1:
+        return sizes[0]
+    runs, total = (sum(getattr(e, name) for e in sizes) for name in ("runs", "total_bytes"))
+    known = [e.ns for e in sizes if e.ns is not None]
+    return replace(
+        sizes[0],
+        runs=runs,
+        total_bytes=total,
+        bytes=round(total / max(runs, 1)),
+        ns=sum(known) if len(known) == len(sizes) else None,
     )
 
 

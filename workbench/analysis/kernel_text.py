@@ -195,6 +195,9 @@ def kernel_text(recording: Recording) -> KernelTexts:
         if group.text and plan.id in first
     ]
     found.sort(key=lambda f: (-took.get((f[0].id, f[1].launch), 0), f[0].id, f[1].id))
+    # Other sizes of a plan have the same text, but where it is written for sizes.
+    once = {(f[0].family, f[1].id, f[1].text): f for f in reversed(found)}
+    found = [f for f in found if once[f[0].family, f[1].id, f[1].text] is f]
     texts: dict[str, int] = {}
     rows = [_row(g, p.id, p.device, first[p.id] != "hit", texts) for p, g in found]
     return KernelTexts(tuple(rows), tuple(texts))

@@ -15,7 +15,8 @@ from .table import format_bytes, format_ns, percent, plain, text_table
 class Kernel:
     """One launch of one plan over all its runs.  ``bytes`` and ``flops`` are sums over them.
 
-    ``clock`` says what its times were read from, ``A, B`` where runs differ (``CLOCKS`` in
+    A plan that was put on other sizes launches the same kernels: they are one row, of ``sizes``
+    plans, ``plan`` and ``launch`` being the first of them.  ``clock`` says what its times were read from, ``A, B`` where runs differ (``CLOCKS`` in
     ``lamina.workbench.recording``).
     """
 
@@ -32,6 +33,7 @@ class Kernel:
     where: str
     module: str
     clock: str = CLOCKS[0]
+    sizes: int = 1
 
     @property
     def gbs(self) -> float:
@@ -94,17 +96,20 @@ class Kernels:
 
 @once
 def kernels(recording: Recording) -> Kernels:
-    """All launches, grouped by plan and position in it."""
-    groups: dict[tuple[int, int], list[LaunchRun]] = {}
+    """All launches, grouped by plan, whatever its sizes, and what of it they compute."""
+    groups: dict[tuple[int, ...], list[tuple[int, LaunchRun]]] = {}
     for run in recording.runs:
         for launch in run.launches:
-            groups.setdefault((run.plan, launch.index), []).append(launch)
-    rows = [_kernel(recording, *key, launches) for key, launches in groups.items()]
+            key = recording.kernel_key(run.plan, launch.index)
+            groups.setdefault(key, []).append((run.plan, launch))
+    rows = [_kernel(recording, launches) for launches in groups.values()]
     rows.sort(key=lambda row: (-row.total_ns, row.plan, row.launch))
     return Kernels(tuple(rows), sum(row.total_ns for row in rows))
 
 
-def _kernel(recording: Recording, plan_id: int, index: int, launches: list[LaunchRun]) -> Kernel:
+def _kernel(recording: Recording, seen: list[tuple[int, LaunchRun]]) -> Kernel:
+    plan_id, index = seen[0][0], seen[0][1].index
+    launches = [launch for _, launch in seen]
     plan = recording.plans.get(plan_id)
     described = plan.launch_by_id.get(index) if plan else None
     nodes = plan.launch_nodes(index) if plan else ()
@@ -121,8 +126,15 @@ def _kernel(recording: Recording, plan_id: int, index: int, launches: list[Launc
         min_ns=min(times),
         max_ns=max(times),
         bytes=sum(launch.reads + launch.writes for launch in launches),
-        flops=(described.flops if described else 0) * len(launches),
+        flops=sum(_flops(recording, plan, launch) for plan, launch in seen),
         where=origin.where if origin else "",
         module=origin.module if origin else "",
         clock=", ".join(dict.fromkeys(launch.clock for launch in launches)),
+        sizes=len({plan for plan, _ in seen}),
     )
+
+
+def _flops(recording: Recording, plan_id: int, launch: LaunchRun) -> int:
+    plan = recording.plans.get(plan_id)
+    described = plan.launch_by_id.get(launch.index) if plan else None
+    return described.flops if described else 0

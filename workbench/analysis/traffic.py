@@ -7,7 +7,7 @@ is apart from all of these: bytes that went from one device's memory to another'
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..recording import Recording
@@ -19,7 +19,7 @@ from .transfers import HEAD, LEFT, TransferCost, transfers
 
 @dataclass(frozen=True)
 class PlanTraffic:
-    """Bytes of all recorded runs of one plan."""
+    """Bytes of all recorded runs of one plan, in all its sizes: ``plan`` is the first of them."""
 
     plan: int
     label: str
@@ -28,6 +28,7 @@ class PlanTraffic:
     planned: int
     as_run: int
     ideal: int
+    sizes: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def traffic(recording: Recording) -> Ledger:
     for run in recording.runs:
         moved = sum(launch.reads + launch.writes for launch in run.launches)
         as_run[run.plan] = as_run.get(run.plan, 0) + moved
-    rows = []
+    rows: list[PlanTraffic] = []
+    families: dict[int, list[PlanTraffic]] = {}
     for plan_id, runs in recording.run_count.items():
         plan = recording.plans.get(plan_id)
         moved = as_run.get(plan_id, 0)
@@ -102,17 +104,10 @@ def traffic(recording: Recording) -> Ledger:
             rows.append(PlanTraffic(plan_id, f"plan {plan_id}", runs, moved, moved, moved, moved))
             continue
         t = plan.traffic
-        rows.append(
-            PlanTraffic(
-                plan_id,
-                f"plan {plan_id} ({len(plan.nodes)} nodes)",
-                runs,
-                t.unfused * runs,
-                t.fused * runs,
-                moved,
-                t.ideal * runs,
-            )
-        )
+        label = f"plan {plan_id} ({len(plan.nodes)} nodes)"
+        figures = (t.unfused * runs, t.fused * runs, moved, t.ideal * runs)
+        families.setdefault(plan.family, []).append(PlanTraffic(plan_id, label, runs, *figures))
+    rows += [_family(members) for members in families.values()]
     rows.sort(key=lambda row: (-row.as_run, row.plan))
     edges = fusion(recording)
     copies = transfers(recording)
@@ -128,3 +123,14 @@ def traffic(recording: Recording) -> Ledger:
         copied=copies.bytes,
         transfers=copies.rows,
     )
+
+
+def _family(members: list[PlanTraffic]) -> PlanTraffic:
+    """One row of the plans of one graph in several sizes."""
+    first = members[0]
+    if len(members) == 1:
+        return first
+    figures = ("runs", "unfused", "planned", "as_run", "ideal")
+    sums = {name: sum(getattr(m, name) for m in members) for name in figures}
+    label = f"{first.label}, {len(members)} sizes"
+    return replace(first, label=label, sizes=len(members), **sums)

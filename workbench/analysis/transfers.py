@@ -8,7 +8,7 @@ recorded: a copy is of the whole buffer that the value is in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..plan import Plan, Transfer
@@ -22,7 +22,7 @@ LEFT = (0, 1, 2, 3, 8)
 
 @dataclass(frozen=True)
 class TransferCost:
-    """One value that one plan reads of another device, over all recorded runs.
+    """One value that one plan, in all its sizes, reads of another device, over all recorded runs.
 
     ``copies`` of ``runs`` were made, the others found one; ``bytes`` and ``ns`` are of those made.
     ``before`` is the launch that reads it first, empty where none does.  Copies that no plan asked
@@ -103,12 +103,14 @@ def transfers(recording: Recording) -> Transfers:
             made.setdefault((plan_of[copy.run], node), []).append(copy)
         else:
             rest.setdefault((copy.source, copy.target), []).append(copy)
-    rows = [
-        _row(recording, plan, transfer, made.pop((plan.id, transfer.node), ()))
-        for plan in recording.plans.values()
-        if plan.id in recording.run_count
-        for transfer in plan.transfers
-    ]
+    families: dict[tuple[int, int, str], list[TransferCost]] = {}
+    for plan in recording.plans.values():
+        if plan.id not in recording.run_count:
+            continue
+        for transfer in plan.transfers:
+            row = _row(recording, plan, transfer, made.pop((plan.id, transfer.node), ()))
+            families.setdefault((plan.family, transfer.node, transfer.source), []).append(row)
+    rows = [_family(sizes) for sizes in families.values()]
     # Of plans that were forgotten before they were described, the events are left.
     for (plan_id, node), copies in made.items():
         title = f"plan {plan_id} node {node}"
@@ -142,6 +144,11 @@ def _row(
         ns=ns,
         where=origin.where if origin else "",
     )
+
+
+def _family(sizes: list[TransferCost]) -> TransferCost:
+    figures = ("runs", "copies", "bytes", "ns")
+    return replace(sizes[0], **{name: sum(getattr(r, name) for r in sizes) for name in figures})
 
 
 def _unplanned(

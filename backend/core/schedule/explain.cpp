@@ -366,6 +366,7 @@ void write_memory(Json& j, const Plan& plan) {
 std::string describe(const Plan& plan, const Seen* seen) {
   Json j;
   j.open('{').key("plan").number(static_cast<int64_t>(plan.id)).key("key").string(plan.key.hex());
+  j.key("family").number(static_cast<int64_t>(plan.family->id));
   j.key("device")
       .string(device_of(plan.device).info().name)
       .key("outcome")

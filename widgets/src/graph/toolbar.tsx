@@ -7,15 +7,29 @@ function PlanPicker(props: { store: Store }) {
   const { store } = props;
   store.tick.value;
   if (store.plans.size < 2) return null;
-  const rows = [...store.plans.values()].map(({ plan }) => {
+  // One graph in several sizes is one row, which stands for the size on screen or else the latest.
+  const families = new Map<
+    number,
+    { id: number; ops: number; runs: number; ns: number; sizes: number }
+  >();
+  for (const index of store.plans.values()) {
+    const { plan } = index;
     const runs = store.runsOfPlan.get(plan.plan);
-    return {
-      id: plan.plan,
-      text: `plan ${plan.plan}: ${plan.nodes.length} ops, ${format.counted(runs?.count ?? 0, "run")}`,
-      ns: runs?.ns ?? 0,
-    };
-  });
-  rows.sort((a, b) => b.ns - a.ns);
+    const row = families.get(index.family) ?? { id: -1, ops: 0, runs: 0, ns: 0, sizes: 0 };
+    families.set(index.family, row);
+    if (row.id !== store.plan.value) [row.id, row.ops] = [plan.plan, plan.nodes.length];
+    row.runs += runs?.count ?? 0;
+    row.ns += runs?.ns ?? 0;
+    row.sizes++;
+  }
+  const rows = [...families.values()]
+    .sort((a, b) => b.ns - a.ns)
+    .map((row) => ({
+      id: row.id,
+      text:
+        `plan ${row.id}: ${row.ops} ops, ${format.counted(row.runs, "run")}` +
+        (row.sizes > 1 ? `, ${row.sizes} sizes` : ""),
+    }));
   return (
     <select
       aria-label="Plan"

@@ -1,5 +1,5 @@
 // Per-kernel rows: exact sums from the stream, or the analysis' rows where they have arrived.
-import { countedOf, L, type Store } from "../shared/model.ts";
+import { countedOf, type KernelSum, L, type Store } from "../shared/model.ts";
 import type { PlanGroup, PlanIndex } from "../shared/plan.ts";
 
 export interface KernelRow {
@@ -44,7 +44,7 @@ function medians(store: Store): Map<string, number> {
   const [plan, launch, t0, t1] = [column(L.plan), column(L.launch), column(L.t0), column(L.t1)];
   // The newest rows suffice while the cell runs; the analysis brings the exact figure.
   for (let i = Math.max(0, length - 10_000); i < length; i++) {
-    const key = `${plan[i]}:${launch[i]}`;
+    const key = store.kernelKey(plan[i], launch[i]);
     const list = samples.get(key);
     if (!list) samples.set(key, [t1[i] - t0[i]]);
     else if (list.length < kMedianSample) list.push(t1[i] - t0[i]);
@@ -62,14 +62,41 @@ function groupOf(index: PlanIndex | undefined, launch: number): PlanGroup | unde
   return index?.launchGroups(launch)[0];
 }
 
+/** Sums of one kernel over the sizes of its plan. */
+interface Family extends KernelSum {
+  flops: number;
+}
+
+function families(store: Store): Map<string, Family> {
+  const found = new Map<string, Family>();
+  for (const sum of store.sums.values()) {
+    const key = store.kernelKey(sum.plan, sum.launch);
+    const index = store.plans.get(sum.plan);
+    const flops = (index?.launches.get(sum.launch)?.flops ?? 0) * sum.count;
+    const family = found.get(key);
+    if (!family) {
+      found.set(key, { ...sum, flops });
+      continue;
+    }
+    family.count += sum.count;
+    family.total += sum.total;
+    family.reads += sum.reads;
+    family.writes += sum.writes;
+    family.flops += flops;
+    // Of the sizes, the one on screen stands for all.
+    if (sum.plan === store.plan.value) [family.plan, family.launch] = [sum.plan, sum.launch];
+  }
+  return found;
+}
+
 export function kernelRows(store: Store): KernelRow[] {
   const exact = new Map(
-    (store.analysis.kernels ?? []).map((row) => [`${row.plan}:${row.launch}`, row]),
+    (store.analysis.kernels ?? []).map((row) => [store.kernelKey(row.plan, row.launch), row]),
   );
   const sampled = exact.size ? new Map<string, number>() : medians(store);
   const peak = store.meta.bandwidth ? store.meta.bandwidth / 1e9 : Number.NaN;
   const rows: KernelRow[] = [];
-  for (const [key, sum] of store.sums) {
+  for (const [key, sum] of families(store)) {
     const index = store.plans.get(sum.plan);
     const launch = index?.launches.get(sum.launch);
     const group = groupOf(index, sum.launch);
@@ -87,7 +114,7 @@ export function kernelRows(store: Store): KernelRow[] {
       total: sum.total,
       median: exact.get(key)?.median_ns ?? sampled.get(key) ?? sum.total / sum.count,
       bytes,
-      flops: (launch?.flops ?? 0) * sum.count,
+      flops: sum.flops,
       gbs,
       share: gbs / peak,
       coalescing: counted?.coalescing ?? Number.NaN,

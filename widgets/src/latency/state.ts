@@ -22,17 +22,15 @@ export function latencyState(store: Store): State {
   return state;
 }
 
-export interface Chosen {
-  plan: number;
-  launches: ReadonlySet<number>;
-}
+/** Of the selected kernel, in all sizes of its plan (Store.kernelKey). */
+export type Chosen = string;
 
 export function pickLaunch(store: Store, plan: number, launch: number): void {
   const group = store.plans.get(plan)?.launchGroups(launch)[0];
   if (group) store.showGroup(plan, group.id);
 }
 
-/** Launches of the selected kernel. */
+/** The selected kernel. */
 export function selectedLaunches(store: Store): Chosen | null {
   const selection = store.selection.value;
   const plan = store.plan.value;
@@ -40,5 +38,5 @@ export function selectedLaunches(store: Store): Chosen | null {
   if (!index) return null;
   let group = selection.what === "group" ? index.groups.get(selection.group) : undefined;
   if (selection.what === "node") group = index.groupOf(selection.node) ?? undefined;
-  return group ? { plan, launches: new Set([group.launch]) } : null;
+  return group ? store.kernelKey(plan, group.launch) : null;
 }

@@ -192,6 +192,10 @@ export class Timeline {
     return rows.kind === "launches" ? this.launchInfo(lane, row) : this.spanInfo(lane, row);
   }
 
+  kernelKey(slice: SliceInfo): string {
+    return this.store.kernelKey(slice.plan, slice.launch);
+  }
+
   private runInfo(i: number): SliceInfo {
     const { runs } = this.store;
     const outcome = runs.column(R.outcome)[i];
@@ -264,7 +268,7 @@ export interface TimelineDraw {
   timeline: Timeline;
   axis: Axis;
   /** Launches of this kernel stand out. */
-  selected: { plan: number; launches: ReadonlySet<number> } | null;
+  selected: string | null;
   hover: { lane: number; index: number } | null;
 }
 
@@ -324,10 +328,7 @@ function drawLane(input: TimelineDraw, lane: number): void {
     }
     const info = timeline.info(lane, mark.index);
     const chosen =
-      selected !== null &&
-      timeline.isQueue(lane) &&
-      info.plan === selected.plan &&
-      selected.launches.has(info.launch);
+      selected !== null && timeline.isQueue(lane) && timeline.kernelKey(info) === selected;
     const faded = selected !== null && timeline.isQueue(lane) && !chosen;
     context.fillStyle = theme.forced
       ? theme.background

@@ -112,7 +112,7 @@ function Bar(props: { store: Store; chosen: boolean; control: { current: TimeZoo
 }
 
 function isChosen(chosen: Chosen | null, row: KernelRow): boolean {
-  return chosen !== null && row.plan === chosen.plan && chosen.launches.has(row.launch);
+  return chosen !== null && row.key === chosen;
 }
 
 export function LatencyView(props: { store: Store }) {

@@ -120,6 +120,13 @@ export interface Counted {
   lanes: number | null;
 }
 
+interface KernelFacts {
+  analysis: Analysis;
+  plans: number;
+  clocks: Map<string, string>;
+  counted: Map<string, Counted>;
+}
+
 export type Tab = "graph" | "memory" | "latency";
 
 export type Selection =
@@ -184,6 +191,7 @@ export class Store {
   readonly announcement = signal("");
   /** What the views keep between renders (zoom, open groups, cursor), by name. */
   readonly kept = new Map<string, unknown>();
+  private known: KernelFacts | null = null;
   private planChosen = false;
   private scheduled = false;
 
@@ -238,6 +246,31 @@ export class Store {
     this.selection.value = { what: "group", group };
   }
 
+  /** Equal for a kernel in all sizes of its plan, also where its number is another in some. */
+  kernelKey(plan: number, launch: number): string {
+    const index = this.plans.get(plan);
+    const groups = index?.launches.get(launch)?.groups;
+    return index && groups?.length ? `${index.family}:${groups.join()}` : `plan ${plan}:${launch}`;
+  }
+
+  /** The analysis' rows by kernel, for what asks about every slice. */
+  facts(): KernelFacts {
+    const { analysis, plans, known } = this;
+    if (known?.analysis === analysis && known.plans === plans.size) return known;
+    const facts: KernelFacts = {
+      analysis,
+      plans: plans.size,
+      clocks: new Map(),
+      counted: new Map(),
+    };
+    for (const row of analysis.kernels ?? [])
+      facts.clocks.set(this.kernelKey(row.plan, row.launch), row.clock ?? "");
+    for (const row of analysis.counters ?? [])
+      facts.counted.set(this.kernelKey(row.plan, row.launch), row);
+    this.known = facts;
+    return facts;
+  }
+
   originOf(plan: number, node: number): Origin | null {
     const ids = this.nodeOrigins.get(this.planOrigins.get(plan) ?? -1);
     return this.originTable.get(ids?.[node] ?? 0) ?? null;
@@ -273,9 +306,15 @@ export class Store {
   private followBusiestPlan(): void {
     if (this.planChosen || this.plans.size === 0) return;
     // A training step runs often; setting up runs once. Beyond ten runs nothing new is learnt.
-    const weightOf = (id: number) =>
-      (this.plans.get(id)?.plan.groups.length ?? -1) *
-      Math.min(10, this.runsOfPlan.get(id)?.count ?? 1);
+    const runs = new Map<number, number>();
+    for (const [id, { count }] of this.runsOfPlan) {
+      const family = this.plans.get(id)?.family ?? id;
+      runs.set(family, (runs.get(family) ?? 0) + count);
+    }
+    const weightOf = (id: number) => {
+      const index = this.plans.get(id);
+      return index ? index.plan.groups.length * Math.min(10, runs.get(index.family) ?? 1) : -1;
+    };
     let best = -1;
     for (const id of this.plans.keys()) if (best < 0 || weightOf(id) > weightOf(best)) best = id;
     // Switch only to a much weightier plan, or the graph would keep jumping while the cell runs.
@@ -376,13 +415,11 @@ export class Store {
 
 /** What a kernel's times were read from; empty while the cell runs. */
 export function clockOf(store: Store, plan: number, launch: number): string {
-  return (
-    store.analysis.kernels?.find((row) => row.plan === plan && row.launch === launch)?.clock ?? ""
-  );
+  return store.facts().clocks.get(store.kernelKey(plan, launch)) ?? "";
 }
 
 export function countedOf(store: Store, plan: number, launch: number): Counted | undefined {
-  return store.analysis.counters?.find((row) => row.plan === plan && row.launch === launch);
+  return store.facts().counted.get(store.kernelKey(plan, launch));
 }
 
 function copiedBytes(store: Store): number {

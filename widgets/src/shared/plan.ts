@@ -91,6 +91,8 @@ export interface PlanBuffer {
 export interface Plan {
   plan: number;
   key: string;
+  /** The plan that this one was put on other sizes from; absent in older recordings. */
+  family?: number;
   device: string;
   nodes: PlanNode[];
   groups: PlanGroup[];
@@ -153,6 +155,10 @@ export class PlanIndex {
         else this.edgesOf.set(end, [edge]);
       }
     }
+  }
+
+  get family(): number {
+    return this.plan.family ?? this.plan.plan;
   }
 
   groupOf(node: number): PlanGroup | null {
