@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -247,7 +247,7 @@ def _picked(plan_of_run: Sequence[int]) -> list[int]:
 
 
 def _named(plan: Plan, found: _Uses, phase: Callable[[int], str]) -> Plan:
-    rows = []
+    rows, nodes = [], []
     for node, row in zip(plan.nodes, plan.raw["nodes"], strict=True):
         new: dict[str, Any] = {}
         names = found.names.get((plan.id, node.id))
@@ -259,9 +259,10 @@ def _named(plan: Plan, found: _Uses, phase: Callable[[int], str]) -> Plan:
             new["category"] = category
         fresh = any(row.get(key) != value for key, value in new.items())
         rows.append({**row, **new} if fresh else row)
+        nodes.append(replace(node, **new) if fresh else node)
     if all(a is b for a, b in zip(rows, plan.raw["nodes"], strict=True)):
         return plan
-    return Plan.from_json({**plan.raw, "nodes": rows})
+    return replace(plan, nodes=tuple(nodes), raw={**plan.raw, "nodes": rows})
 
 
 def _category(plan: Plan, node_id: int, found: _Uses, phase: Callable[[int], str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -270,18 +270,30 @@ def _rows(cls: type[T], data: Mapping[str, Any], name: str, where: str) -> tuple
     rows = data.get(name, ())
     if not isinstance(rows, list | tuple):
         raise ValueError(f"{where}: {name}: expected a list, got {type(rows).__name__}")
-    return tuple(_build(cls, row, f"{where}: {name}[{i}]") for i, row in enumerate(rows))
+    try:
+        return tuple([_build(cls, row, "") for row in rows])
+    except ValueError:
+        # Again, for the place of the row that is wrong.
+        return tuple(_build(cls, row, f"{where}: {name}[{i}]") for i, row in enumerate(rows))
+
+
+@cache
+def _fields(cls: type) -> tuple[tuple[str, bool], ...]:
+    """Name of each field, and whether it has to be there."""
+    return tuple(
+        (f.name, f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)
+    )
 
 
 def _build(cls: type[T], row: Any, where: str) -> T:
     """Make one dataclass; unknown keys are skipped so that a newer engine's plans still open."""
-    if not isinstance(row, Mapping):
+    if type(row) is not dict and not isinstance(row, Mapping):
         raise ValueError(f"{where}: expected an object, got {type(row).__name__}")
     values: dict[str, Any] = {}
-    for f in fields(cls):  # type: ignore[arg-type]
-        if f.name in row:
-            value = row[f.name]
-            values[f.name] = tuple(value) if isinstance(value, list) else value
-        elif f.default is MISSING and f.default_factory is MISSING:
-            raise ValueError(f"{where}: no '{f.name}' field")
+    for name, required in _fields(cls):
+        if name in row:
+            value = row[name]
+            values[name] = tuple(value) if type(value) is list else value
+        elif required:
+            raise ValueError(f"{where}: no '{name}' field")
     return cls(**values)

@@ -53,9 +53,7 @@ def launches(program: Callable[..., mx.array], inputs: list[mx.array]) -> Any:
         mx.eval(program(*inputs))
     (plan,) = p.recording.plans.values()
     rows = {row.launch: row.counts for row in analysis.counters(p.recording).rows}
-    return plan, [
-        ((launch.reads, launch.writes), rows[launch.id]) for launch in plan.launches
-    ]
+    return plan, [((launch.reads, launch.writes), rows[launch.id]) for launch in plan.launches]
 
 
 @pytest.mark.parametrize("name", PICKS)
@@ -92,7 +90,7 @@ def test_products_of_picked_matrices_read_these() -> None:
 def test_quantized_products_of_picked_matrices_read_these() -> None:
     w, x = fresh(20, 64, 64), fresh(2, 1, 64)
     codes = mx.quantize(w, group_size=32, bits=4)
-    program = lambda x, i, *w: mx.gather_qmm(x, *w, rhs_indices=i, group_size=32, bits=4)  # noqa: E731
+    program = lambda x, i, *w: mx.gather_qmm(x, *w, rhs_indices=i, group_size=32, bits=4)
     plan, found = launches(program, [x, at(3, 17), *codes])
     ((reads, _), counted) = found[-1]
     picked = sum(part.nbytes for part in codes) // 10

@@ -104,7 +104,11 @@ PROGRAMS: dict[str, Program] = {
         "multiply+cummin+add",
     ),
     "one axis": (lambda x: mx.cummax(x * 3) + 1, [(300,)], "multiply+cummax+add"),
-    "a long row": (lambda x: mx.cumsum(mx.sin(x) * 2) - 2, [(30_000,)], "sin+multiply+cumsum+subtract"),
+    "a long row": (
+        lambda x: mx.cumsum(mx.sin(x) * 2) - 2,
+        [(30_000,)],
+        "sin+multiply+cumsum+subtract",
+    ),
     "long rows, backwards": (
         lambda x, b: mx.cummax(x * 2, axis=1, reverse=True) + b,
         [(3, 9000), (3, 1)],

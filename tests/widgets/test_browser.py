@@ -95,6 +95,23 @@ ProfileView(p.recording)
 """
 
 
+# One graph in four sizes, and another.
+SIZES = """
+import numpy as np
+import lamina.core as mx
+from lamina.widgets import ProfileView
+from lamina.workbench import profile
+w = mx.array(np.ones((64, 64), np.float32))
+mx.eval(w)
+with profile("sizes", ceilings=False) as p:
+    for n in (160, 320, 480, 640) * 2:
+        x = mx.array(np.ones((n, 64), np.float32))
+        mx.eval(mx.softmax(mx.exp(x @ w), axis=1))
+    mx.eval(mx.sin(w))
+ProfileView(p.recording)
+"""
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, chromium):
     root = tmp_path_factory.mktemp("lab")
@@ -355,6 +372,19 @@ def test_copies_have_lanes_by_pair_of_devices(lab, shot):
                 break
     text = " ".join(said)
     assert "apart → cpu" in text and "cpu → apart" in text and "1.05 MB" in text, said
+
+
+def test_the_sizes_of_one_graph_are_together(lab, shot):
+    page = lab.page
+    lab.show("sizes.ipynb", [SIZES])
+    told = page.get_by_role("combobox", name="Plan").locator("option").all_inner_texts()
+    assert len(told) == 2 and "8 runs, 4 sizes" in told[0] and "sizes" not in told[1]
+    tab(page, "Latency")
+    rows = page.get_by_role("table", name="Kernels").locator("tbody tr")
+    row = rows.filter(has_text="exp").first
+    assert row.locator("td").nth(1).inner_text() == "8"
+    row.click()
+    shot("sizes-latency")
 
 
 def test_what_crosses_between_devices_is_told_at_the_value(lab, shot):

@@ -200,3 +200,49 @@ def test_without_a_device_that_counts_there_are_no_counters(steps: Recording) ->
     table = analysis.counters(steps)
     assert table.rows == () and "counted" not in text(steps)
     assert str(table) == "no device counted"
+
+
+@pytest.fixture(scope="module")
+def growing() -> Recording:
+    """One program in four sizes, each of them twice, and another beside it."""
+    w = mx.array(np.ones((8, 8), np.float32))
+    mx.eval(w)
+    with profile("growing", ceilings=False) as p:
+        for n in (16, 32, 48, 64, 16, 32, 48, 64):
+            x = mx.array(np.ones((n, 8), np.float32))
+            mx.eval(mx.exp(x @ w).sum(axis=1))
+        mx.eval(mx.sin(w))
+    return p.recording
+
+
+def test_a_kernel_in_several_sizes_is_one_row(growing: Recording) -> None:
+    (rest, *rows) = sorted(analysis.kernels(growing).rows, key=lambda k: k.count)
+    assert (rest.count, rest.sizes) == (1, 1)
+    assert rows and {(k.count, k.sizes) for k in rows} == {(8, 4)}
+    launches = [(run.plan, launch) for run in growing.runs for launch in run.launches]
+    assert sum(k.bytes for k in rows) + rest.bytes == sum(x.reads + x.writes for _, x in launches)
+    flops = sum(growing.plans[plan].launch_by_id[x.index].flops for plan, x in launches)
+    assert sum(k.flops for k in rows) + rest.flops == flops
+
+
+def test_decisions_and_traffic_in_several_sizes_are_one_row(growing: Recording) -> None:
+    ledger = analysis.traffic(growing)
+    assert [(p.runs, p.sizes) for p in ledger.plans] == [(8, 4), (1, 1)]
+    assert ledger.plans[0].label.endswith(", 4 sizes")
+    assert sum(p.as_run for p in ledger.plans) == ledger.as_run
+    edges = [e for e in analysis.fusion(growing).fused if e.runs == 8]
+    plans = [p for p in growing.plans.values() if p.family == edges[0].plan]
+    assert len(plans) == 4
+    for edge in edges:
+        each = [e.bytes for p in plans for e in p.edges if (e.src, e.dst) == (edge.src, edge.dst)]
+        assert edge.total_bytes == 2 * sum(each)
+        assert edge.bytes == round(edge.total_bytes / 8)
+
+
+def test_a_file_keeps_what_belongs_together(growing: Recording, tmp_path: Path) -> None:
+    growing.save(tmp_path / "g.lamina")
+    loaded = Recording.load(tmp_path / "g.lamina")
+    assert analysis.kernels(loaded) == analysis.kernels(growing)
+    assert {p.id: p.family for p in loaded.plans.values()} == {
+        p.id: p.family for p in growing.plans.values()
+    }

@@ -124,7 +124,10 @@ def _plans_run(recording: Recording) -> list[tuple[Plan, int]]:
 
 
 def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int) -> EdgeCost:
-    ops = {i: node.title for i, node in plan.node_by_id.items()}
+    def title(node: int) -> str:
+        found = plan.node_by_id.get(node)
+        return found.title if found else f"node {node}"
+
     origin = recording.origin(plan.id, edge.dst) or recording.origin(plan.id, edge.src)
     total = edge.bytes * runs
     ceilings = recording.machine.ceilings
@@ -132,8 +135,8 @@ def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int) -> EdgeCost:
         plan=plan.id,
         src=edge.src,
         dst=edge.dst,
-        src_op=ops.get(edge.src, f"node {edge.src}"),
-        dst_op=ops.get(edge.dst, f"node {edge.dst}"),
+        src_op=title(edge.src),
+        dst_op=title(edge.dst),
         fused=edge.fused,
         reason=edge.reason,
         sentence=recording.reasons.get(edge.reason, edge.reason),

@@ -153,8 +153,8 @@ class Device {
   // measure or estimate.
   virtual void begin_step(int64_t flops) { (void)flops; }
   virtual void end_step() {}
-  // When each step since begin_plan ran; waits for them. Empty where a step's call returns when it is
-  // done.
+  // When each step since begin_plan ran; waits for them. Empty where a step's call returns when it
+  // is done.
   virtual std::vector<StepTime> take_step_times() { return {}; }
 };
 

@@ -60,8 +60,8 @@ struct Primitive {
   // call: its only input has the result's shape, and its text can compute an elementwise group at
   // each element that it reads. REQUIRES: takes_epilogue
   bool takes_prologue = false;
-  FlopsFn flops = nullptr;                   // call; others count by element
-  ReadsFn reads = nullptr;                   // call: null where it reads its inputs whole
+  FlopsFn flops = nullptr;   // call; others count by element
+  ReadsFn reads = nullptr;   // call: null where it reads its inputs whole
   uint32_t splits_rows = 0;  // call: rows [a, b) of the result (axis 0) need only those rows of
                              // the inputs whose bits are set, and the other inputs whole
   uint32_t splits_batch =

@@ -348,7 +348,8 @@ class Fuser {
       const int call = group(g).call;
       if (call < 0 || !node(call).primitive->takes_prologue) continue;
       const int input = access(ir_, node(call).inputs[0])->base;
-      if (!computes_only(input, g) || !text_takes_epilogue(ir_, call, group(g).domain, *options_.text))
+      if (!computes_only(input, g) ||
+          !text_takes_epilogue(ir_, call, group(g).domain, *options_.text))
         continue;
       Group before = group(g);
       group(g).prologue = true;
@@ -590,8 +591,8 @@ class Fuser {
         if (!fused) {
           fused = !members_of_[static_cast<size_t>(use.reader)].empty();
           for (int g : members_of_[static_cast<size_t>(use.reader)])
-            fused &= group(g).maps.count(from) > 0 &&
-                     (use.reader != group(g).call || group(g).prologue);
+            fused &=
+                group(g).maps.count(from) > 0 && (use.reader != group(g).call || group(g).prologue);
         }
         out.push_back(
             {from, use.reader, fused ? Reason::none : reason_of(from, use.reader), use.via});

@@ -126,8 +126,8 @@ void finalise(Ir& ir);
 // Throws InternalError naming the first broken invariant.
 void verify(const Ir& ir);
 
-// Makes `out` a node of n's operation over inputs of its inputs' shapes and dtypes, for the functions
-// of its row that ask for one.
+// Makes `out` a node of n's operation over inputs of its inputs' shapes and dtypes, for the
+// functions of its row that ask for one.
 void stand_in(const Ir& ir, const IrNode& n, Node& out);
 
 // nullopt cannot happen after insert_copies. REQUIRES: inputs of `node` are final.

@@ -102,7 +102,8 @@ class Emitter {
     const IrNode& call = node(group_.call);
     const Layout& map = group_.maps.at(group_.call)[0];
     const int value = emit_input(call, 0, map);
-    const int arg = add_arg({node(call.inputs[0]).dtype, true, map.strides, map.offset}, kCallInput);
+    const int arg =
+        add_arg({node(call.inputs[0]).dtype, true, map.strides, map.offset}, kCallInput);
     push({.code = Code::store,
           .dtype = out_.kernel.instrs[static_cast<size_t>(value)].dtype,
           .index = static_cast<uint16_t>(arg),

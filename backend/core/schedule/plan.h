@@ -42,7 +42,7 @@ struct GroupCost {
 struct KernelRun {
   Kernel kernel;
   std::shared_ptr<const CompiledKernel> compiled;  // plans of other sizes share what is equal
-  std::vector<int> slots;  // per argument, or kPanel, kCallInput
+  std::vector<int> slots;                          // per argument, or kPanel, kCallInput
   std::vector<ScalarSource> scalars;
   GroupCost cost;
 };

@@ -13,8 +13,8 @@ struct GatherNumbers {
 // Empty ones count every matrix in turn. Throws DtypeError and ShapeError naming `op`.
 GatherNumbers gather_numbers(const char* op, const Array& a, const Array& b, const Array& lhs,
                              const Array& rhs);
-// Of each input that matrices are picked from, one for each product; the numbers, which are the last
-// two inputs, whole.
+// Of each input that matrices are picked from, one for each product; the numbers, which are the
+// last two inputs, whole.
 int64_t gathered_elements(const Node& n, size_t k);
 // (..., rows, columns) as (matrices, rows, columns).
 Array as_matrices(const Array& x);

@@ -214,13 +214,14 @@ class ScanWriter {
     std::string group = wide_ ? "ulong(group_id.x)" : "group_id.x";
     std::string body = "  SHARED(" + type_ + ", parts, 8);\n";
     if (pass == Pass::whole) {
-      body += "  const " + count_ + " row = " + group + ", begin = 0, end = " + length(unit) + ";\n  " +
-              type_ + " carry = " + identity() + ";\n";
+      body += "  const " + count_ + " row = " + group + ", begin = 0, end = " + length(unit) +
+              ";\n  " + type_ + " carry = " + identity() + ";\n";
     } else {
       body += "  const " + count_ + " row = " + group + " / " + chunks + ", begin = " + group +
               " % " + chunks + " * " + std::to_string(kChunk) + ";\n  const " + count_ +
-              " end = min(begin + " + std::to_string(kChunk) + ", " + length(unit) + ");\n  " + type_ +
-              " carry = " + (pass == Pass::chunks ? "totals[" + group + "]" : identity()) + ";\n";
+              " end = min(begin + " + std::to_string(kChunk) + ", " + length(unit) + ");\n  " +
+              type_ + " carry = " + (pass == Pass::chunks ? "totals[" + group + "]" : identity()) +
+              ";\n";
     }
     body += row_lines(w, "row", writes);
     body += "  for (" + count_ + " chunk = begin; chunk < end; chunk += " + std::to_string(kChunk) +
