@@ -290,7 +290,7 @@ def _build(cls: type[T], row: Any, where: str) -> T:
     if type(row) is not dict and not isinstance(row, Mapping):
         raise ValueError(f"{where}: expected an object, got {type(row).__name__}")
     values: dict[str, Any] = {}
-    for name, required in _fields(cls):
+    for name, required in _fields(cls):  # type: ignore[arg-type]
         if name in row:
             value = row[name]
             values[name] = tuple(value) if type(value) is list else value

@@ -1,5 +1,5 @@
-"""Bytes of operations that read a part of an array, by indices: predicted against what software Metal
-counts of the same kernels, load by load."""
+"""Bytes of operations that read a part of an array, by indices: predicted against what software
+Metal counts of the same kernels, load by load."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_picking_more_than_there_is_reads_what_there_is() -> None:
 
 def test_products_of_picked_matrices_read_these() -> None:
     w, x = fresh(20, 32, 16), fresh(2, 1, 32)
-    plan, found = launches(lambda x, w, i: mx.gather_mm(x, w, rhs_indices=i), [x, w, at(3, 17)])
+    _, found = launches(lambda x, w, i: mx.gather_mm(x, w, rhs_indices=i), [x, w, at(3, 17)])
     ((reads, writes), counted) = found[-1]
     assert 2 * 32 * 16 * 4 + x.nbytes <= reads <= 2 * 32 * 16 * 4 + x.nbytes + 24
     assert writes == 2 * 16 * 4 == counted["device_store_bytes"]
@@ -91,7 +91,7 @@ def test_quantized_products_of_picked_matrices_read_these() -> None:
     w, x = fresh(20, 64, 64), fresh(2, 1, 64)
     codes = mx.quantize(w, group_size=32, bits=4)
     program = lambda x, i, *w: mx.gather_qmm(x, *w, rhs_indices=i, group_size=32, bits=4)
-    plan, found = launches(program, [x, at(3, 17), *codes])
+    _, found = launches(program, [x, at(3, 17), *codes])
     ((reads, _), counted) = found[-1]
     picked = sum(part.nbytes for part in codes) // 10
     assert picked + x.nbytes <= reads <= picked + x.nbytes + 24

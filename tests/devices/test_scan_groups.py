@@ -1,5 +1,5 @@
-"""Scans whose text computes what elementwise groups make of each element, before and behind: values,
-the decisions, the predicted bytes, other sizes, on every device that compiles text."""
+"""Scans whose text computes what elementwise groups make of each element, before and behind:
+values, the decisions, the predicted bytes, other sizes, on every device that compiles text."""
 
 from __future__ import annotations
 

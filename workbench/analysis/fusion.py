@@ -16,8 +16,8 @@ class EdgeCost:
     """One edge of one plan, in all its sizes: ``plan`` is the first of them.
 
     ``bytes`` is the price (or, where fused, the saving) of one run, on average where sizes differ,
-    ``total_bytes`` of all recorded runs.  ``ns`` is an estimate: ``total_bytes`` at the measured memory bandwidth, None
-    where no bandwidth was measured.
+    ``total_bytes`` of all recorded runs.  ``ns`` is an estimate: ``total_bytes`` at the measured
+    memory bandwidth, None where no bandwidth was measured.
     """
 
     plan: int

@@ -16,8 +16,8 @@ class Kernel:
     """One launch of one plan over all its runs.  ``bytes`` and ``flops`` are sums over them.
 
     A plan that was put on other sizes launches the same kernels: they are one row, of ``sizes``
-    plans, ``plan`` and ``launch`` being the first of them.  ``clock`` says what its times were read from, ``A, B`` where runs differ (``CLOCKS`` in
-    ``lamina.workbench.recording``).
+    plans, ``plan`` and ``launch`` being the first of them.  ``clock`` says what its times were read
+    from, ``A, B`` where runs differ (``CLOCKS`` in ``lamina.workbench.recording``).
     """
 
     name: str
