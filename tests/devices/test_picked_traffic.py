@@ -14,6 +14,7 @@ from arrays import options
 from lamina import _core
 from lamina.workbench import analysis, profile
 from present import PRESENT
+from row_examples import ALL
 
 pytestmark = pytest.mark.skipif(
     "soft_metal" not in PRESENT, reason="not applicable: no compiler for kernels"
@@ -126,3 +127,27 @@ def test_what_nobody_needs_is_not_ideal() -> None:
         mx.eval(mx.exp(x * 2)[:10] + 1)
         plan = json.loads(_core._plan_describe(_core._last_plan()))
     assert plan["traffic"]["ideal"] == plan["traffic"]["fused"] == 80
+
+
+# Of a real array the compiler knows the result; an edge that a stride leaves over is not read.
+NOT_READ = {"imag": 0.0, "convolution_input_gradient": 0.85}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_row_claims_more_than_its_kernels_touch(name: str) -> None:
+    """Threads may load an element again, and write what they keep for themselves; never less."""
+    example = ALL[name]
+    inputs = example.inputs("float32" if "float32" in example.dtypes else example.dtypes[0])
+    mx.eval(inputs)
+    with profile(name, ceilings=False) as p, mx.stream(mx.gpu):
+        mx.eval(example.f(*inputs))
+    counted = {(row.plan, row.launch): row for row in analysis.counters(p.recording).rows}
+    for row in analysis.kernels(p.recording).rows:
+        plan = p.recording.plans[row.plan]
+        if plan.device == "cpu":
+            continue
+        counts = counted[row.plan, row.launch].counts
+        launch = plan.launch_by_id[row.launch]
+        read, written = launch.reads * row.count, launch.writes * row.count
+        assert counts["device_load_bytes"] >= NOT_READ.get(name, 1) * read, row.name
+        assert counts["device_store_bytes"] >= written, row.name
