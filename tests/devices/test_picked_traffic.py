@@ -151,3 +151,52 @@ def test_no_row_claims_more_than_its_kernels_touch(name: str) -> None:
         read, written = launch.reads * row.count, launch.writes * row.count
         assert counts["device_load_bytes"] >= NOT_READ.get(name, 1) * read, row.name
         assert counts["device_store_bytes"] >= written, row.name
+
+
+# Operations whose text goes over memory several times where its rows are long.
+PASSES: dict[str, Callable[[], Case]] = {
+    "sort": lambda: (mx.sort, [fresh(50_000)]),
+    "rows of a sort": lambda: (lambda x: mx.sort(x, axis=1), [fresh(5, 9000)]),
+    "argsort": lambda: (mx.argsort, [fresh(50_000)]),
+    "partition": lambda: (lambda x: mx.partition(x, 5), [fresh(3, 20_000)]),
+    "scan": lambda: (mx.cumsum, [fresh(50_000)]),
+    "scan with groups": lambda: (lambda x: mx.cumsum(x * 2) + 1, [fresh(50_000)]),
+    "fft": lambda: (mx.fft.fft, [mx.array(np.ones(1 << 16, np.complex64))]),
+    "split product": lambda: (mx.matmul, [fresh(8, 3000), fresh(3000, 30)]),
+    "split product with a group": lambda: (
+        lambda x, w: mx.tanh(x @ w) + 1,
+        [fresh(8, 3000), fresh(3000, 30)],
+    ),
+    "attention of one query": lambda: (
+        lambda q, k: mx.fast.scaled_dot_product_attention(q, k, k, scale=0.5),
+        [fresh(1, 2, 1, 64), fresh(1, 2, 4000, 64)],
+    ),
+    "scatter": lambda: (
+        lambda x, i, v: x.at[i].add(v),
+        [fresh(5000, 8), at(*range(0, 5000, 7)), fresh(715, 8)],
+    ),
+    "scatter of one value": lambda: (
+        lambda x, i, v: mx.put_along_axis(x, i, v, axis=0),
+        [fresh(5000, 8), mx.zeros((1, 8), dtype=mx.int32), fresh(1, 8)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_every_pass_is_counted(name: str) -> None:
+    program, inputs = PASSES[name]()
+    plan, found = launches(program, inputs)
+    ((reads, writes), counted) = found[-1]
+    assert counted["device_store_bytes"] == writes
+    assert counted["device_load_bytes"] >= reads
+    nodes = [n for n in plan.nodes if n.kind != "view"]
+    once = sum(n.bytes for n in nodes if n.kind == "leaf")
+    assert reads + writes > once + max(n.bytes for n in nodes if n.role == "output")
+    # Op by op there would be as many passes.
+    assert plan.traffic.ideal < plan.traffic.fused <= plan.traffic.unfused
+
+
+def test_a_short_row_is_gone_over_once() -> None:
+    plan, ((predicted, _),) = launches(mx.sort, [fresh(500)])
+    assert predicted == (2000, 2000)
+    assert plan.traffic.unfused == plan.traffic.fused == plan.traffic.ideal == 4000

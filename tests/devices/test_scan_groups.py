@@ -155,8 +155,12 @@ def test_values_and_one_launch(name: str, on_text: str) -> None:
     (launch,) = plan["launches"]
     inputs = [n for n in plan["nodes"] if n["kind"] == "leaf"]
     outputs = [n for n in plan["nodes"] if n["role"] == "output"]
-    assert launch["reads"] == sum(n["bytes"] for n in inputs)
-    assert launch["writes"] == sum(n["bytes"] for n in outputs)
+    # A long row is gone over twice, and the totals of its chunks come with it.
+    passes, rest = (2, 0.002) if "long" in name else (1, 0)
+    reads = passes * sum(n["bytes"] for n in inputs)
+    writes = sum(n["bytes"] for n in outputs)
+    assert reads <= launch["reads"] <= reads * (1 + rest)
+    assert writes <= launch["writes"] <= writes * (1 + rest)
     assert plan["memory"]["arena_bytes"] == 0
     edges = {e["reason"] for e in plan["edges"]}
     assert edges <= {"", "leaf_input", "device_boundary"}

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -44,6 +45,15 @@ class CompiledKernel {
   virtual int64_t compile_ns() const { return 0; }
   // Memory that a launch takes for itself, beside its operands.
   virtual int64_t scratch_bytes() const { return 0; }
+  // What its launches read and write in all, where they are several that go over the operands, or
+  // over scratch memory, one after the other. Null where it is one, or nobody knows.
+  struct Passes {
+    int64_t reads = 0, writes = 0;
+  };
+  virtual std::optional<Passes> passes(std::span<const int64_t> operand_bytes) const {
+    (void)operand_bytes;
+    return std::nullopt;
+  }
 };
 
 // One library or structured operation: runs on views, splits its own work over the pool.

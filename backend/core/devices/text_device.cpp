@@ -167,6 +167,23 @@ class TextDevice::Compiled : public CompiledKernel {
     return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
   }
 
+  std::optional<Passes> passes(std::span<const int64_t> operand_bytes) const override {
+    const TextProgram& program = wide_->program;
+    if (wide_->by_library() || program.launches.size() < 2) return std::nullopt;
+    Passes out;
+    for (const TextKernel& k : program.launches) {
+      if (k.contracts) return std::nullopt;  // a program's own: it may touch any part of them
+      if (k.groups[0] * k.groups[1] * k.groups[2] == 0) continue;
+      for (const TextKernel::Bind& b : k.buffers) {
+        if (b.operand == kFaultWords) continue;
+        const auto at = static_cast<size_t>(b.operand >= 0 ? b.operand : -1 - b.operand);
+        const int64_t bytes = b.operand >= 0 ? operand_bytes[at] : program.temporaries[at];
+        (b.written ? out.writes : out.reads) += std::min(bytes, b.most);
+      }
+    }
+    return out;
+  }
+
   // The program whose alignments hold for these operands.
   Stage& stage_for(void* const* buffers) const {
     if (aligned(*wide_, buffers)) return *wide_;

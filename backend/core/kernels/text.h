@@ -79,7 +79,8 @@ struct TextKernel {
     int operand = 0;  // the kernel's argument, or the call's operand by position (inputs, then
                       // outputs); -1 - k: temporary k; kFaultWords
     bool written = false;
-    int alignment = 1;  // bytes the bound address is a multiple of
+    int alignment = 1;         // bytes the bound address is a multiple of
+    int64_t most = INT64_MAX;  // bytes of it that the launch touches at most
   };
   std::vector<Bind> buffers;
   std::vector<unsigned char> block;  // scalar argument k's value is written at scalar_at[k] before

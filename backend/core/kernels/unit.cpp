@@ -64,9 +64,9 @@ std::string Unit::divisor(const std::string& suffix, int64_t n, bool wide) {
 }
 
 void Unit::buffer(const std::string& name, const std::string& type, int operand, bool written,
-                  int64_t alignment) {
+                  int64_t alignment, int64_t most) {
   parameters_.push_back("device " + std::string(written ? "" : "const ") + type + "* " + name);
-  kernel_.buffers.push_back({operand, written, static_cast<int>(alignment)});
+  kernel_.buffers.push_back({operand, written, static_cast<int>(alignment), most});
 }
 
 void Unit::faults() {

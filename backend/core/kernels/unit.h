@@ -15,9 +15,10 @@ class Unit {
   }
 
   const TextTraits& traits() const { return traits_; }
-  // A buffer parameter `device [const] type* name`. Alignment in bytes, of the bound address.
+  // A buffer parameter `device [const] type* name`. Alignment in bytes, of the bound address;
+  // `most`: bytes of it that are touched at most.
   void buffer(const std::string& name, const std::string& type, int operand, bool written,
-              int64_t alignment);
+              int64_t alignment, int64_t most = INT64_MAX);
   // The program's fault words, as `faults`, and note_fault(faults, k, index).
   void faults();
   // Integers in the constant block: gives "p.name". `wide`: long, else int.

@@ -306,15 +306,33 @@ std::string group_name(const Plan& plan, size_t group) {
 
 namespace {
 
-// Bytes of memory that a node reads alone for its input k. `node`: its stand-in, if there is one.
-int64_t read_bytes(const Plan& plan, const IrNode& n, size_t k, const Node* node = nullptr) {
+// Bytes of memory that a node reads alone for its input k.
+int64_t read_bytes(const Plan& plan, const IrNode& n, size_t k) {
   const Access& a = *plan.ir.resolved[static_cast<size_t>(n.inputs[k])];
   const int64_t item = itemsize(plan.ir.nodes[static_cast<size_t>(a.base)].dtype);
   const int64_t all = touched_bytes(a.layout.shape, a.layout.strides, item);
   if (!n.is(Kind::call) || !n.primitive->reads) return all;
-  Node made;
-  if (!node) stand_in(plan.ir, n, made);
-  return std::min(all, n.primitive->reads(node ? *node : made, k) * item);
+  Node node;
+  stand_in(plan.ir, n, node);
+  return std::min(all, n.primitive->reads(node, k) * item);
+}
+
+// Bytes of memory that a node would read alone: each part of an input once. each(base, bytes) is
+// called for every one.
+template <class F>
+void each_read(const Plan& plan, const IrNode& n, F each) {
+  if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return;
+  if (n.is(Kind::iota)) return;
+  SmallVector<const Access*, 8> seen;
+  for (size_t k = 0; k < n.inputs.size(); ++k) {
+    const Access& a = *plan.ir.resolved[static_cast<size_t>(n.inputs[k])];
+    const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
+    auto same = [&](const Access* s) { return s->base == a.base && s->layout == a.layout; };
+    if (b.role == Role::scalar || b.is(Kind::iota) || std::any_of(seen.begin(), seen.end(), same))
+      continue;
+    seen.push_back(&a);
+    each(a.base, read_bytes(plan, n, k));
+  }
 }
 
 Operand operand(Plan& plan, Slots& slots, int input) {
@@ -345,11 +363,9 @@ void make_call(Plan& plan, Slots& slots, const Group& g, Step& step) {
   call->params = n.params;
   Node node;
   stand_in(plan.ir, n, node);
-  for (size_t k = 0; k < n.inputs.size(); ++k) {
-    call->inputs.push_back(g.prologue ? call_input(plan, n.inputs[k])
-                                      : operand(plan, slots, n.inputs[k]));
-    if (call->inputs.back().slot >= 0) step.reads += read_bytes(plan, n, k, &node);
-  }
+  for (int in : n.inputs)
+    call->inputs.push_back(g.prologue ? call_input(plan, in) : operand(plan, slots, in));
+  if (!g.prologue) each_read(plan, n, [&](int, int64_t bytes) { step.reads += bytes; });
   step.flops += n.primitive->flops(node);
   call->output.dtype = n.dtype;
   call->output.layout = Layout::row_major(n.shape);
@@ -415,24 +431,6 @@ void make_epilogue(Plan& plan, Slots& slots, const Group& g, Device& device, Ste
   if (rows % call.panel_rows) call.tail_epilogue = panel_of(rows % call.panel_rows);
 }
 
-// Bytes of memory that a node would read alone: each part of an input once. each(base, bytes) is
-// called for every one.
-template <class F>
-void each_read(const Plan& plan, const IrNode& n, F each) {
-  if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return;
-  if (n.is(Kind::iota)) return;
-  SmallVector<const Access*, 8> seen;
-  for (size_t k = 0; k < n.inputs.size(); ++k) {
-    const Access& a = *plan.ir.resolved[static_cast<size_t>(n.inputs[k])];
-    const IrNode& b = plan.ir.nodes[static_cast<size_t>(a.base)];
-    auto same = [&](const Access* s) { return s->base == a.base && s->layout == a.layout; };
-    if (b.role == Role::scalar || b.is(Kind::iota) || std::any_of(seen.begin(), seen.end(), same))
-      continue;
-    seen.push_back(&a);
-    each(a.base, read_bytes(plan, n, k));
-  }
-}
-
 // What one node would move alone.
 int64_t unfused_bytes(const Plan& plan, const IrNode& n) {
   if (n.role == Role::result) return n.bytes();
@@ -446,7 +444,37 @@ int64_t unfused_bytes(const Plan& plan, const IrNode& n) {
 void total_traffic(Plan& plan) {
   plan.traffic = {};
   for (int64_t bytes : plan.source.unfused) plan.traffic.unfused += bytes;
-  for (const Step& s : plan.steps) plan.traffic.fused += s.reads + s.writes;
+  for (const Step& s : plan.steps) {
+    plan.traffic.fused += s.reads + s.writes;
+    if (s.call) plan.traffic.unfused += s.call->further_passes;
+  }
+}
+
+// A call is counted as one pass over its operands until its text is known.
+void count_passes(const Plan& plan, const Group& group, Step& step) {
+  CallRun& call = *step.call;
+  const IrNode& n = plan.ir.nodes[static_cast<size_t>(group.call)];
+  std::vector<int64_t> operands;
+  for (size_t k = 0; k < n.inputs.size(); ++k)
+    operands.push_back(call.inputs[k].slot == kCallInput ? 0 : read_bytes(plan, n, k));
+  if (call.epilogue) {
+    const Kernel& kernel = call.epilogue->kernel;
+    for (size_t a = 0; a < kernel.args.size(); ++a)
+      if (call.epilogue->slots[a] >= 0)
+        operands.push_back(
+            touched_bytes(kernel.domain, kernel.args[a].strides, itemsize(kernel.args[a].dtype)));
+  } else {
+    operands.push_back(n.bytes());
+    for (const Operand& o : call.further)
+      operands.push_back(element_count(o.layout.shape) * itemsize(o.dtype));
+  }
+  const auto passes = call.compiled->passes(operands);
+  // Launches of a program's own primitive may each touch a part of what they are given.
+  if (!passes || find_primitive(n.primitive->name) != n.primitive) return;
+  call.further_passes = std::max<int64_t>(0, passes->reads - step.reads) +
+                        std::max<int64_t>(0, passes->writes - step.writes);
+  step.reads = std::max(step.reads, passes->reads);
+  step.writes = std::max(step.writes, passes->writes);
 }
 
 void lower_group(Plan& plan, Slots& slots, const Group& group, Device& device, Step& step) {
@@ -457,7 +485,9 @@ void lower_group(Plan& plan, Slots& slots, const Group& group, Device& device, S
   }
   make_call(plan, slots, group, step);
   if (group.nodes.size() > 1) make_epilogue(plan, slots, group, device, step);
-  if (device.text_traits()) compile_call(*step.call, device);
+  if (!device.text_traits()) return;
+  compile_call(*step.call, device);
+  count_passes(plan, group, step);
 }
 
 // Whether what was compiled for a serves b.

@@ -66,6 +66,8 @@ struct CallRun {
   // epilogue runs while the panel is in cache. 0: the call's text contains the epilogue.
   int64_t panel_rows = 0;
   std::shared_ptr<const CompiledKernel> compiled;  // of a device that takes text
+  // Bytes that its text moves because it goes over memory several times, as a long sort does.
+  int64_t further_passes = 0;
   // What its text computes of the result, and of what it reads (Group::prologue).
   std::optional<KernelRun> epilogue, tail_epilogue;
 };

@@ -108,7 +108,7 @@ class ScatterWriter {
         zero.finish(item_lines(zero, out.size(), wide) + "  marks[item] = 0;\n",
                     item_groups(out.size()), kItemThreads));
     Unit mark(traits_, "scatter_mark");
-    mark.buffer("marks", "atomic_uint", -1, true, 4);
+    mark.buffer("marks", "atomic_uint", -1, true, 4, target_.items * 4);
     Target::Lines m = target_.lines(mark, "item");
     program_.launches.push_back(mark.finish(item_lines(mark, target_.items, target_.wide) + m.text +
                                                 "  if (inside) atomic_raise(marks + " + m.place +
@@ -116,9 +116,9 @@ class ScatterWriter {
                                             item_groups(target_.items), kItemThreads));
     Unit write(traits_, "scatter_set");
     const std::string type = word_type(itemsize(dtype_));
-    write.buffer("marks", "uint", -1, false, 4);
+    write.buffer("marks", "uint", -1, false, 4, target_.items * 4);
     write.buffer("updates", type, updates_operand_, false, itemsize(dtype_));
-    write.buffer("out", type, result_, true, itemsize(dtype_));
+    write.buffer("out", type, result_, true, itemsize(dtype_), target_.items * itemsize(dtype_));
     write.declare("// The last update of an element stays.\n");
     Target::Lines w = target_.lines(write, "item");
     program_.launches.push_back(write.finish(
@@ -132,7 +132,7 @@ class ScatterWriter {
     const bool is_wide = itemsize(work) == 8, of_bool = dtype_ == Dtype::bool_;
     const std::string word = is_wide ? "ulong" : "uint", bits = is_wide ? "ulong" : "atomic_uint";
     unit.buffer("updates", text_type(dtype_), updates_operand_, false, itemsize(dtype_));
-    unit.buffer("out", bits, to, true, itemsize(work));
+    unit.buffer("out", bits, to, true, itemsize(work), target_.items * itemsize(work));
     Target::Lines l = target_.lines(unit, "item");
     std::string value = update_value("updates[" + l.update + "]", dtype_, work);
     std::string action;
@@ -162,7 +162,8 @@ class ScatterWriter {
   TextKernel in_order() {
     Unit unit(traits_, std::string("scatter_") + name_of_mode(mode_) + "_in_order");
     unit.buffer("updates", text_type(dtype_), updates_operand_, false, itemsize(dtype_));
-    unit.buffer("out", text_type(dtype_), result_, true, itemsize(dtype_));
+    unit.buffer("out", text_type(dtype_), result_, true, itemsize(dtype_),
+                target_.items * itemsize(dtype_));
     unit.declare(join_function(dtype_, mode_, false));
     const std::string count = target_.wide ? "ulong" : "uint";
     std::string line = item_lines(unit, target_.apart, target_.wide);
