@@ -312,7 +312,9 @@ def test_predictions_follow_the_sizes() -> None:
         return last_plan()
 
     def parts(p: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in p.items() if k not in ("plan", "key", "outcome", "passes")}
+        return {
+            k: v for k, v in p.items() if k not in ("plan", "key", "family", "outcome", "passes")
+        }
 
     plan(20)
     resized = plan(33)

@@ -220,7 +220,7 @@ class Fuser {
     if (gr.call >= 0) return Reason::reduction_barrier;
     if (arguments(gr, i) > options_.max_arguments) return Reason::argument_limit;
     if ((store || !waiting(i).empty()) && reaches(i, g)) return Reason::cycle;
-    if (gr.kind == GroupKind::map && !(gr.domain == domain && spans_more(gr, maps[0], n)))
+    if (gr.kind == GroupKind::map && !(gr.domain == domain && element_count(domain) > n.size()))
       return absorb_epilogue(g, i, maps[0], domain, axes, store);
     if (!(gr.domain == domain) || (gr.reduced && gr.reduced != axes)) return Reason::shape_barrier;
     if (!(maps[0] == canonical(reduced_map(n.shape, domain, axes))))
@@ -235,12 +235,6 @@ class Fuser {
     return Reason::none;
   }
 
-  // Whether some of the group's domain is wider than the reduction's result.
-  bool spans_more(const Group& g, const Layout& m, const IrNode& n) const {
-    (void)m;
-    return element_count(g.domain) > n.size();
-  }
-
   // Whether something that varies along the reduced axes waits for i, directly or through others.
   bool full_reader(Group& gr, int i, uint32_t axes) {
     for (const Use& use : uses(i)) {
@@ -252,22 +246,6 @@ class Fuser {
       if (full_reader(gr, use.reader, axes)) return true;
     }
     return false;
-  }
-
-  static Reason row_fits(const Shape& domain, uint32_t axes, const IrNode& n) {
-    int64_t row = 1;
-    bool inner = true, seen_kept = false;
-    for (size_t d = domain.size(); d-- > 0;) {
-      if (axes >> d & 1) {
-        inner &= !seen_kept || domain[d] == 1;
-        row *= domain[d];
-      } else if (domain[d] != 1) {
-        seen_kept = true;
-      }
-    }
-    if (!inner) return Reason::reduction_barrier;
-    if (n.primitive->reduce_op >= ReduceOp::argmin) return Reason::reduction_barrier;
-    return row > kMaxRow ? Reason::row_too_long : Reason::none;
   }
 
   // The group is elementwise over the reduction's result: it becomes the reduction's last step, and

@@ -97,6 +97,22 @@ Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
   return Reason::none;
 }
 
+Reason row_fits(const Shape& domain, uint32_t axes, const IrNode& n) {
+  int64_t row = 1;
+  bool inner = true, seen_kept = false;
+  for (size_t d = domain.size(); d-- > 0;) {
+    if (axes >> d & 1) {
+      inner &= !seen_kept || domain[d] == 1;
+      row *= domain[d];
+    } else if (domain[d] != 1) {
+      seen_kept = true;
+    }
+  }
+  if (!inner) return Reason::reduction_barrier;
+  if (n.primitive->reduce_op >= ReduceOp::argmin) return Reason::reduction_barrier;
+  return row > kMaxRow ? Reason::row_too_long : Reason::none;
+}
+
 std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>& homes) {
   auto node = [&](int i) -> const IrNode& { return ir.nodes[static_cast<size_t>(i)]; };
   auto home = [&](int i) { return homes[static_cast<size_t>(i)]; };

@@ -50,6 +50,10 @@ bool refit(const Ir& ir, const Reads& reads, Group& g, const TextTraits* text);
 Reason maps_in(const Ir& ir, const Group& g, const std::vector<Use>& uses,
                std::vector<Layout>& out);
 
+// Whether the row that a reduction n over `axes` of `domain` takes in can stay on chip between
+// passes, or why not.
+Reason row_fits(const Shape& domain, uint32_t axes, const IrNode& n);
+
 // Groups whose results g needs, by `home` of the nodes.
 std::set<int> groups_needed(const Ir& ir, const Group& g, const std::vector<int>& home);
 // The groups so that each comes after what it needs; renumbers group_of. Throws InternalError on a
