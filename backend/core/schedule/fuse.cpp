@@ -547,7 +547,8 @@ class Fuser {
 
   // Why a call reads its input from memory.
   Reason reason_before(int from, int call) const {
-    if (!options_.text || !node(call).primitive->takes_prologue || !options_.enabled)
+    if (!options_.text || !node(call).primitive->takes_prologue || !options_.enabled ||
+        home(from) < 0)
       return Reason::input_of_call;
     if (kept(from)) return Reason::kept_for_user;
     const Group& made = groups_[static_cast<size_t>(home(from))];

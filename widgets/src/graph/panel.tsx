@@ -260,7 +260,7 @@ function Transfer(props: { store: Store; index: PlanIndex; transfer: PlanTransfe
   const { plan } = index;
   const before = index.launches.get(transfer.before);
   const row = store.analysis.transfers?.find(
-    (r) => r.plan === plan.plan && r.node === transfer.node,
+    (r) => store.plans.get(r.plan)?.family === index.family && r.node === transfer.node,
   );
   return (
     <section class="lam-counters" aria-label="Copied between devices">
