@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -45,14 +44,16 @@ class CompiledKernel {
   virtual int64_t compile_ns() const { return 0; }
   // Memory that a launch takes for itself, beside its operands.
   virtual int64_t scratch_bytes() const { return 0; }
-  // What its launches read and write in all, where they are several that go over the operands, or
-  // over scratch memory, one after the other. Null where it is one, or nobody knows.
+  // How many launches of its own go over the operands or over scratch memory one after the other,
+  // and what they read and write in all.
+  virtual size_t launches() const { return 1; }
   struct Passes {
     int64_t reads = 0, writes = 0;
   };
-  virtual std::optional<Passes> passes(std::span<const int64_t> operand_bytes) const {
+  // REQUIRES: launches() > 1
+  virtual Passes passes(std::span<const int64_t> operand_bytes) const {
     (void)operand_bytes;
-    return std::nullopt;
+    return {};
   }
 };
 

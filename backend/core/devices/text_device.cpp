@@ -167,12 +167,13 @@ class TextDevice::Compiled : public CompiledKernel {
     return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
   }
 
-  std::optional<Passes> passes(std::span<const int64_t> operand_bytes) const override {
+  size_t launches() const override {
+    return wide_->by_library() ? 1 : wide_->program.launches.size();
+  }
+  Passes passes(std::span<const int64_t> operand_bytes) const override {
     const TextProgram& program = wide_->program;
-    if (wide_->by_library() || program.launches.size() < 2) return std::nullopt;
     Passes out;
     for (const TextKernel& k : program.launches) {
-      if (k.contracts) return std::nullopt;  // a program's own: it may touch any part of them
       if (k.groups[0] * k.groups[1] * k.groups[2] == 0) continue;
       for (const TextKernel::Bind& b : k.buffers) {
         if (b.operand == kFaultWords) continue;

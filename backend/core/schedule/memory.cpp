@@ -206,16 +206,18 @@ void plan_memory(Plan& plan) { MemoryPlanner(plan).run(); }
 int find_transfers(Plan& plan) {
   plan.transfers.clear();
   const auto steps = static_cast<int>(plan.steps.size());
-  std::vector<int> before(plan.slots.size(), steps);
-  for (int i = steps; i-- > 0;)
-    each_operand(plan.steps[static_cast<size_t>(i)],
-                 [&](int s, bool) { before[static_cast<size_t>(s)] = i; });
   for (size_t s = 0; s < plan.slots.size(); ++s) {
     const Slot& slot = plan.slots[s];
     if (slot.storage != Storage::leaf) continue;
     if (const auto& from = plan.ir.nodes[static_cast<size_t>(slot.node)].copied_from)
-      plan.transfers.push_back({static_cast<int>(s), *from, slot.bytes, before[s]});
+      plan.transfers.push_back({static_cast<int>(s), *from, slot.bytes, steps});
   }
+  if (plan.transfers.empty()) return 0;
+  std::vector<int> before(plan.slots.size(), steps);
+  for (int i = steps; i-- > 0;)
+    each_operand(plan.steps[static_cast<size_t>(i)],
+                 [&](int s, bool) { before[static_cast<size_t>(s)] = i; });
+  for (Transfer& t : plan.transfers) t.before = before[static_cast<size_t>(t.slot)];
   std::stable_sort(plan.transfers.begin(), plan.transfers.end(),
                    [](const Transfer& a, const Transfer& b) { return a.before < b.before; });
   return static_cast<int>(plan.transfers.size());

@@ -4,7 +4,6 @@
 
 namespace lamina::schedule {
 
-// Bytes of the distinct elements an argument touches.
 int64_t touched_bytes(const Shape& domain, const Strides& strides, int64_t item) {
   int64_t n = 1, reach = 1;
   for (size_t d = 0; d < domain.size(); ++d) {
@@ -101,10 +100,12 @@ void count_operands(const Plan& plan, const Group& group, Step& step) {
   step.flops += n.primitive->flops(node);
 }
 
-// A call is counted as one pass over its operands until its text is known.
 void count_passes(const Plan& plan, const Group& group, Step& step) {
   CallRun& call = *step.call;
+  if (call.compiled->launches() < 2) return;
   const IrNode& n = plan.ir.nodes[static_cast<size_t>(group.call)];
+  // Launches of a program's own primitive may each touch a part of what they are given.
+  if (find_primitive(n.primitive->name) != n.primitive) return;
   std::vector<int64_t> operands;
   for (size_t k = 0; k < n.inputs.size(); ++k)
     operands.push_back(call.inputs[k].slot == kCallInput ? 0 : read_bytes(plan, n, k));
@@ -119,16 +120,13 @@ void count_passes(const Plan& plan, const Group& group, Step& step) {
     for (const Operand& o : call.further)
       operands.push_back(element_count(o.layout.shape) * itemsize(o.dtype));
   }
-  const auto passes = call.compiled->passes(operands);
-  // Launches of a program's own primitive may each touch a part of what they are given.
-  if (!passes || find_primitive(n.primitive->name) != n.primitive) return;
-  call.further_passes = std::max<int64_t>(0, passes->reads - step.reads) +
-                        std::max<int64_t>(0, passes->writes - step.writes);
-  step.reads = std::max(step.reads, passes->reads);
-  step.writes = std::max(step.writes, passes->writes);
+  const CompiledKernel::Passes passes = call.compiled->passes(operands);
+  const int64_t once = step.reads + step.writes;
+  step.reads = std::max(step.reads, passes.reads);
+  step.writes = std::max(step.writes, passes.writes);
+  call.further_passes = step.reads + step.writes - once;
 }
 
-// What one node would move alone.
 int64_t unfused_bytes(const Plan& plan, const IrNode& n) {
   if (n.role == Role::result) return n.bytes();
   if (n.role != Role::compute && n.role != Role::copy && n.role != Role::piece) return 0;
@@ -178,16 +176,15 @@ Moved moved(const Plan& plan) {
     const int node = plan.slots[static_cast<size_t>(slot)].node;
     (written ? out.written : out.read)[static_cast<size_t>(node)] += bytes;
   };
-  auto kernel = [&](const KernelRun& run) {
+  auto kernel = [&](const KernelRun& run, const Shape& domain) {
     for (size_t i = 0; i < run.slots.size(); ++i) {
       const KernelArg& arg = run.kernel.args[i];
       if (run.slots[i] >= 0)
-        add(run.slots[i], touched_bytes(run.kernel.domain, arg.strides, itemsize(arg.dtype)),
-            arg.output);
+        add(run.slots[i], touched_bytes(domain, arg.strides, itemsize(arg.dtype)), arg.output);
     }
   };
   for (const Step& step : plan.steps) {
-    for (const KernelRun& run : step.runs) kernel(run);
+    for (const KernelRun& run : step.runs) kernel(run, run.kernel.domain);
     if (!step.call) continue;
     const Group& group = plan.fusion.groups[static_cast<size_t>(step.groups[0])];
     const IrNode& n = plan.ir.nodes[static_cast<size_t>(group.call)];
@@ -197,10 +194,8 @@ Moved moved(const Plan& plan) {
     for (const Operand& o : step.call->further)
       add(o.slot, element_count(o.layout.shape) * itemsize(o.dtype), true);
     if (!step.call->epilogue) continue;
-    // On panels the kernel is one panel's; it writes what the call gives.
-    KernelRun whole = *step.call->epilogue;
-    if (step.call->panel_rows > 0) whole.kernel.domain[0] = n.shape[0];
-    kernel(whole);
+    // On panels the kernel is one panel's; together they go over the group's domain.
+    kernel(*step.call->epilogue, group.domain);
   }
   return out;
 }
