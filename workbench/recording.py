@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .plan import Plan
+from .plan import Launch, Plan
 
 EVENT_DTYPE = np.dtype(
     [
@@ -327,13 +327,17 @@ class Recording:
             counts[run.plan] = counts.get(run.plan, 0) + 1
         return counts
 
+    def launch(self, plan: int, launch: int) -> Launch | None:
+        """The description of a plan's launch; None where there is none."""
+        found = self.plans.get(plan)
+        return found.launch_by_id.get(launch) if found else None
+
     def kernel_key(self, plan: int, launch: int) -> tuple[int, ...]:
         """Equal for a kernel in all sizes of its plan, also where its number is another in some."""
-        found = self.plans.get(plan)
-        described = found.launch_by_id.get(launch) if found else None
-        if found is None or described is None or not described.groups:
+        described = self.launch(plan, launch)
+        if described is None or not described.groups:
             return (plan, -1, launch)
-        return (found.family, *described.groups)
+        return (self.plans[plan].family, *described.groups)
 
     @cached_property
     def plan_origins(self) -> Mapping[int, Column]:

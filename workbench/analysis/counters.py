@@ -169,8 +169,7 @@ def _counts_itself(recording: Recording, plan: int) -> bool:
 
 
 def _row(recording: Recording, plan: int, index: int, runs: list[list[KernelLaunch]]) -> Counted:
-    described = recording.plans.get(plan)
-    launch = described.launch_by_id.get(index) if described else None
+    launch = recording.launch(plan, index)
     totals: dict[str, int] = {}
     names: dict[str, None] = {}
     for run in runs:

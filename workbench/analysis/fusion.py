@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..plan import Edge, Plan
@@ -94,12 +94,15 @@ def _text_row(edge: EdgeCost) -> tuple[str, ...]:
 @once
 def fusion(recording: Recording) -> Fusion:
     """Edges of every plan that ran in ``recording``, weighted by how often it ran."""
-    families: dict[tuple[int, int, int], list[EdgeCost]] = {}
+    first: dict[tuple[int, int, int], tuple[Plan, Edge]] = {}
+    sums: dict[tuple[int, int, int], tuple[int, int]] = {}
     for plan, runs in _plans_run(recording):
         for edge in plan.edges:
             key = (plan.family, edge.src, edge.dst)
-            families.setdefault(key, []).append(_cost(recording, plan, edge, runs))
-    costs = [_family(sizes) for sizes in families.values()]
+            first.setdefault(key, (plan, edge))
+            known_runs, total = sums.get(key, (0, 0))
+            sums[key] = (known_runs + runs, total + edge.bytes * runs)
+    costs = [_cost(recording, *first[key], *sums[key]) for key in first]
     costs.sort(key=lambda e: (-e.total_bytes, e.plan, e.src, e.dst))
     fused = tuple(edge for edge in costs if edge.fused)
     unfused = tuple(edge for edge in costs if not edge.fused)
@@ -112,7 +115,7 @@ def explain(recording: Recording, plan_id: int, src: int, dst: int) -> str:
     edge = next((e for e in plan.edges if (e.src, e.dst) == (src, dst)), None)
     if edge is None:
         raise KeyError(f"explain: plan {plan_id} has no edge {src} -> {dst}")
-    cost = _cost(recording, plan, edge, 1)
+    cost = _cost(recording, plan, edge, 1, edge.bytes)
     if edge.fused:
         return f"{cost.pair} is fused: {format_bytes(edge.bytes)} never went through memory"
     return f"{cost.pair} is not fused: {cost.sentence} ({format_bytes(edge.bytes)} a run)"
@@ -123,13 +126,12 @@ def _plans_run(recording: Recording) -> list[tuple[Plan, int]]:
     return [(plan, counts[plan.id]) for plan in recording.plans.values() if plan.id in counts]
 
 
-def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int) -> EdgeCost:
+def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int, total: int) -> EdgeCost:
     def title(node: int) -> str:
         found = plan.node_by_id.get(node)
         return found.title if found else f"node {node}"
 
     origin = recording.origin(plan.id, edge.dst) or recording.origin(plan.id, edge.src)
-    total = edge.bytes * runs
     ceilings = recording.machine.ceilings
     return EdgeCost(
         plan=plan.id,
@@ -140,27 +142,12 @@ def _cost(recording: Recording, plan: Plan, edge: Edge, runs: int) -> EdgeCost:
         fused=edge.fused,
         reason=edge.reason,
         sentence=recording.reasons.get(edge.reason, edge.reason),
-        bytes=edge.bytes,
+        bytes=round(total / max(runs, 1)),
         runs=runs,
         total_bytes=total,
         ns=total / ceilings.bandwidth_gbs if ceilings else None,
         where=origin.where if origin else "",
         module=origin.module if origin else "",
-    )
-
-
-def _family(sizes: list[EdgeCost]) -> EdgeCost:
-    """One row of an edge in several sizes; its decision is the same in all."""
-    if len(sizes) == 1:
-        return sizes[0]
-    runs, total = (sum(getattr(e, name) for e in sizes) for name in ("runs", "total_bytes"))
-    known = [e.ns for e in sizes if e.ns is not None]
-    return replace(
-        sizes[0],
-        runs=runs,
-        total_bytes=total,
-        bytes=round(total / max(runs, 1)),
-        ns=sum(known) if len(known) == len(sizes) else None,
     )
 
 

@@ -111,10 +111,11 @@ def _kernel(recording: Recording, seen: list[tuple[int, LaunchRun]]) -> Kernel:
     plan_id, index = seen[0][0], seen[0][1].index
     launches = [launch for _, launch in seen]
     plan = recording.plans.get(plan_id)
-    described = plan.launch_by_id.get(index) if plan else None
+    described = recording.launch(plan_id, index)
     nodes = plan.launch_nodes(index) if plan else ()
     found = (recording.origin(plan_id, node) for node in reversed(nodes))
     origin = next((origin for origin in found if origin is not None and origin.file), None)
+    each = (recording.launch(plan, launch.index) for plan, launch in seen)
     times = [launch.t1 - launch.t0 for launch in launches]
     return Kernel(
         name=described.name if described else f"plan {plan_id} launch {index}",
@@ -126,15 +127,9 @@ def _kernel(recording: Recording, seen: list[tuple[int, LaunchRun]]) -> Kernel:
         min_ns=min(times),
         max_ns=max(times),
         bytes=sum(launch.reads + launch.writes for launch in launches),
-        flops=sum(_flops(recording, plan, launch) for plan, launch in seen),
+        flops=sum(found.flops for found in each if found is not None),
         where=origin.where if origin else "",
         module=origin.module if origin else "",
         clock=", ".join(dict.fromkeys(launch.clock for launch in launches)),
         sizes=len({plan for plan, _ in seen}),
     )
-
-
-def _flops(recording: Recording, plan_id: int, launch: LaunchRun) -> int:
-    plan = recording.plans.get(plan_id)
-    described = plan.launch_by_id.get(launch.index) if plan else None
-    return described.flops if described else 0

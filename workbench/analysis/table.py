@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import is_dataclass
-from typing import Any
+from dataclasses import is_dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+
+Row = TypeVar("Row")
 
 
 def format_bytes(count: float) -> str:
@@ -67,6 +69,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def summed(rows: Sequence[Row], *figures: str) -> Row:
+    """The first of some rows (dataclasses) with the sums of all their ``figures``."""
+    sums = {name: sum(getattr(row, name) for row in rows) for name in figures}
+    return replace(rows[0], **sums)  # type: ignore[type-var]
 
 
 def _shallow(value: Any) -> dict[str, Any]:

@@ -121,8 +121,7 @@ def timeline(recording: Recording) -> Timeline:
 
 def _name(recording: Recording, kind: str, plan: int, detail: int) -> str:
     if kind == "launch":
-        described = recording.plans.get(plan)
-        launch = described.launch_by_id.get(detail) if described else None
+        launch = recording.launch(plan, detail)
         return launch.name if launch else f"plan {plan} launch {detail}"
     if kind == "copy":
         return f"copy {detail} bytes"

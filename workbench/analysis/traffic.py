@@ -7,13 +7,13 @@ is apart from all of these: bytes that went from one device's memory to another'
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..recording import Recording
 from .fusion import EdgeCost, fusion
 from .once import once
-from .table import format_bytes, percent, plain, text_table
+from .table import format_bytes, percent, plain, summed, text_table
 from .transfers import HEAD, LEFT, TransferCost, transfers
 
 
@@ -47,11 +47,15 @@ class Ledger:
     saved: tuple[EdgeCost, ...]
     lost: tuple[EdgeCost, ...]
     sized_anew: int = 0
-    copied: int = 0
     transfers: tuple[TransferCost, ...] = ()
 
+    @property
+    def copied(self) -> int:
+        """Bytes that went between devices."""
+        return sum(row.bytes for row in self.transfers)
+
     def to_dict(self) -> dict[str, Any]:
-        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        return {**plain(self), "copied": self.copied}
 
     def to_text(self, limit: int = 8) -> str:
         rows = [
@@ -110,7 +114,6 @@ def traffic(recording: Recording) -> Ledger:
     rows += [_family(members) for members in families.values()]
     rows.sort(key=lambda row: (-row.as_run, row.plan))
     edges = fusion(recording)
-    copies = transfers(recording)
     return Ledger(
         unfused=sum(row.unfused for row in rows),
         planned=sum(row.planned for row in rows),
@@ -120,17 +123,11 @@ def traffic(recording: Recording) -> Ledger:
         saved=tuple(edge for edge in edges.fused if edge.total_bytes),
         lost=tuple(edge for edge in edges.unfused if edge.total_bytes),
         sized_anew=sum(run.outcome == "polymorphic hit" for run in recording.runs),
-        copied=copies.bytes,
-        transfers=copies.rows,
+        transfers=transfers(recording).rows,
     )
 
 
 def _family(members: list[PlanTraffic]) -> PlanTraffic:
     """One row of the plans of one graph in several sizes."""
-    first = members[0]
-    if len(members) == 1:
-        return first
-    figures = ("runs", "unfused", "planned", "as_run", "ideal")
-    sums = {name: sum(getattr(m, name) for m in members) for name in figures}
-    label = f"{first.label}, {len(members)} sizes"
-    return replace(first, label=label, sizes=len(members), **sums)
+    row = summed(members, "runs", "unfused", "planned", "as_run", "ideal", "sizes")
+    return replace(row, label=f"{row.label}, {row.sizes} sizes") if row.sizes > 1 else row

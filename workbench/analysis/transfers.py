@@ -7,14 +7,14 @@ recorded: a copy is of the whole buffer that the value is in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..plan import Plan, Transfer
 from ..recording import BIND_LEAF, Recording
 from .once import once
-from .table import format_bytes, format_ns, plain, text_table
+from .table import format_bytes, format_ns, plain, summed, text_table
 
 HEAD = ("copied between devices", "from", "to", "before", "copies", "bytes", "time", "GB/s", "line")
 LEFT = (0, 1, 2, 3, 8)
@@ -110,7 +110,7 @@ def transfers(recording: Recording) -> Transfers:
         for transfer in plan.transfers:
             row = _row(recording, plan, transfer, made.pop((plan.id, transfer.node), ()))
             families.setdefault((plan.family, transfer.node, transfer.source), []).append(row)
-    rows = [_family(sizes) for sizes in families.values()]
+    rows = [summed(sizes, "runs", "copies", "bytes", "ns") for sizes in families.values()]
     # Of plans that were forgotten before they were described, the events are left.
     for (plan_id, node), copies in made.items():
         title = f"plan {plan_id} node {node}"
@@ -146,11 +146,6 @@ def _row(
     )
 
 
-def _family(sizes: list[TransferCost]) -> TransferCost:
-    figures = ("runs", "copies", "bytes", "ns")
-    return replace(sizes[0], **{name: sum(getattr(r, name) for r in sizes) for name in figures})
-
-
 def _unplanned(
     recording: Recording, name: str, copies: Sequence[Made], plan: int = -1, node: int = -1
 ) -> TransferCost:
@@ -173,26 +168,15 @@ def _leaves(recording: Recording) -> dict[tuple[int, int], int]:
     return found
 
 
-def _made(recording: Recording) -> Iterator[Made]:
+def _made(recording: Recording) -> list[Made]:
     """Copies by time.  One to the CPU and, in the same run, on from there is one from afar."""
-    waiting: Made | None = None
+    found: list[Made] = []
     for _, _, run, t0, t1, size, buffer, source, target in recording.of_kind("copy").tolist():
         copy = Made(run, buffer, size, t1 - t0, source, target)
-        if waiting is not None:
-            joined = (waiting.run, waiting.target, waiting.bytes) == (run, source, size)
-            if joined:
-                copy = copy._replace(
-                    bytes=size + waiting.bytes, ns=copy.ns + waiting.ns, source=waiting.source
-                )
-            else:
-                yield waiting
-            waiting = None
-            if joined:
-                yield copy
-                continue
-        if target == 0 and run:
-            waiting = copy
-        else:
-            yield copy
-    if waiting is not None:
-        yield waiting
+        before = found[-1] if found else copy
+        if run and source == 0 and (before.run, before.target, before.bytes) == (run, 0, size):
+            found.pop()
+            both = {"bytes": size + before.bytes, "ns": copy.ns + before.ns}
+            copy = copy._replace(source=before.source, **both)
+        found.append(copy)
+    return found
