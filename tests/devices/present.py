@@ -55,6 +55,7 @@ def opens(name: str) -> bool:
 
 
 PRESENT = [name for name in _core._device_names() if name != "cpu" and opens(name)]
+TEXT = [name for name in PRESENT if name != "apart"]  # that compile kernels from text
 LACKS = {name: set(_core._device_info(_core._device_named(name))["lacks"]) for name in PRESENT}
 UNIFIED = {name for name in PRESENT if _core._device_info(_core._device_named(name))["unified"]}
 

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from arrays import TOLERANCE
 from lamina import _core
-from present import LACKS, PRESENT
-
-TEXT = [name for name in PRESENT if name != "apart"]
+from present import LACKS, TEXT
 
 
 @pytest.fixture(params=TEXT)

@@ -390,7 +390,9 @@ def test_the_sizes_of_one_graph_are_together(lab, shot):
 def test_what_crosses_between_devices_is_told_at_the_value(lab, shot):
     page = lab.page
     lab.show("apart.ipynb", [APART])
-    assert "copied" in page.get_by_role("table", name="Memory traffic").inner_text()
+    # Six copies of a MiB.
+    copied = page.get_by_role("table", name="Memory traffic").locator("tr", has_text="copied")
+    assert copied.locator("td").first.inner_text() == "6.29 MB"
     tab(page, "Graph")
     panel = page.get_by_role("complementary", name="Explanation")
     assert "Copied from other devices" in panel.inner_text()
@@ -399,7 +401,7 @@ def test_what_crosses_between_devices_is_told_at_the_value(lab, shot):
     told = page.get_by_role("region", name="Copied between devices")
     text = " ".join(told.inner_text().split())
     assert "Copied from" in text and "before launch 0, map" in text
-    assert "in 3 runs" in text and "GB/s" in text
+    assert "3 in 3 runs" in text and "3.15 MB" in text and "GB/s" in text
     for theme in ("Light", "Dark"):
         lab.theme(theme)
         shot(f"apart-value-{theme.lower()}")
@@ -429,6 +431,8 @@ def test_a_device_that_counts_shows_its_counts(lab, shot):
     counters = page.get_by_role("region", name="Counted by software Metal")
     text = " ".join(counters.inner_text().split())
     assert "coalesced 100.0%" in text and "0 cycles in" in text
+    panel = page.get_by_role("complementary", name="Explanation").inner_text()
+    assert "read from CPU clock" in " ".join(panel.split())
     # 256 x 256 floats are read twice and written once, in lines of 128 bytes.
     assert "6144 asked for, 6144 at best" in text
     counters.scroll_into_view_if_needed()

@@ -138,12 +138,17 @@ def test_figures_are_those_of_the_analysis():
         ledger.unfused,
         ledger.ideal,
     )
+    assert summary["copied"] == ledger.copied
+    assert found["transfers"] == analysis.transfers(made).to_dict()["rows"]
     assert (summary["evals"], summary["hits"], summary["misses"]) == (5, 4, 1)
     columns = np.array(found["memory"]["columns"])
     assert columns.sum(axis=0).max() == memory.peak.bytes
     assert sum(part["bytes"] for part in found["memory"]["peak"]["parts"]) == memory.peak.bytes
-    medians = {(row["plan"], row["launch"]): row["median_ns"] for row in found["kernels"]}
-    assert medians == {(k.plan, k.launch): k.median_ns for k in analysis.kernels(made).rows}
+    kernels = {(row.pop("plan"), row.pop("launch")): row for row in found["kernels"]}
+    assert kernels == {
+        (k.plan, k.launch): {"median_ns": k.median_ns, "clock": k.clock}
+        for k in analysis.kernels(made).rows
+    }
 
 
 def test_snapshots_unpack_to_the_same_frames():

@@ -139,6 +139,8 @@ export type Selection =
 export const R = { run: 0, plan: 1, outcome: 2, nodes: 3, origins: 4, t0: 5, t1: 6 } as const;
 export const L = { run: 0, plan: 1, launch: 2, t0: 3, t1: 4, reads: 5, writes: 6 } as const;
 export const S = { kind: 0, run: 1, t0: 2, t1: 3, a: 4, b: 5, c: 6, d: 7 } as const;
+/** The kind of a span that copies between devices. */
+const kCopy = 7;
 export const B = { t: 0, op: 1, buffer: 2, bytes: 3, category: 4, node: 5, run: 6 } as const;
 
 const kEmptyMeta: Meta = {
@@ -169,6 +171,7 @@ export class Store {
   sums = new Map<string, KernelSum>();
   runCounts = [0, 0, 0, 0];
   runNs = 0;
+  copied = 0;
   runsOfPlan = new Map<number, { count: number; ns: number }>();
   counters = { dropped: 0, launchesLeftOut: 0, buffersLeftOut: 0, overheadNs: 0 };
   analysis: Analysis = {};
@@ -210,7 +213,7 @@ export class Store {
         this.launches.append(frame.columns);
         break;
       case Kind.spans:
-        this.spans.append(frame.columns);
+        this.addSpans(frame.columns);
         break;
       case Kind.buffers:
         this.buffers.append(frame.columns);
@@ -368,6 +371,12 @@ export class Store {
     }
   }
 
+  private addSpans(columns: Float64Array[]): void {
+    this.spans.append(columns);
+    const [kind, bytes] = [columns[S.kind], columns[S.a]];
+    for (let i = 0; i < kind.length; i++) if (kind[i] === kCopy) this.copied += bytes[i];
+  }
+
   private addSums(columns: Float64Array[], rows: number): void {
     for (let i = 0; i < rows; i++) {
       const [plan, launch, count, total, reads, writes, min, max] = columns.map((c) => c[i]);
@@ -402,6 +411,7 @@ export class Store {
     this.runsOfPlan.clear();
     this.runCounts = [0, 0, 0, 0];
     this.runNs = 0;
+    this.copied = 0;
     this.counters = { dropped: 0, launchesLeftOut: 0, buffersLeftOut: 0, overheadNs: 0 };
     this.analysis = {};
     this.error = "";
@@ -420,13 +430,6 @@ export function clockOf(store: Store, plan: number, launch: number): string {
 
 export function countedOf(store: Store, plan: number, launch: number): Counted | undefined {
   return store.facts().counted.get(store.kernelKey(plan, launch));
-}
-
-function copiedBytes(store: Store): number {
-  const [kind, bytes] = [store.spans.column(S.kind), store.spans.column(S.a)];
-  let sum = 0;
-  for (let i = 0; i < store.spans.length; i++) if (kind[i] === 7) sum += bytes[i];
-  return sum;
 }
 
 /** Headline figures: the analysis' where they have arrived, sums of the stream before. */
@@ -454,7 +457,7 @@ export function summarize(store: Store, livePeak: number): Summary {
     fused,
     unfused,
     ideal,
-    copied: copiedBytes(store),
+    copied: store.copied,
     peak: livePeak,
     predicted_peak,
     wall_ns: 0,
