@@ -10,7 +10,12 @@ from lamina import _core, soft_metal
 from present import PRESENT
 
 # Their kernels run on software Metal alone.
-ON_SOFT_METAL = ("test_soft_metal", "test_kernel_text_runs", "test_rows_on_soft_metal")
+ON_SOFT_METAL = (
+    "test_soft_metal",
+    "test_kernel_text_runs",
+    "test_rows_on_soft_metal",
+    "test_picked_traffic",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,12 +13,7 @@ import pytest
 from arrays import options
 from lamina import _core
 from lamina.workbench import analysis, profile
-from present import PRESENT
 from row_examples import ALL
-
-pytestmark = pytest.mark.skipif(
-    "soft_metal" not in PRESENT, reason="not applicable: no compiler for kernels"
-)
 
 
 @pytest.fixture(autouse=True)
