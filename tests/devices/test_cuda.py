@@ -117,7 +117,7 @@ def test_the_cpu_computes_while_the_gpu_works_on_what_it_does_not_read(
     x = mx.array(a.astype(np.float32))
 
     def mixed() -> tuple[mx.array, mx.array, mx.array]:
-        inverse = mx.linalg.inv(x * 2)
+        inverse = mx.linalg.inv(x * 2, stream=mx.cpu)
         return inverse, inverse * 3, chain(x)
 
     mx.eval(mixed())
@@ -148,10 +148,10 @@ def test_what_was_waited_for_and_is_written_again_is_waited_for_again(driver: ct
 
 def test_a_failure_before_a_fence_is_the_error_of_who_waits(driver: ctypes.CDLL) -> None:
     x = mx.array(np.eye(4, dtype=np.float32))
-    mx.eval(mx.linalg.inv(x * 2))
+    mx.eval(mx.linalg.inv(x * 2, stream=mx.cpu))
     driver.cuda_double_fail(b"cuEventSynchronize", 0, 719)
     with pytest.raises(mx.DeviceError, match="waiting for the device"):
-        mx.eval(mx.linalg.inv(x * 2))
+        mx.eval(mx.linalg.inv(x * 2, stream=mx.cpu))
     driver.cuda_double_reset()
 
 

@@ -152,7 +152,7 @@ def test_the_cpu_waits_for_what_it_reads() -> None:
 
 def mixed(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """What the CPU computes from the GPU's, what the GPU does with that, and GPU work beside."""
-    inverse = mx.linalg.inv(x * 2)
+    inverse = mx.linalg.inv(x * 2, stream=mx.cpu)
     return inverse, inverse * 3, mx.tanh(x) @ x
 
 
@@ -176,7 +176,7 @@ def crossing(x: mx.array) -> tuple[mx.array, mx.array]:
     """Two results of one plan of the GPU's: the CPU reads the first at once, and the second when
     the GPU has computed something from what the CPU made of the first."""
     first, second = x * 2, mx.tanh(x) @ x
-    inverse = mx.linalg.inv(first)
+    inverse = mx.linalg.inv(first, stream=mx.cpu)
     return inverse, mx.add(inverse * 3, second, stream=mx.cpu)
 
 

@@ -321,3 +321,36 @@ def test_custom_functions_cross_devices(gpu: str) -> None:
     z = mx.array(np.eye(3), dtype=mx.float64)
     with mx.stream(mx.gpu):
         np.testing.assert_allclose(double(z), np.sin(np.eye(3)) @ np.eye(3), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "few", "many"),
+    [
+        ("inv", (65, 65), (2, 65, 65)),
+        ("cholesky", (2, 129, 129), (3, 129, 129)),
+        ("svdvals", (33, 40), (2, 33, 40)),
+        ("eigvalsh", (8, 33, 33), (9, 33, 33)),
+    ],
+)
+def test_few_large_matrices_run_on_the_cpu(
+    device: str, name: str, few: tuple[int, ...], many: tuple[int, ...]
+) -> None:
+    number = int(_core._device_named(device))
+    for shape, where in ((few, 0), (many, number), ((5, 5), number)):
+        a = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+        if name != "svdvals":
+            a = a @ np.swapaxes(a, -1, -2) / shape[-1] + np.eye(shape[-1], dtype=np.float32)
+        x = mx.array(a)
+        y = getattr(mx.linalg, name)(x, stream=mx.gpu)
+        assert lies_on(y) == where, shape
+        want = getattr(mx.linalg, name)(x, stream=mx.cpu)
+        np.testing.assert_allclose(y, want, rtol=2e-4, atol=2e-4)
+
+
+def test_a_fault_of_a_matrix_is_told_and_the_device_works_on(device: str) -> None:
+    a = np.broadcast_to(np.eye(3, dtype=np.float32), (4, 3, 3)).copy()
+    a[2, 1, 1] = 0
+    with pytest.raises(mx.LinAlgError, match=r"inv: matrix 2 of the batch \(4, 3, 3\) is singular"):
+        mx.eval(mx.linalg.inv(mx.array(a), stream=mx.gpu))
+    a[2, 1, 1] = 4
+    np.testing.assert_allclose(mx.linalg.inv(mx.array(a), stream=mx.gpu)[2, 1, 1], 0.25)

@@ -455,7 +455,7 @@ bool TextDevice::launch_stage(const Compiled& compiled, Stage& stage, void* cons
     }
   } held{*this, sizes, temporaries_};
   for (int64_t bytes : sizes) temporaries_.push_back(allocate(bytes));
-  if (stage.program.checked.empty()) {
+  if (stage.program.faults.empty()) {
     launch_all(compiled, stage, buffers, scalars, nullptr);
     return holds(stage, buffers);
   }
@@ -479,13 +479,8 @@ void TextDevice::raise_faults(const TextProgram& program, const void* faults) {
   synchronize();
   download(words, faults, kFaultBytes);
   if (words[0] == 0) return;
-  const CheckedIndex& at = program.checked.at(words[0] - 1);
-  const uint64_t index = words[2] | uint64_t{words[3]} << 32;
-  throw IndexError(
-      at.op + ": index " +
-      (at.is_signed ? std::to_string(static_cast<int64_t>(index)) : std::to_string(index)) +
-      " is out of bounds for axis " + std::to_string(at.axis) + " with size " +
-      std::to_string(at.size));
+  program.faults.at(words[0] - 1)(words[2] | uint64_t{words[3]} << 32);
+  throw InternalError(info().name + ": a noted fault is no error");
 }
 
 void TextDevice::launch_all(const Compiled& compiled, const Stage& stage, void* const* buffers,

@@ -38,7 +38,8 @@ DeviceId placement(const Node& n) {
     for (Dtype d : static_cast<const CallResults*>(n.extra->payload.get())->dtypes)
       dtypes |= 1u << static_cast<int>(d);
   if (dtypes & ~device.info().dtypes) return kCpu;
-  if (!schedule::runs_on(device, *n.primitive)) return kCpu;
+  if (!schedule::runs_on(device, *n.primitive, n.inputs.empty() ? nullptr : &n.inputs[0].shape()))
+    return kCpu;
   const auto& refused = on_cpu();
   if (!refused.empty() && refused.count({n.device, n.local_hash})) return kCpu;
   return n.device;

@@ -56,6 +56,7 @@ struct Primitive {
   DecomposeFn decompose = nullptr;           // composite
   CallFn call = nullptr;                     // call
   TextFn text = nullptr;                     // call: as kernel text; without it, the CPU runs it
+  TextPaysFn text_pays = nullptr;            // call: null where its text always does
   TakesEpilogueFn takes_epilogue = nullptr;  // call: null where its text never takes one
   // call: its only input has the result's shape, and its text can compute an elementwise group at
   // each element that it reads. REQUIRES: takes_epilogue

@@ -5,7 +5,8 @@
 //   thread_id      uint, position of the thread in its group; groups have one dimension
 //   lane, simd     uint, position in the SIMD-group, number of the SIMD-group
 //   BARRIER()      all threads of the group arrive; their threadgroup memory is visible
-//   DEVICE_BARRIER()  the same of their device memory
+//   DEVICE_BARRIER()  the same of their device memory; BARRIERS() of both
+//   SIMD_BARRIER() both, of a SIMD-group's threads
 //   SHARED(T, name, n)   threadgroup memory of n T, at the top of a kernel's body
 //   UNROLL         before a loop with constant bounds
 //   COMPLEX(x, y)  a complex64, which is a float2

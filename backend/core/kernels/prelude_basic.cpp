@@ -9,6 +9,13 @@ const Helper kHelpers[] = {
      "#define BARRIER() __syncthreads()\n"},
     {"DEVICE_BARRIER", "#define DEVICE_BARRIER() threadgroup_barrier(mem_flags::mem_device)\n",
      "#define DEVICE_BARRIER() __syncthreads()\n"},
+    {"BARRIERS",
+     "#define BARRIERS() threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device)\n",
+     "#define BARRIERS() __syncthreads()\n"},
+    {"SIMD_BARRIER",
+     "#define SIMD_BARRIER() simdgroup_barrier(mem_flags::mem_threadgroup | "
+     "mem_flags::mem_device)\n",
+     "#define SIMD_BARRIER() __syncwarp()\n"},
     {"SHARED", "#define SHARED(T, name, n) threadgroup T name[n]\n",
      "#define SHARED(T, name, n) __shared__ T name[n]\n"},
     {"UNROLL", "#define UNROLL _Pragma(\"clang loop unroll(full)\")\n",

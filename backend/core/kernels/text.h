@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -102,16 +103,12 @@ struct TextKernel {
 };
 
 // Bind::operand of four words of 32 bits, zero before the program's first launch. The first thread
-// that meets an index out of bounds writes there: 1 + k of the index array, 0, and the index in
-// two.
+// that meets what the operation cannot take writes there: 1 + k of the fault, 0, and what it noted
+// (an index, a matrix and a place in it) in two.
 inline constexpr int kFaultWords = INT32_MIN;
 
-// An index array whose values a program looks at.
-struct CheckedIndex {
-  std::string op;
-  int64_t axis = 0, size = 0;  // that is indexed
-  bool is_signed = true;
-};
+// Throws the error that fault k is, from what was noted.
+using FaultFn = std::function<void(uint64_t noted)>;
 
 // Launches in order, with temporaries of the given bytes between them.
 struct TextProgram {
@@ -120,7 +117,7 @@ struct TextProgram {
   // The whole program as work of a library that a device may have (kernels/library.h): of a call's
   // first two inputs to its output. Null: none knows it.
   std::shared_ptr<const LibraryWork> library{};
-  std::vector<CheckedIndex> checked{};  // by k; empty where nothing is (TextTraits::bounds)
+  std::vector<FaultFn> faults{};  // by k; where there are any, the program is waited for
 };
 
 // Throws DtypeError where a dtype is not the device's (float64 on Metal), naming what to do.
@@ -149,6 +146,9 @@ struct TextCall {
 // A program may have no launch where nothing is to be done. Binds name operands whose addresses are
 // those of the views' first elements.
 using TextFn = TextProgram (*)(const TextCall& call, const TextTraits& traits);
+// Whether the text computes operands of this shape, that of a call's first input, in about the time
+// of the CPU or less. Where not, the CPU runs the operation.
+using TextPaysFn = bool (*)(const Shape& first);
 // Whether the text of this call can take along a group that runs over `domain`, and is better for
 // it: asked for each size.
 using TakesEpilogueFn = bool (*)(const TextCall& call, const Shape& domain,

@@ -73,13 +73,13 @@ void Unit::faults() {
   if (faults_) return;
   faults_ = true;
   buffer("faults", "atomic_uint", kFaultWords, true, 4);
-  declare(R"(// The first index out of bounds stays.
-inline void note_fault(device atomic_uint* faults, uint k, ulong index) {
+  declare(R"(// What is noted first stays.
+inline void note_fault(device atomic_uint* faults, uint k, ulong noted) {
   uint seen = 0;
   while (!exchange_if(faults, seen, k + 1))
     if (seen != 0) return;
-  atomic_raise(faults + 2, uint(index));
-  atomic_raise(faults + 3, uint(index >> 32));
+  atomic_raise(faults + 2, uint(noted));
+  atomic_raise(faults + 3, uint(noted >> 32));
 }
 )");
 }

@@ -19,7 +19,7 @@ class Unit {
   // `most`: bytes of it that are touched at most.
   void buffer(const std::string& name, const std::string& type, int operand, bool written,
               int64_t alignment, int64_t most = INT64_MAX);
-  // The program's fault words, as `faults`, and note_fault(faults, k, index).
+  // The program's fault words, as `faults`, and note_fault(faults, k, what) (FaultFn).
   void faults();
   // Integers in the constant block: gives "p.name". `wide`: long, else int.
   std::string field(const std::string& name, int64_t value, bool wide = false);

@@ -20,8 +20,9 @@ PlanFamily::~PlanFamily() {
   if (device != kCpu) device_of(device).forget_plan(id);
 }
 
-bool runs_on(const Device& device, const Primitive& primitive) {
-  return primitive.kind != Kind::call || !device.text_traits() || primitive.text;
+bool runs_on(const Device& device, const Primitive& primitive, const Shape* first) {
+  if (primitive.kind != Kind::call || !device.text_traits()) return true;
+  return primitive.text && (!primitive.text_pays || !first || primitive.text_pays(*first));
 }
 
 namespace {
@@ -29,7 +30,10 @@ namespace {
 void check_placement(const Ir& ir, const Device& device) {
   for (const IrNode& n : ir.nodes) {
     bool dtype = device.info().dtypes >> static_cast<int>(n.dtype) & 1;
-    bool op = n.role != Role::compute || runs_on(device, *n.primitive);
+    bool op =
+        n.role != Role::compute ||
+        runs_on(device, *n.primitive,
+                n.inputs.empty() ? nullptr : &ir.nodes[static_cast<size_t>(n.inputs[0])].shape);
     if ((!dtype || !op) && n.role != Role::scalar) throw NotOnDevice{n.source};
   }
 }

@@ -229,6 +229,7 @@ struct NotOnDevice {
   int position;  // of the composition, in the order
 };
 // Whether the device runs an operation that gives and reads these dtypes.
-bool runs_on(const Device& device, const Primitive& primitive);
+// `first`: the shape of its first input, null where there is none.
+bool runs_on(const Device& device, const Primitive& primitive, const Shape* first);
 
 }  // namespace lamina::schedule

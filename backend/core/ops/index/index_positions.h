@@ -12,10 +12,9 @@ void declare_index(Unit& unit, size_t k, const TensorView& index, int operand);
 std::string position_lines(Unit& unit, size_t k, const std::string& element, Dtype dtype,
                            int64_t size, int64_t extent, bool wide, const std::string& indent);
 
-// What TextProgram::checked says of index arrays, which stand behind the first `before` operands,
-// one for each of the axes of `target`; nothing unless the traits ask for it.
-std::vector<CheckedIndex> checked_indices(const char* op, const TextCall& call, size_t before,
-                                          const Axes& axes, const Shape& target,
-                                          const TextTraits& traits);
+// The faults of index arrays, which stand behind the first `before` operands, one for each of the
+// axes of `target`; none unless the traits ask for it.
+std::vector<FaultFn> index_faults(const char* op, const TextCall& call, size_t before,
+                                  const Axes& axes, const Shape& target, const TextTraits& traits);
 
 }  // namespace lamina::text

@@ -1,5 +1,6 @@
 #include "ops/index/index_text.h"
 
+#include "base/error.h"
 #include "graph/params.h"
 #include "kernels/walk.h"
 #include "ops/index/index_positions.h"
@@ -41,13 +42,18 @@ std::string position_lines(Unit& unit, size_t k, const std::string& element, Dty
   return out + indent + "const " + type + " " + name + " = " + type + "(" + place + ");\n";
 }
 
-std::vector<CheckedIndex> checked_indices(const char* op, const TextCall& call, size_t before,
-                                          const Axes& axes, const Shape& target,
-                                          const TextTraits& traits) {
-  std::vector<CheckedIndex> out;
+std::vector<FaultFn> index_faults(const char* op, const TextCall& call, size_t before,
+                                  const Axes& axes, const Shape& target, const TextTraits& traits) {
+  std::vector<FaultFn> out;
   for (size_t k = 0; traits.bounds && k < axes.size(); ++k)
-    out.push_back(
-        {op, axes[k], target[static_cast<size_t>(axes[k])], is_signed(call.in[before + k].dtype)});
+    out.push_back([op, axis = axes[k], size = target[static_cast<size_t>(axes[k])],
+                   negative = is_signed(call.in[before + k].dtype)](uint64_t index) {
+      throw IndexError(
+          std::string(op) + ": index " +
+          (negative ? std::to_string(static_cast<int64_t>(index)) : std::to_string(index)) +
+          " is out of bounds for axis " + std::to_string(axis) + " with size " +
+          std::to_string(size));
+    });
   return out;
 }
 
@@ -114,7 +120,7 @@ TextProgram gather(const TextCall& call, const TextTraits& traits) {
   if (!looks_only)
     body += "  " + type + " value = {};\n  if (inside) value = source[" + joined_sum(terms) +
             "];\n  out[item] = value;\n";
-  program.checked = checked_indices("take", call, 1, axes, src.shape, traits);
+  program.faults = index_faults("take", call, 1, axes, src.shape, traits);
   program.launches.push_back(unit.finish(body, item_groups(items), kItemThreads));
   return program;
 }
@@ -140,7 +146,7 @@ TextProgram take_along_axis(const TextCall& call, const TextTraits& traits) {
       joined_sum({walk.index(0),
                   "at0 * " + unit.field("stride0", src.strides[static_cast<size_t>(axis)], wide)}) +
       "];\n  out[item] = value;\n";
-  program.checked = checked_indices("take_along_axis", call, 1, {axis}, src.shape, traits);
+  program.faults = index_faults("take_along_axis", call, 1, {axis}, src.shape, traits);
   program.launches.push_back(unit.finish(body, item_groups(out.size()), kItemThreads));
   return program;
 }

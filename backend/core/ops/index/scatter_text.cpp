@@ -243,7 +243,7 @@ TextProgram scatter(const TextCall& call, const TextTraits& traits) {
     return l;
   };
   TextProgram program = ScatterWriter(call, traits, updates, 1, t, mode).write();
-  program.checked = checked_indices("scatter", call, 2, axes, out.shape, traits);
+  program.faults = index_faults("scatter", call, 2, axes, out.shape, traits);
   return program;
 }
 
@@ -281,7 +281,7 @@ TextProgram put_along_axis(const TextCall& call, const TextTraits& traits) {
     return l;
   };
   TextProgram program = ScatterWriter(call, traits, updates, 2, t, mode).write();
-  program.checked = checked_indices("put_along_axis", call, 1, {axis}, out.shape, traits);
+  program.faults = index_faults("put_along_axis", call, 1, {axis}, out.shape, traits);
   return program;
 }
 

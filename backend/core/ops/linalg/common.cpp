@@ -132,18 +132,28 @@ int lapack_size(const char* op, int64_t n) {
   return static_cast<int>(n);
 }
 
-std::string which(const TensorView& in, int64_t index) {
-  return in.shape.size() > 2
-             ? "matrix " + std::to_string(index) + " of the batch " + to_string(in.shape)
-             : "the matrix " + to_string(in.shape);
+std::string which(const Shape& shape, int64_t index) {
+  return shape.size() > 2 ? "matrix " + std::to_string(index) + " of the batch " + to_string(shape)
+                          : "the matrix " + to_string(shape);
 }
 
-void not_converged(const char* op, const TensorView& in, int64_t index) {
-  throw LinAlgError(std::string(op) + ": the iteration did not converge for " + which(in, index));
+void not_finite(const char* op, const Shape& shape, int64_t index) {
+  throw LinAlgError(std::string(op) + ": " + which(shape, index) + " has NaN or infinite elements");
 }
 
-void is_singular(const char* op, const TensorView& in, int64_t index, int64_t at) {
-  throw LinAlgError(std::string(op) + ": " + which(in, index) + " is singular: its pivot " +
+void not_converged(const char* op, const Shape& shape, int64_t index) {
+  throw LinAlgError(std::string(op) + ": the iteration did not converge for " +
+                    which(shape, index));
+}
+
+void not_positive(const Shape& shape, int64_t index, int64_t order) {
+  throw LinAlgError("cholesky: " + which(shape, index) +
+                    " is not positive definite: its leading minor of order " +
+                    std::to_string(order) + " is not positive");
+}
+
+void is_singular(const char* op, const Shape& shape, int64_t index, int64_t at) {
+  throw LinAlgError(std::string(op) + ": " + which(shape, index) + " is singular: its pivot " +
                     std::to_string(at) + " is zero" + "\nA least-squares answer: mx.linalg.pinv");
 }
 

@@ -110,21 +110,22 @@ To* store(const T* from, int64_t rows, int64_t columns, To* to) {
 }
 
 // Which of a batch's matrices failed, for a message: "the matrix", "matrix 3 of the batch".
-std::string which(const TensorView& in, int64_t index);
-// Throws LinAlgError if an element is NaN or infinite; iterations would not end, or end anywhere.
+std::string which(const Shape& shape, int64_t index);
+// What only the numbers show: LinAlgError of matrix `index` of these.
+[[noreturn]] void not_finite(const char* op, const Shape& shape, int64_t index);
+[[noreturn]] void not_converged(const char* op, const Shape& shape, int64_t index);
+[[noreturn]] void is_singular(const char* op, const Shape& shape, int64_t index, int64_t at);
+[[noreturn]] void not_positive(const Shape& shape, int64_t index, int64_t order);
+// Of an element that is NaN or infinite: iterations would not end, or end anywhere.
 template <class T>
-void check_finite(const char* op, const T* data, int64_t count, const TensorView& in,
-                  int64_t index) {
+void check_finite(const char* op, const T* data, int64_t count, const Shape& shape, int64_t index) {
   using Real = cpu::lapack_real<T>;
   const Real* x = reinterpret_cast<const Real*>(data);
   Real sum = 0;
   for (int64_t i = 0; i < count * static_cast<int64_t>(sizeof(T) / sizeof(Real)); ++i)
     sum += x[i] * 0;
-  if (sum != 0)
-    throw LinAlgError(std::string(op) + ": " + which(in, index) + " has NaN or infinite elements");
+  if (sum != 0) not_finite(op, shape, index);
 }
-[[noreturn]] void not_converged(const char* op, const TensorView& in, int64_t index);
-[[noreturn]] void is_singular(const char* op, const TensorView& in, int64_t index, int64_t at);
 
 // body(index) for every matrix of the batch, split over the pool; one takes `factor` M N min(M, N)
 // operations. Where the batch is one large matrix the library is lent as many threads instead.
@@ -140,6 +141,13 @@ void by_dtype(Dtype d, F&& f) {
     f(double{});
   else
     f(complex64_t{});
+}
+
+// Of the first input a triangle is read, of others all.
+inline int64_t reads_triangle(const Node& n, size_t k) {
+  const Array& a = n.inputs[k];
+  if (k > 0 || a.shape(-1) == 0) return a.size();
+  return a.size() / a.shape(-1) * (a.shape(-1) + 1) / 2;
 }
 
 // Multiplications and additions of a factorisation, `factor` M N K a matrix.

@@ -1,6 +1,7 @@
 // Eigenvalues and eigenvectors, of Hermitian and of any square matrices.
 #include "ops/linalg/common.h"
 #include "ops/linalg/lapack_calls.h"
+#include "ops/linalg/linalg_text.h"
 
 namespace lamina {
 
@@ -33,8 +34,8 @@ void run_eigh(const CallArgs& c) {
       T* a = matrix.as<T>();
       Real* w = values.as<Real>();
       load<T>(in, index, a);
-      check_finite(kName, a, size, in, index);
-      if (heevd<T>(kName, Vectors ? 'V' : 'N', n, a, w)) not_converged(kName, in, index);
+      check_finite(kName, a, size, in.shape, index);
+      if (heevd<T>(kName, Vectors ? 'V' : 'N', n, a, w)) not_converged(kName, in.shape, index);
       if constexpr (Vectors) {
         T* out = c.out[0].as<T>() + index * (n + size);
         for (int i = 0; i < n; ++i) *out++ = w[i];
@@ -59,10 +60,10 @@ void run_eig(const CallArgs& c) {
       Scratch matrix = scratch_of<T>(size), values = scratch_of<Complex>(n);
       Scratch vectors = scratch_of<Complex>(Vectors ? size : 1);
       load<T>(in, index, matrix.as<T>());
-      check_finite(kName, matrix.as<T>(), size, in, index);
+      check_finite(kName, matrix.as<T>(), size, in.shape, index);
       if (geev<T>(kName, n, matrix.as<T>(), values.as<Complex>(),
                   Vectors ? vectors.as<Complex>() : nullptr))
-        not_converged(kName, in, index);
+        not_converged(kName, in.shape, index);
       complex64_t* out = c.out[0].as<complex64_t>() + index * (n + (Vectors ? size : 0));
       for (int i = 0; i < n; ++i) *out++ = complex64_t(values.as<Complex>()[i]);
       if (Vectors) store(vectors.as<Complex>(), n, n, out);
@@ -103,7 +104,10 @@ const Primitive& eigh_row =
             .doc = "Eigenvalues, ascending, and eigenvectors of the Hermitian matrix whose lower "
                    "triangle is given.",
             .call = run_eigh<true>,
+            .text = text::eigh,
+            .text_pays = text::two_sided_pays,
             .flops = cubic_flops<9>,
+            .reads = reads_triangle,
             .vjp = eigh_vjp,
             .jvp = eigh_jvp,
             .vmap = [](const Node&, const Arrays& in, const std::vector<bool>&, int64_t) {
@@ -115,7 +119,10 @@ const Primitive& eigvalsh_row = define(
      .kind = Kind::call,
      .doc = "Eigenvalues, ascending, of the Hermitian matrix whose lower triangle is given.",
      .call = run_eigh<false>,
+     .text = text::eigvalsh,
+     .text_pays = text::two_sided_pays,
      .flops = cubic_flops<2>,
+     .reads = reads_triangle,
      .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
        Array v = eigenvectors_of_hermitian(n.inputs[0]);
        return {symmetric(matmul(v * columns(astype(ct, v.dtype())), adjoint(v)))};

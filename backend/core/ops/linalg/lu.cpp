@@ -1,6 +1,7 @@
 // The LU factorisation, and systems, inverses and determinants by way of it.
 #include "ops/linalg/common.h"
 #include "ops/linalg/lapack_calls.h"
+#include "ops/linalg/linalg_text.h"
 
 namespace lamina {
 
@@ -123,6 +124,8 @@ const Primitive& lu_row =
             .kind = Kind::call,
             .doc = "L below and U on and above the diagonal, with the exchanges of rows.",
             .call = run_lu,
+            .text = text::lu_factor,
+            .text_pays = text::direct_pays,
             .flops = cubic_flops<1>,
             .vjp = lu_vjp,
             .jvp = lu_jvp,
@@ -147,7 +150,7 @@ void run_solve(const CallArgs& c) {
       load<T>(in, index, matrix.as<T>());
       load<T>(right, index, vectors.as<T>());
       if (int at = getrf(n, n, matrix.as<T>(), pivots.as<int>()))
-        is_singular("solve", in, index, at - 1);
+        is_singular("solve", in.shape, index, at - 1);
       getrs(n, k, matrix.as<T>(), pivots.as<int>(), vectors.as<T>());
       store(vectors.as<T>(), n, k, c.out[0].as<T>() + index * wide);
     });
@@ -164,7 +167,7 @@ void run_inv(const CallArgs& c) {
       Scratch matrix = scratch_of<T>(size), pivots = scratch_of<int>(n);
       load<T>(in, index, matrix.as<T>());
       if (int at = getrf(n, n, matrix.as<T>(), pivots.as<int>()))
-        is_singular("inv", in, index, at - 1);
+        is_singular("inv", in.shape, index, at - 1);
       getri(n, matrix.as<T>(), pivots.as<int>());
       store(matrix.as<T>(), n, n, c.out[0].as<T>() + index * size);
     });
@@ -178,6 +181,8 @@ const Primitive& solve_row =
             .kind = Kind::call,
             .doc = "The solution of a system of linear equations.",
             .call = run_solve,
+            .text = text::solve,
+            .text_pays = text::direct_pays,
             .flops =
                 [](const Node& n) {
                   return (n.inputs[0].size() + 2 * n.inputs[1].size()) * n.inputs[0].shape(-1);
@@ -209,6 +214,8 @@ const Primitive& inv_row = define(
      .kind = Kind::call,
      .doc = "The inverse of a matrix.",
      .call = run_inv,
+     .text = text::inv,
+     .text_pays = text::direct_pays,
      .flops = cubic_flops<2>,
      .vjp = [](const Node&, const Array& x, const Array& ct, const std::vector<bool>&) -> Arrays {
        Array xh = adjoint(x);

@@ -2,6 +2,7 @@
 // behind the square are R's, Q^H times them.
 #include "ops/linalg/common.h"
 #include "ops/linalg/lapack_calls.h"
+#include "ops/linalg/linalg_text.h"
 
 namespace lamina {
 
@@ -72,6 +73,8 @@ const Primitive& qr_row =
             .kind = Kind::call,
             .doc = "Orthonormal columns and an upper triangle whose product is the matrix.",
             .call = run,
+            .text = text::qr,
+            .text_pays = text::direct_pays,
             .flops = cubic_flops<4>,
             .vjp = cotangent,
             .jvp = tangent,

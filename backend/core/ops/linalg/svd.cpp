@@ -3,6 +3,7 @@
 
 #include "ops/linalg/common.h"
 #include "ops/linalg/lapack_calls.h"
+#include "ops/linalg/linalg_text.h"
 
 namespace lamina {
 
@@ -37,10 +38,10 @@ void run_svd(const CallArgs& c) {
       Scratch matrix = scratch_of<T>(size), values = scratch_of<Real>(k);
       Scratch u = scratch_of<T>(int64_t{m} * left), vt = scratch_of<T>(int64_t{right} * n);
       load<T>(in, index, matrix.as<T>());
-      check_finite("svd", matrix.as<T>(), size, in, index);
+      check_finite("svd", matrix.as<T>(), size, in.shape, index);
       int info = gesdd<T>("svd", full ? 'A' : 'S', m, n, matrix.as<T>(), values.as<Real>(),
                           u.as<T>(), leading(m), vt.as<T>(), leading(right));
-      if (info) not_converged("svd", in, index);
+      if (info) not_converged("svd", in.shape, index);
       T* out = store(u.as<T>(), m, left, c.out[0].as<T>() + index * width);
       for (int i = 0; i < k; ++i) *out++ = values.as<Real>()[i];
       store(vt.as<T>(), right, n, out);
@@ -59,11 +60,11 @@ void run_svdvals(const CallArgs& c) {
     each_matrix(in, 4, [&](int64_t index) {
       Scratch matrix = scratch_of<T>(size);
       load<T>(in, index, matrix.as<T>());
-      check_finite("svd", matrix.as<T>(), size, in, index);
+      check_finite("svd", matrix.as<T>(), size, in.shape, index);
       T unused{};
       if (gesdd<T>("svd", 'N', m, n, matrix.as<T>(), c.out[0].as<Real>() + index * k, &unused, 1,
                    &unused, 1))
-        not_converged("svd", in, index);
+        not_converged("svd", in.shape, index);
     });
   });
 }
@@ -155,6 +156,8 @@ const Primitive& svd_row =
             .doc = "Singular values and the orthonormal vectors on either side of them.",
             .fields = {{"full", FieldKind::boolean}},
             .call = run_svd,
+            .text = text::svd,
+            .text_pays = text::one_sided_pays,
             .flops = cubic_flops<20>,
             .vjp = svd_vjp,
             .jvp = svd_jvp,
@@ -171,6 +174,8 @@ const Primitive& svdvals_row = define(
      .kind = Kind::call,
      .doc = "Singular values, descending.",
      .call = run_svdvals,
+     .text = text::svdvals,
+     .text_pays = text::one_sided_pays,
      .flops = cubic_flops<4>,
      .vjp = [](const Node& n, const Array&, const Array& ct, const std::vector<bool>&) -> Arrays {
        Factors f = thin_factors(n.inputs[0]);

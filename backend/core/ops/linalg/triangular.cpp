@@ -1,6 +1,7 @@
 // Cholesky factors, triangular systems and triangular inverses.
 #include "ops/linalg/common.h"
 #include "ops/linalg/lapack_calls.h"
+#include "ops/linalg/linalg_text.h"
 
 namespace lamina {
 
@@ -26,10 +27,7 @@ void run_cholesky(const CallArgs& c) {
       Scratch matrix = scratch_of<T>(size);
       T *a = matrix.as<T>(), *out = c.out[0].as<T>() + index * size;
       load<T>(in, index, a);
-      if (int order = potrf(n, a))
-        throw LinAlgError("cholesky: " + which(in, index) +
-                          " is not positive definite: its leading minor of order " +
-                          std::to_string(order) + " is not positive");
+      if (int order = potrf(n, a)) not_positive(in.shape, index, order);
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j < n; ++j) out[i * n + j] = j > i ? zero : a[i + j * n];
     });
@@ -52,7 +50,10 @@ const Primitive& cholesky_row = define(
      .kind = Kind::call,
      .doc = "The lower triangle whose product with its adjoint is the positive definite matrix.",
      .call = run_cholesky,
+     .text = text::cholesky,
+     .text_pays = text::direct_pays,
      .flops = cubic_flops<1>,
+     .reads = reads_triangle,
      .vjp = [](const Node&, const Array& l, const Array& ct, const std::vector<bool>&) -> Arrays {
        Array lh = adjoint(l), inner = halved(matmul(lh, lower(ct)));
        Array left = solve_triangular(lh, inner, true);
@@ -82,7 +83,7 @@ void run_solve(const CallArgs& c) {
       load<T>(in, index, matrix.as<T>());
       load<T>(right, index, vectors.as<T>());
       if (int at = trtrs(upper, false, n, k, matrix.as<T>(), vectors.as<T>()))
-        is_singular("solve_triangular", in, index, at - 1);
+        is_singular("solve_triangular", in.shape, index, at - 1);
       store(vectors.as<T>(), n, k, c.out[0].as<T>() + index * wide);
     });
   });
@@ -96,7 +97,10 @@ const Primitive& solve_row = define(
      .doc = "The solution of a system of equations whose matrix is triangular.",
      .fields = {{"upper", FieldKind::boolean}},
      .call = run_solve,
+     .text = text::solve_triangular,
+     .text_pays = text::direct_pays,
      .flops = [](const Node& n) { return n.inputs[1].size() * n.inputs[0].shape(-1); },
+     .reads = reads_triangle,
      .vjp = [](const Node& n, const Array& x, const Array& ct,
                const std::vector<bool>& wanted) -> Arrays {
        Array g = triangular(adjoint(n.inputs[0]), ct, !is_upper(n));
@@ -133,7 +137,7 @@ void run_inverse(const CallArgs& c) {
       Scratch matrix = scratch_of<T>(size);
       T *a = matrix.as<T>(), *out = c.out[0].as<T>() + index * size;
       load<T>(in, index, a);
-      if (int at = trtri(upper, n, a)) is_singular("tri_inv", in, index, at - 1);
+      if (int at = trtri(upper, n, a)) is_singular("tri_inv", in.shape, index, at - 1);
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j < n; ++j)
           out[i * n + j] = (upper ? j < i : j > i) ? zero : a[i + j * n];
@@ -147,7 +151,10 @@ const Primitive& inverse_row = define(
      .doc = "The inverse of a triangular matrix.",
      .fields = {{"upper", FieldKind::boolean}},
      .call = run_inverse,
+     .text = text::tri_inv,
+     .text_pays = text::direct_pays,
      .flops = cubic_flops<1>,
+     .reads = reads_triangle,
      .vjp = [](const Node& n, const Array& x, const Array& ct, const std::vector<bool>&) -> Arrays {
        Array xh = adjoint(x);
        return {-triangle(matmul(xh, matmul(ct, xh)), is_upper(n))};

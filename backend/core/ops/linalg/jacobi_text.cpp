@@ -1,0 +1,408 @@
+// Singular values and Hermitian eigenvalues by Jacobi's rotations: columns meet in pairs that have
+// none in common, all pairs of a round at once, until a sweep over all rounds turns nothing.
+#include "ops/linalg/common.h"
+#include "ops/linalg/linalg_text.h"
+#include "ops/linalg/matrix_launch.h"
+
+namespace lamina::text {
+namespace {
+
+enum Fault { kNotFinite, kNotConverged };
+
+std::vector<FaultFn> iteration_faults(const char* op, const TensorView& a) {
+  return {[op, shape = a.shape](uint64_t noted) {
+            linear::not_finite(op, shape, static_cast<int64_t>(noted >> 32));
+          },
+          [op, shape = a.shape](uint64_t noted) {
+            linear::not_converged(op, shape, static_cast<int64_t>(noted >> 32));
+          }};
+}
+
+// Of each round-robin of `players`, an even number: pair p of round r. The last player stays.
+constexpr const char* kPairs = R"(
+#define SWEEPS 60
+inline uint first_of(uint pair, uint round, uint players) {
+  return pair == 0 ? players - 1 : (round + pair) % (players - 1);
+}
+inline uint second_of(uint pair, uint round, uint players) {
+  return (round + players - 1 - pair) % (players - 1);
+}
+// The rotation that makes columns x, y of squared lengths a and b orthogonal, whose product x^H y
+// has the size d: x' = c x - s y, y' = s x + c y once y is turned by the product's phase.
+inline void rotation(Real a, Real b, Real d, thread Real& c, thread Real& s) {
+  const Real zeta = (b - a) / (2 * d), far = fabs(zeta);
+  Real t = far > 1e8f ? 1 / (2 * far) : 1 / (far + precise::sqrt(1 + far * far));
+  if (zeta < 0) t = -t;
+  c = 1 / precise::sqrt(1 + t * t);
+  s = c * t;
+}
+)";
+
+// `by`: the power of two that makes the largest element one of [1, 2). Notes what is not finite.
+constexpr const char* kScale = R"(
+  Real high = 0, bad = 0;
+  for (uint i = row; i < m; i += ROWS)
+    for (uint j = column; j < n; j += COLUMNS) {
+      const Number x = ELEMENT(i, j);
+      high = fmax(high, extent_of(x));
+      bad = fmax(bad, isfinite(real_of(x)) && isfinite(imaginary_of(x)) ? Real(0) : Real(1));
+    }
+  high = lane_high(high);
+  bad = lane_high(bad);
+  if (lane == 0) {
+    highest[simd] = high;
+    highest[SIMDS + simd] = bad;
+  }
+  BARRIERS();
+  for (uint k = 0; k < SIMDS; ++k) {
+    high = fmax(high, highest[k]);
+    bad = fmax(bad, highest[SIMDS + k]);
+  }
+  if (bad > 0) {
+    if (thread_id == 0) note(0, 0);
+    return;
+  }
+  const int by = high > 0 ? -ilogb(high) : 0;
+)";
+
+// Behind a sweep: whether any SIMD-group turned something.
+constexpr const char* kTurned = R"(
+    if (lane == 0) turned[simd] = turns;
+    BARRIERS();
+    turns = 0;
+    for (uint k = 0; k < SIMDS; ++k) turns += turned[k];
+    BARRIERS();
+    if (turns == 0) break;
+    if (sweep == SWEEPS - 1) {
+      if (thread_id == 0) note(1, 0);
+      return;
+    }
+)";
+
+// One-sided: g, column-major r x c with r >= c, becomes U S while v gathers the rotations. Each
+// column belongs to one SIMD-group for a round.
+constexpr const char* kOneSided = R"(
+  const uint players = c + (c & 1);
+  for (int sweep = 0; sweep < SWEEPS; ++sweep) {
+    uint turns = 0;
+    for (uint round = 0; round + 1 < players; ++round) {
+      for (uint pair = simd; pair < players / 2; pair += SIMDS) {
+        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
+        if (x >= c || y >= c) continue;
+        Real aa = 0, bb = 0;
+        Number ab = number(0);
+        for (uint i = lane; i < r; i += 32) {
+          const Number a = g[x * r + i], b = g[y * r + i];
+          aa += size2_of(a);
+          bb += size2_of(b);
+          ab = with_product(ab, conjugate_of(a), b);
+        }
+        aa = lane_total(aa);
+        bb = lane_total(bb);
+        ab = lane_total(ab);
+        const Real size = size_of(ab);
+        if (!(size > limit * precise::sqrt(aa) * precise::sqrt(bb))) continue;
+        ++turns;
+        Real cosine, sine;
+        rotation(aa, bb, size, cosine, sine);
+        const Number phase = conjugate_of(scaled(ab, 1 / size));
+        for (uint i = lane; i < r; i += 32) {
+          const Number a = g[x * r + i], b = times(g[y * r + i], phase);
+          g[x * r + i] = minus(scaled(a, cosine), scaled(b, sine));
+          g[y * r + i] = plus(scaled(a, sine), scaled(b, cosine));
+        }
+        WITH_VECTORS(for (uint i = lane; i < c; i += 32) {
+          const Number a = v[x * c + i];
+          const Number b = times(v[y * c + i], phase);
+          v[x * c + i] = minus(scaled(a, cosine), scaled(b, sine));
+          v[y * c + i] = plus(scaled(a, sine), scaled(b, cosine));
+        })
+      }
+      BARRIERS();
+    }
+)";
+
+// Lengths of g's columns, and each one's place when they descend.
+constexpr const char* kLengths = R"(
+  for (uint j = simd; j < c; j += SIMDS) {
+    Real sum = 0;
+    for (uint i = lane; i < r; i += 32) sum += size2_of(g[j * r + i]);
+    sum = precise::sqrt(lane_total(sum));
+    if (lane == 0) lengths[j] = sum > least ? sum : Real(0);
+  }
+  BARRIERS();
+  for (uint j = thread_id; j < c; j += THREADS) {
+    uint place = 0;
+    for (uint k = 0; k < c; ++k)
+      place += lengths[k] > lengths[j] || (lengths[k] == lengths[j] && k < j) ? 1 : 0;
+    places[j] = place;
+    VALUES[place] = number_of(real_of(shifted(number(lengths[j]), -by)));
+  }
+)";
+
+// U's columns, in order; those that have no length, and a full U's others, are made: the unit
+// vector that is farthest from the columns before, less what it shares with them, twice.
+constexpr const char* kLeftVectors = R"(
+  BARRIERS();
+  uint known = 0;
+  for (uint k = 0; k < c; ++k) known += lengths[k] > 0 ? 1 : 0;
+  for (uint j = simd; j < c; j += SIMDS)
+    if (lengths[j] > 0)
+      for (uint i = lane; i < r; i += 32)
+        u[places[j] * r + i] = scaled(g[j * r + i], 1 / lengths[j]);
+  BARRIERS();
+  for (uint at = known; at < left; ++at) {
+    if (simd == 0) {
+      Real best = -1;
+      uint chosen = 0;
+      for (uint i = lane; i < r; i += 32) {
+        Real rest = 1;
+        for (uint k = 0; k < at; ++k) rest -= size2_of(u[k * r + i]);
+        if (takes_max(rest, i, best, chosen)) {
+          best = rest;
+          chosen = i;
+        }
+      }
+      UNROLL
+      for (uint d = 16; d > 0; d /= 2) {
+        const Real rest = lane_xor(best, d);
+        const uint other = lane_xor(chosen, d);
+        if (takes_max(rest, other, best, chosen)) {
+          best = rest;
+          chosen = other;
+        }
+      }
+      for (uint i = lane; i < r; i += 32) u[at * r + i] = number(i == chosen ? 1 : 0);
+    }
+    BARRIERS();
+    for (uint pass = 0; pass < 2; ++pass) {
+      for (uint k = simd; k < at; k += SIMDS) {
+        Number sum = number(0);
+        for (uint i = lane; i < r; i += 32)
+          sum = with_product(sum, conjugate_of(u[k * r + i]), u[at * r + i]);
+        sum = lane_total(sum);
+        if (lane == 0) shares[k] = sum;
+      }
+      BARRIERS();
+      for (uint i = thread_id; i < r; i += THREADS) {
+        Number x = u[at * r + i];
+        for (uint k = 0; k < at; ++k) x = less_product(x, u[k * r + i], shares[k]);
+        u[at * r + i] = x;
+      }
+      BARRIERS();
+    }
+    Real sum = 0;
+    for (uint i = lane; i < r; i += 32) sum += size2_of(u[at * r + i]);
+    sum = 1 / precise::sqrt(lane_total(sum));
+    BARRIERS();
+    for (uint i = thread_id; i < r; i += THREADS) u[at * r + i] = scaled(u[at * r + i], sum);
+    BARRIERS();
+  }
+  // U, S, V^H of the matrix itself: of a wide one its adjoint was taken apart.
+  device Number* values = out + m * (wide ? c : left);
+  device Number* right = values + c;
+  for (uint i = row; i < r; i += ROWS)
+    for (uint j = column; j < left; j += COLUMNS) {
+      if (wide) right[j * r + i] = conjugate_of(u[j * r + i]);
+      else out[i * left + j] = u[j * r + i];
+    }
+  for (uint j = row; j < c; j += ROWS)
+    for (uint i = column; i < c; i += COLUMNS) {
+      if (wide) out[i * c + places[j]] = v[j * c + i];
+      else right[places[j] * c + i] = conjugate_of(v[j * c + i]);
+    }
+)";
+
+// Two-sided, of a Hermitian matrix a, column-major.
+constexpr const char* kTwoSided = R"(
+  const uint players = n + (n & 1), pairs = players / 2;
+  for (int sweep = 0; sweep < SWEEPS; ++sweep) {
+    uint turns = 0;
+    for (uint round = 0; round + 1 < players; ++round) {
+      for (uint pair = thread_id; pair < pairs; pair += THREADS) {
+        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
+        Real cosine = 1, sine = 0;
+        Number phase = number(1);
+        if (x < n && y < n) {
+          const Number ab = a[y * n + x];
+          const Real size = size_of(ab);
+          if (size > limit) {
+            rotation(real_of(a[x * n + x]), real_of(a[y * n + y]), size, cosine, sine);
+            phase = conjugate_of(scaled(ab, 1 / size));
+          }
+        }
+        cosines[pair] = cosine;
+        sines[pair] = sine;
+        phases[pair] = phase;
+      }
+      BARRIERS();
+      for (uint pair = simd; pair < pairs; pair += SIMDS) {
+        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
+        const Real cosine = cosines[pair], sine = sines[pair];
+        if (x >= n || y >= n || sine == 0) continue;
+        ++turns;
+        const Number phase = phases[pair];
+        for (uint i = lane; i < n; i += 32) {
+          const Number one = a[x * n + i], other = times(a[y * n + i], phase);
+          a[x * n + i] = minus(scaled(one, cosine), scaled(other, sine));
+          a[y * n + i] = plus(scaled(one, sine), scaled(other, cosine));
+        }
+        WITH_VECTORS(for (uint i = lane; i < n; i += 32) {
+          const Number one = v[x * n + i];
+          const Number other = times(v[y * n + i], phase);
+          v[x * n + i] = minus(scaled(one, cosine), scaled(other, sine));
+          v[y * n + i] = plus(scaled(one, sine), scaled(other, cosine));
+        })
+      }
+      BARRIERS();
+      for (uint pair = simd; pair < pairs; pair += SIMDS) {
+        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
+        const Real cosine = cosines[pair], sine = sines[pair];
+        if (x >= n || y >= n || sine == 0) continue;
+        const Number phase = conjugate_of(phases[pair]);
+        for (uint j = lane; j < n; j += 32) {
+          const Number one = a[j * n + x], other = times(a[j * n + y], phase);
+          const Number first = minus(scaled(one, cosine), scaled(other, sine));
+          const Number second = plus(scaled(one, sine), scaled(other, cosine));
+          a[j * n + x] = j == y ? number(0) : j == x ? number(real_of(first)) : first;
+          a[j * n + y] = j == x ? number(0) : j == y ? number(real_of(second)) : second;
+        }
+      }
+      BARRIERS();
+    }
+)";
+
+constexpr const char* kAscending = R"(
+  for (uint j = thread_id; j < n; j += THREADS) {
+    const Real w = real_of(a[j * n + j]);
+    uint place = 0;
+    for (uint k = 0; k < n; ++k) {
+      const Real other = real_of(a[k * n + k]);
+      place += other < w || (other == w && k < j) ? 1 : 0;
+    }
+    out[place] = number_of(real_of(shifted(number(w), -by)));
+    places[j] = place;
+  }
+  BARRIERS();
+)";
+
+std::string with_vectors(bool on) {
+  return on ? "#define WITH_VECTORS(...) __VA_ARGS__\n" : "#define WITH_VECTORS(...)\n";
+}
+// Values alone are of the dtype of an absolute value; beside vectors, of the matrix's.
+std::string values_as(bool numbers) {
+  return numbers ? "#define number_of(x) number(x)\n" : "#define number_of(x) (x)\n";
+}
+
+// LEAST: lengths whose squares cannot be told from 0, where the largest element is about 1.
+const char* precision_of(Dtype d) {
+  return d == Dtype::float64 ? "#define EPSILON 0x1p-52\n#define LEAST 1e-150\n"
+                             : "#define EPSILON 0x1p-23f\n#define LEAST 1e-18f\n";
+}
+
+TextProgram singular_values(const TextCall& call, const TextTraits& traits, bool vectors,
+                            bool full) {
+  const TensorView &a = call.in[0], &out = call.out[0];
+  const int64_t m = a.shape[a.shape.size() - 2], n = a.shape.back();
+  const int64_t r = std::max(m, n), c = std::min(m, n), bytes = itemsize(a.dtype);
+  const int64_t real = a.dtype == Dtype::float64 ? 8 : 4;
+  const int64_t left = full ? r : c, width = vectors ? r * left + c + c * c : c;
+  if (out.size() == 0) return {};
+  MatrixLaunch launch(traits, vectors ? "svd" : "svdvals", a, r * c, n);
+  launch.view("A", a, 0);
+  launch.result("out", vectors ? "Number" : "Real", vectors ? bytes : real, 1, width);
+  launch.memory("highest", "Real", real, 2 * launch.simds());
+  launch.memory("turned", "uint", 4, launch.simds());
+  launch.memory("lengths", "Real", real, c);
+  launch.memory("places", "uint", 4, c);
+  launch.memory("g", "Number", bytes, r * c);
+  if (vectors) {
+    launch.memory("v", "Number", bytes, c * c);
+    launch.memory("u", "Number", bytes, r * left);
+    launch.memory("shares", "Number", bytes, left);
+  }
+  launch.declare(kPairs);
+  launch.declare(precision_of(a.dtype));
+  launch.declare(
+      with_vectors(vectors) + values_as(vectors) + "#define ELEMENT(i, j) A(i, j)\n" +
+      (vectors ? "#define VALUES (out + m * (wide ? c : left))\n" : "#define VALUES out\n"));
+  std::string body = launch.size("m", m) + launch.size("n", n) + launch.size("left", left) +
+                     "  const uint r = max(m, n), c = min(m, n);\n  const bool wide = m < n;\n" +
+                     kScale;
+  body += R"(
+  const Real limit = EPSILON * precise::sqrt(Real(r)), least = LEAST;
+  for (uint i = row; i < m; i += ROWS)
+    for (uint j = column; j < n; j += COLUMNS) {
+      const Number x = shifted(A(i, j), by);
+      if (wide) g[i * r + j] = conjugate_of(x);
+      else g[j * r + i] = x;
+    }
+  WITH_VECTORS(for (uint i = row; i < c; i += ROWS) for (uint j = column; j < c; j += COLUMNS)
+                   v[j * c + i] = number(i == j ? 1 : 0);)
+  BARRIERS();
+)" + std::string(kOneSided) +
+          kTurned + "  }\n" + kLengths;
+  if (vectors) body += kLeftVectors;
+  return launch.finish(body, iteration_faults("svd", a));
+}
+
+TextProgram eigenvalues(const TextCall& call, const TextTraits& traits, bool vectors) {
+  const char* op = vectors ? "eigh" : "eigvalsh";
+  const TensorView &a = call.in[0], &out = call.out[0];
+  const int64_t n = a.shape.back(), bytes = itemsize(a.dtype), pairs = (n + 1) / 2;
+  const int64_t real = a.dtype == Dtype::float64 ? 8 : 4;
+  if (out.size() == 0) return {};
+  MatrixLaunch launch(traits, op, a, n * n, n);
+  launch.view("A", a, 0);
+  launch.result("out", vectors ? "Number" : "Real", vectors ? bytes : real, 1,
+                vectors ? n + n * n : n);
+  launch.memory("highest", "Real", real, 2 * launch.simds());
+  launch.memory("turned", "uint", 4, launch.simds());
+  launch.memory("places", "uint", 4, n);
+  launch.memory("cosines", "Real", real, pairs);
+  launch.memory("sines", "Real", real, pairs);
+  launch.memory("phases", "Number", bytes, pairs);
+  launch.memory("a", "Number", bytes, n * n);
+  if (vectors) launch.memory("v", "Number", bytes, n * n);
+  launch.declare(kPairs);
+  launch.declare(precision_of(a.dtype));
+  launch.declare(with_vectors(vectors) + values_as(vectors) +
+                 "#define ELEMENT(i, j) (j <= i ? A(i, j) : number(0))\n");
+  std::string body = launch.size("n", n) + "  const uint m = n;\n" + kScale;
+  // The elements are of [0, 2) then: what is below the last place of one, spread over a row, is 0.
+  body += R"(
+  const Real limit = EPSILON / Real(n);
+  for (uint i = row; i < n; i += ROWS)
+    for (uint j = column; j < n; j += COLUMNS) {
+      const Number x = shifted(i >= j ? A(i, j) : conjugate_of(A(j, i)), by);
+      a[j * n + i] = i == j ? number(real_of(x)) : x;
+      WITH_VECTORS(v[j * n + i] = number(i == j ? 1 : 0);)
+    }
+  BARRIERS();
+)" + std::string(kTwoSided) +
+          kTurned + "  }\n" + kAscending;
+  if (vectors)
+    body += R"(
+  for (uint j = row; j < n; j += ROWS)
+    for (uint i = column; i < n; i += COLUMNS) out[n + i * n + places[j]] = v[j * n + i];
+)";
+  return launch.finish(body, iteration_faults(op, a));
+}
+
+}  // namespace
+
+TextProgram svd(const TextCall& call, const TextTraits& traits) {
+  const bool full = static_cast<const Params*>(call.params)->read().integer() != 0;
+  return singular_values(call, traits, true, full);
+}
+TextProgram svdvals(const TextCall& call, const TextTraits& traits) {
+  return singular_values(call, traits, false, false);
+}
+TextProgram eigh(const TextCall& call, const TextTraits& traits) {
+  return eigenvalues(call, traits, true);
+}
+TextProgram eigvalsh(const TextCall& call, const TextTraits& traits) {
+  return eigenvalues(call, traits, false);
+}
+
+}  // namespace lamina::text

@@ -1,0 +1,37 @@
+// Linear algebra as kernel text: one threadgroup a matrix, in threadgroup memory where it is small.
+#pragma once
+
+#include <algorithm>
+
+#include "graph/array.h"
+#include "kernels/text.h"
+
+namespace lamina::text {
+
+// A threadgroup has a processor to itself, LAPACK all of the CPU's: of large matrices there have to
+// be some. Elimination and reflections, rotations of one side, and of both, as measured on an H200
+// beside 16 cores: a batch of n / PerSide matrices takes as long on either.
+template <int PerSide>
+bool matrices_pay(const Shape& a) {
+  const size_t rank = a.size();
+  const int64_t side = std::max(a[rank - 1], a[rank - 2]);
+  const int64_t batch = element_count(Shape(a.begin(), a.end() - 2));
+  return side <= 32 || batch * PerSide >= side;
+}
+inline constexpr TextPaysFn direct_pays = matrices_pay<64>;
+inline constexpr TextPaysFn one_sided_pays = matrices_pay<32>;
+inline constexpr TextPaysFn two_sided_pays = matrices_pay<4>;
+
+TextProgram cholesky(const TextCall& call, const TextTraits& traits);
+TextProgram solve_triangular(const TextCall& call, const TextTraits& traits);
+TextProgram tri_inv(const TextCall& call, const TextTraits& traits);
+TextProgram lu_factor(const TextCall& call, const TextTraits& traits);
+TextProgram solve(const TextCall& call, const TextTraits& traits);
+TextProgram inv(const TextCall& call, const TextTraits& traits);
+TextProgram qr(const TextCall& call, const TextTraits& traits);
+TextProgram svd(const TextCall& call, const TextTraits& traits);
+TextProgram svdvals(const TextCall& call, const TextTraits& traits);
+TextProgram eigh(const TextCall& call, const TextTraits& traits);
+TextProgram eigvalsh(const TextCall& call, const TextTraits& traits);
+
+}  // namespace lamina::text
