@@ -52,17 +52,17 @@ constexpr const char* kCholesky = R"(
       out[i * n + j] = j <= i ? conjugate_of(u[j * n + i]) : number(0);
 )";
 
-// x has the right side, `wide` columns; p.upper from the last row up.
+// x has the right side, `wide` columns; FACTOR is the triangle, an upper one from the last row up.
 constexpr const char* kTriangular = R"(
   uint singular = n;
   for (uint step = 0; step < n; ++step) {
     const uint k = upper ? n - 1 - step : step;
-    const Number pivot = A(k, k);
+    const Number pivot = FACTOR(k, k);
     if (extent_of(pivot) == 0) singular = min(singular, k);
     for (uint j = thread_id; j < wide; j += THREADS) x[k * wide + j] = over(x[k * wide + j], pivot);
     BARRIERS();
     for (uint i = (upper ? 0 : k + 1) + row; i < (upper ? k : n); i += ROWS) {
-      const Number factor = A(i, k);
+      const Number factor = FACTOR(i, k);
       for (uint j = column; j < wide; j += COLUMNS)
         x[i * wide + j] = less_product(x[i * wide + j], factor, x[k * wide + j]);
     }
@@ -98,15 +98,7 @@ constexpr const char* kEliminate = R"(
           at = i;
         }
       }
-      UNROLL
-      for (uint d = 16; d > 0; d /= 2) {
-        const Real size = lane_xor(best, d);
-        const uint other = lane_xor(at, d);
-        if (takes_max(size, other, best, at)) {
-          best = size;
-          at = other;
-        }
-      }
+      BEST_OF_LANES(best, at);
       if (lane == 0) chosen[0] = at;
     }
     BARRIERS();
@@ -172,20 +164,6 @@ constexpr const char* kBeside = R"(
   for (uint j = column; j < wide; j += COLUMNS) \
     x[i * wide + j] = less_product(x[i * wide + j], factor, x[k * wide + j])
 )";
-constexpr const char* kSubstitute = R"(
-  for (uint step = 0; step < n; ++step) {
-    const uint k = n - 1 - step;
-    const Number pivot = a[k * n + k];
-    for (uint j = thread_id; j < wide; j += THREADS) x[k * wide + j] = over(x[k * wide + j], pivot);
-    BARRIERS();
-    for (uint i = row; i < k; i += ROWS) {
-      const Number factor = a[i * n + k];
-      for (uint j = column; j < wide; j += COLUMNS)
-        x[i * wide + j] = less_product(x[i * wide + j], factor, x[k * wide + j]);
-    }
-    BARRIERS();
-  }
-)";
 
 // a x = b, or the inverse where there is no b.
 TextProgram solve_general(const char* op, const TextCall& call, const TextTraits& traits) {
@@ -199,9 +177,10 @@ TextProgram solve_general(const char* op, const TextCall& call, const TextTraits
   launch.result("x", "Number", bytes, given ? 2 : 1, n * wide);
   launch.memory("chosen", "uint", 4, 1);
   launch.memory("a", "Number", bytes, n * n);
-  launch.declare(kBeside);
+  launch.declare(std::string(kBeside) + "#define FACTOR(i, j) a[(i) * n + (j)]\n");
   return launch.finish(launch.size("n", n) + "  const uint m = n;\n" + launch.size("wide", wide) +
-                           (given ? kRightSide : kIdentity) + kEliminate + kSubstitute,
+                           (given ? kRightSide : kIdentity) + kEliminate +
+                           "  const bool upper = true;\n" + kTriangular,
                        {singular(op, a)});
 }
 
@@ -214,6 +193,7 @@ TextProgram solve_upper_or_lower(const char* op, const TextCall& call, const Tex
   launch.view("A", a, 0);
   if (given) launch.view("B", call.in[1], 1);
   launch.result("x", "Number", itemsize(a.dtype), given ? 2 : 1, n * wide);
+  launch.declare("#define FACTOR(i, j) A(i, j)\n");
   return launch.finish(launch.size("n", n) + launch.size("wide", wide) +
                            "  const bool upper = " + launch.flag("upper", is_upper(call)) + ";\n" +
                            (given ? kRightSide : kIdentity) + kTriangular,

@@ -21,6 +21,13 @@ std::vector<FaultFn> iteration_faults(const char* op, const TensorView& a) {
 // Of each round-robin of `players`, an even number: pair p of round r. The last player stays.
 constexpr const char* kPairs = R"(
 #define SWEEPS 60
+// A SIMD-group turns columns x and y of m, each of so many elements.
+#define TURN(m, length) \
+  for (uint i = lane; i < length; i += 32) { \
+    const Number one = m[x * length + i], other = times(m[y * length + i], phase); \
+    m[x * length + i] = minus(scaled(one, cosine), scaled(other, sine)); \
+    m[y * length + i] = plus(scaled(one, sine), scaled(other, cosine)); \
+  }
 inline uint first_of(uint pair, uint round, uint players) {
   return pair == 0 ? players - 1 : (round + pair) % (players - 1);
 }
@@ -106,17 +113,8 @@ constexpr const char* kOneSided = R"(
         Real cosine, sine;
         rotation(aa, bb, size, cosine, sine);
         const Number phase = conjugate_of(scaled(ab, 1 / size));
-        for (uint i = lane; i < r; i += 32) {
-          const Number a = g[x * r + i], b = times(g[y * r + i], phase);
-          g[x * r + i] = minus(scaled(a, cosine), scaled(b, sine));
-          g[y * r + i] = plus(scaled(a, sine), scaled(b, cosine));
-        }
-        WITH_VECTORS(for (uint i = lane; i < c; i += 32) {
-          const Number a = v[x * c + i];
-          const Number b = times(v[y * c + i], phase);
-          v[x * c + i] = minus(scaled(a, cosine), scaled(b, sine));
-          v[y * c + i] = plus(scaled(a, sine), scaled(b, cosine));
-        })
+        TURN(g, r)
+        WITH_VECTORS(TURN(v, c))
       }
       BARRIERS();
     }
@@ -163,15 +161,7 @@ constexpr const char* kLeftVectors = R"(
           chosen = i;
         }
       }
-      UNROLL
-      for (uint d = 16; d > 0; d /= 2) {
-        const Real rest = lane_xor(best, d);
-        const uint other = lane_xor(chosen, d);
-        if (takes_max(rest, other, best, chosen)) {
-          best = rest;
-          chosen = other;
-        }
-      }
+      BEST_OF_LANES(best, chosen);
       for (uint i = lane; i < r; i += 32) u[at * r + i] = number(i == chosen ? 1 : 0);
     }
     BARRIERS();
@@ -242,17 +232,8 @@ constexpr const char* kTwoSided = R"(
         if (x >= n || y >= n || sine == 0) continue;
         ++turns;
         const Number phase = phases[pair];
-        for (uint i = lane; i < n; i += 32) {
-          const Number one = a[x * n + i], other = times(a[y * n + i], phase);
-          a[x * n + i] = minus(scaled(one, cosine), scaled(other, sine));
-          a[y * n + i] = plus(scaled(one, sine), scaled(other, cosine));
-        }
-        WITH_VECTORS(for (uint i = lane; i < n; i += 32) {
-          const Number one = v[x * n + i];
-          const Number other = times(v[y * n + i], phase);
-          v[x * n + i] = minus(scaled(one, cosine), scaled(other, sine));
-          v[y * n + i] = plus(scaled(one, sine), scaled(other, cosine));
-        })
+        TURN(a, n)
+        WITH_VECTORS(TURN(v, n))
       }
       BARRIERS();
       for (uint pair = simd; pair < pairs; pair += SIMDS) {

@@ -66,6 +66,17 @@ inline T lane_total(T v) {
   for (uint d = 16; d > 0; d /= 2) v += lane_xor(v, d);
   return v;
 }
+// The largest of the lanes' best, and where it stands, for all of them.
+#define BEST_OF_LANES(best, at) \
+  UNROLL \
+  for (uint d = 16; d > 0; d /= 2) { \
+    const Real lane_best = lane_xor(best, d); \
+    const uint lane_at = lane_xor(at, d); \
+    if (takes_max(lane_best, lane_at, best, at)) { \
+      best = lane_best; \
+      at = lane_at; \
+    } \
+  }
 inline Real lane_high(Real v) {
   UNROLL
   for (uint d = 16; d > 0; d /= 2) v = fmax(v, lane_xor(v, d));
@@ -87,7 +98,6 @@ MatrixLaunch::MatrixLaunch(const TextTraits& traits, const std::string& name, co
       matrices_(element_count(Shape(a.shape.begin(), a.shape.end() - 2))),
       threads_(threads_for(step, std::min(traits.wide_threads, traits.max_threads))),
       shared_left_(std::min(kSharedBytes, traits.threadgroup_bytes)),
-      wide_(needs_long(traits, {&a})),
       batch_(a.shape.begin(), a.shape.end() - 2) {
   check_dtype(name.c_str(), a.dtype, traits);
   const Dtype d = a.dtype;

@@ -12,7 +12,8 @@ namespace lamina::text {
 // The body of a text finds:
 //   Number, Real      the dtype and that of its absolute values, with plus, minus, times, over,
 //                     scaled, with_product (c + a b), less_product (c - a b), conjugate_of,
-//                     real_of, imaginary_of, size_of, size2_of, number, lane_total, lane_high
+//                     real_of, imaginary_of, size_of, size2_of, extent_of, spread_of,
+//                     shifted (by a power of two), number, lane_total, lane_high, BEST_OF_LANES
 //   THREADS, SIMDS    of the group, and matrix, its number in the batch
 //   row, column       a thread's place when the group goes over a matrix by ROWS and COLUMNS
 //   note(k, at)       fault k of this matrix, for one thread
@@ -46,7 +47,7 @@ class MatrixLaunch {
   int64_t matrices_;
   int threads_;
   int64_t shared_left_;
-  bool wide_;
+  bool wide_ = false;
   Shape batch_;
   std::vector<std::string> view_names_;
   std::vector<TensorView> views_;
