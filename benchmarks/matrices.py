@@ -1,5 +1,5 @@
-"""Factorisations of batches on a GPU and on the CPU of its machine: of many small matrices, and of as
-few large ones as still run on the GPU (`text_pays`, backend/core/ops/linalg/linalg_text.h).
+"""Factorisations of batches on a GPU and on the CPU of its machine: of many small
+matrices, and of as few large ones as still run on the GPU (`text_pays`, ops/linalg/linalg_text.h).
 
 `python -m benchmarks.matrices --device cuda --out benchmarks/results` writes one page.
 """
@@ -17,8 +17,14 @@ from lamina import _core
 
 from .device import times
 
-# Of side n, batches of fewer than n / this run on the CPU.
-PER_SIDE = {"cholesky": 64, "inv": 64, "qr": 64, "svd": 32, "eigh": 4}
+# Of side n, batches of fewer than n / the first run on the CPU, and all of sides beyond the second.
+LIMITS = {
+    "cholesky": (16, 512),
+    "inv": (16, 512),
+    "qr": (16, 512),
+    "svd": (4, 512),
+    "eigh": (1, 128),
+}
 FAR = ((1024, 16), (256, 64))
 SIDES = (128, 256, 512)
 
@@ -36,8 +42,8 @@ def lines(repeats: int) -> list[str]:
         "| operation | batch | side | GPU ms | CPU ms | over the GPU's |",
         "|---|---|---|---|---|---|",
     ]
-    for name, per_side in PER_SIDE.items():
-        border = tuple((max(1, side // per_side), side) for side in SIDES)
+    for name, (per_side, most) in LIMITS.items():
+        border = tuple((side // per_side, side) for side in SIDES if side <= most)
         for batch, side in FAR + border:
             a = mx.random.normal((batch, side, side))
             x = a @ mx.swapaxes(a, -1, -2) / side + mx.eye(side)

@@ -8,19 +8,20 @@
 
 namespace lamina::text {
 
-// A threadgroup has a processor to itself, LAPACK all of the CPU's: of large matrices there have to
-// be some. Elimination and reflections, rotations of one side, and of both, as measured on an H200
-// beside 16 cores: a batch of n / PerSide matrices takes as long on either.
-template <int PerSide>
+// A threadgroup has a processor to itself, LAPACK all of the CPU's: of matrices beyond a side of 32
+// there have to be n / PerSide for both to take as long, and beyond Most there are never enough.
+// From times on an H200 beside 16 cores (benchmarks/matrices.py).
+template <int PerSide, int64_t Most>
 bool matrices_pay(const Shape& a) {
   const size_t rank = a.size();
   const int64_t side = std::max(a[rank - 1], a[rank - 2]);
   const int64_t batch = element_count(Shape(a.begin(), a.end() - 2));
-  return side <= 32 || batch * PerSide >= side;
+  return side <= 32 || (side <= Most && batch * PerSide >= side);
 }
-inline constexpr TextPaysFn direct_pays = matrices_pay<64>;
-inline constexpr TextPaysFn one_sided_pays = matrices_pay<32>;
-inline constexpr TextPaysFn two_sided_pays = matrices_pay<4>;
+// Elimination and reflections; rotations of one side; of both.
+inline constexpr TextPaysFn direct_pays = matrices_pay<16, 1024>;
+inline constexpr TextPaysFn one_sided_pays = matrices_pay<4, 512>;
+inline constexpr TextPaysFn two_sided_pays = matrices_pay<1, 128>;
 
 TextProgram cholesky(const TextCall& call, const TextTraits& traits);
 TextProgram solve_triangular(const TextCall& call, const TextTraits& traits);
