@@ -347,6 +347,23 @@ def test_few_large_matrices_run_on_the_cpu(
         np.testing.assert_allclose(y, want, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize("order", ["smaller first", "larger first"])
+@pytest.mark.parametrize("name", ["det", "pinv"])
+def test_a_plan_on_other_sizes_runs_where_a_new_one_would(
+    device: str, name: str, order: str
+) -> None:
+    """Also inside a composition, whose own operations are placed when it is planned."""
+    number = int(_core._device_named(device))
+    sizes = [(5, number), (70, 0), (6, number), (71, 0)]
+    for n, where in sizes if order == "smaller first" else sizes[::-1]:
+        a = np.eye(n, dtype=np.float32) + np.triu(np.full((n, n), 0.25, np.float32), 1) / n
+        y = getattr(mx.linalg, name)(mx.array(a), stream=mx.gpu)
+        mx.eval(y)
+        assert lies_on(y) == where, n
+        want = np.linalg.pinv(a) if name == "pinv" else np.float32(1)
+        np.testing.assert_allclose(np.array(y), want, atol=1e-5)
+
+
 def test_a_fault_of_a_matrix_is_told_and_the_device_works_on(device: str) -> None:
     a = np.broadcast_to(np.eye(3, dtype=np.float32), (4, 3, 3)).copy()
     a[2, 1, 1] = 0

@@ -259,6 +259,27 @@ def test_overloads_by_address_space() -> None:
     assert out.tolist() == [3 + 30 + 700, 2, 5]
 
 
+def test_sizes_of_threadgroup_variables_beside_constants_of_run_time() -> None:
+    """Both may begin with a number: only what a variable names is known before the kernel runs."""
+    source = """
+    struct Sizes { uint shift; };
+    kernel void f(constant Sizes& p, device uint* x, uint i [[thread_position_in_grid]]) {
+      const uint columns = 1u << p.shift, rows = 32u >> p.shift;
+      const uint WIDE = 2, TILE = 4 * WIDE;
+      using Row = uint;
+      threadgroup Row t[TILE + 1];
+      const uint scale = 10 * columns + p.shift;
+      t[i] = scale + rows;
+      x[i] = t[i] + TILE;
+    }
+    """
+    x = np.zeros(2, "u4")
+    p = pipeline(source)
+    p.run({0: np.array([3], "u4").tobytes(), 1: x}, 2, 2)
+    assert x.tolist() == [80 + 3 + 4 + 8] * 2
+    assert p.static_threadgroup_bytes == 36
+
+
 def test_tables_in_constant_memory() -> None:
     source = """
     constant float table[4] = {1, 10, 100, 1000};

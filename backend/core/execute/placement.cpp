@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <tuple>
 
 #include "graph/primitive.h"
@@ -14,9 +13,18 @@ using schedule::OrderedNode;
 
 namespace {
 
-std::set<std::pair<DeviceId, uint64_t>>& on_cpu() {
-  static auto* s = new std::set<std::pair<DeviceId, uint64_t>>;
-  return *s;
+using Shapes = std::vector<Shape>;
+
+// By device and hash: of which inputs. A hash knows the shape of the result alone.
+std::map<std::pair<DeviceId, uint64_t>, std::vector<Shapes>>& on_cpu() {
+  static auto* m = new std::map<std::pair<DeviceId, uint64_t>, std::vector<Shapes>>;
+  return *m;
+}
+
+Shapes inputs_of(const Node& n) {
+  Shapes out;
+  for (const Array& in : n.inputs) out.push_back(in.shape());
+  return out;
 }
 
 bool is_projection(const Node& n) {
@@ -41,12 +49,14 @@ DeviceId placement(const Node& n) {
   if (!schedule::runs_on(device, *n.primitive, n.inputs.empty() ? nullptr : &n.inputs[0].shape()))
     return kCpu;
   const auto& refused = on_cpu();
-  if (!refused.empty() && refused.count({n.device, n.local_hash})) return kCpu;
-  return n.device;
+  if (refused.empty()) return n.device;
+  const auto found = refused.find({n.device, n.local_hash});
+  const bool same = found != refused.end() && std::ranges::count(found->second, inputs_of(n));
+  return same ? kCpu : n.device;
 }
 
 void run_on_cpu(const Node& composition) {
-  on_cpu().insert({composition.device, composition.local_hash});
+  on_cpu()[{composition.device, composition.local_hash}].push_back(inputs_of(composition));
 }
 
 std::vector<Part> parts_by_device(std::span<const Array> roots,

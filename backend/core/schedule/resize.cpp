@@ -2,8 +2,9 @@
 // its groups, its steps and its slots, and computes anew only what follows from sizes that changed.
 //
 // What a pass decided must hold again, so each is asked again where a size has changed under it:
-// what was imported (reimport), what is the same as something else, where a view needs a copy, the
-// maps of a group (refit). Lifetimes, donation and launches are cheap and found anew.
+// what was imported (reimport), what is the same as something else, where a view needs a copy, what
+// the device runs, the maps of a group (refit). Lifetimes, donation and launches are cheap and
+// found anew.
 #include <algorithm>
 #include <unordered_map>
 
@@ -113,6 +114,9 @@ class Resizer {
         n.shape = shape;
       }
       if (!resolve(i, n, change)) return false;
+      if (change && n.role == Role::compute && !n.inputs.empty() &&
+          !runs_on(device_, *n.primitive, &ir_.nodes[static_cast<size_t>(n.inputs[0])].shape))
+        return false;
     }
     return true;
   }

@@ -223,21 +223,41 @@ class Reader {
       bool starts = before.is(";") || before.is("{") || before.is("}");
       if (!starts) continue;
       if (t_[i].is("constexpr") || t_[i].is("using") || t_[i].is("typedef") || t_[i].is("const"))
-        hoist(i);
+        candidate(i);
       if (t_[i].is("threadgroup")) variable(i);
+    }
+    hoist();
+  }
+
+  // A declaration of the body that a variable's type or dimensions may name. A const may hold a
+  // value of run time: only one that begins with a number is a candidate.
+  void candidate(size_t i) {
+    size_t stop = i;
+    bool known = true;
+    for (; stop < d_.end && !t_[stop].is(";"); ++stop)
+      if (t_[stop].is("=") && t_[stop + 1].kind != Token::number) known = false;
+    if (!t_[i].is("const") || known) candidates_.push_back({i, stop});
+  }
+
+  // Of the candidates those that are named, the last first: each names only earlier ones. What is
+  // not named may well not be known before the kernel runs.
+  void hoist() {
+    std::set<std::string_view> named = named_;
+    for (auto c = candidates_.rbegin(); c != candidates_.rend(); ++c) {
+      const auto [begin, stop] = *c;
+      bool wanted = t_[begin].is("using") && !t_[begin + 2].is("=");  // of a namespace
+      for (size_t i = begin; i < stop; ++i)
+        wanted |= named.count(t_[i].view) && (t_[i + 1].is("=") || t_[i + 1].is("[") ||
+                                              (t_[begin].is("typedef") && i + 1 == stop));
+      if (!wanted) continue;
+      identifiers(begin, stop, named);
+      out_.hoisted = spelled(t_, begin, stop) + "; " + out_.hoisted;
     }
   }
 
-  void hoist(size_t i) {
-    size_t stop = i;
-    bool literal = true;
-    for (; stop < d_.end && !t_[stop].is(";"); ++stop)
-      if (t_[stop].is("(") || t_[stop].is("[") || t_[stop].is("*")) literal = false;
-    if (t_[i].is("const") && !literal) return;
-    // A const may hold a value of run time: only one made of numbers and other such is taken.
-    for (size_t j = i; t_[i].is("const") && j < stop; ++j)
-      if (t_[j].is("=") && t_[j + 1].kind != Token::number) return;
-    out_.hoisted += spelled(t_, i, stop) + "; ";
+  void identifiers(size_t begin, size_t end, std::set<std::string_view>& names) const {
+    for (size_t i = begin; i < end; ++i)
+      if (t_[i].kind == Token::identifier) names.insert(t_[i].view);
   }
 
   void variable(size_t begin) {
@@ -249,6 +269,7 @@ class Reader {
       if (t_[name].is("<")) name = closing(t_, name);
       ++name;
     }
+    identifiers(begin + 1, stop, named_);
     std::string type = spelled(t_, begin + 1, name), text;
     for (size_t i = name; i < stop; ++i) {
       size_t dims = i + 1, dims_end = dims;
@@ -285,6 +306,8 @@ class Reader {
   const std::vector<Token>& t_;
   const Declaration& d_;
   KernelText out_;
+  std::vector<std::pair<size_t, size_t>> candidates_;
+  std::set<std::string_view> named_;  // in the types and dimensions of threadgroup variables
 };
 
 std::string replaced(std::string text, const std::string& what, const std::string& by) {

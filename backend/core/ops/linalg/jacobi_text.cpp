@@ -1,22 +1,11 @@
 // Singular values and Hermitian eigenvalues by Jacobi's rotations: columns meet in pairs that have
 // none in common, all pairs of a round at once, until a sweep over all rounds turns nothing.
-#include "ops/linalg/common.h"
+#include "ops/linalg/iteration_text.h"
 #include "ops/linalg/linalg_text.h"
 #include "ops/linalg/matrix_launch.h"
 
 namespace lamina::text {
 namespace {
-
-enum Fault { kNotFinite, kNotConverged };
-
-std::vector<FaultFn> iteration_faults(const char* op, const TensorView& a) {
-  return {[op, shape = a.shape](uint64_t noted) {
-            linear::not_finite(op, shape, static_cast<int64_t>(noted >> 32));
-          },
-          [op, shape = a.shape](uint64_t noted) {
-            linear::not_converged(op, shape, static_cast<int64_t>(noted >> 32));
-          }};
-}
 
 // Of each round-robin of `players`, an even number: pair p of round r. The last player stays.
 constexpr const char* kPairs = R"(
@@ -43,33 +32,6 @@ inline void rotation(Real a, Real b, Real d, thread Real& c, thread Real& s) {
   c = 1 / precise::sqrt(1 + t * t);
   s = c * t;
 }
-)";
-
-// `by`: the power of two that makes the largest element one of [1, 2). Notes what is not finite.
-constexpr const char* kScale = R"(
-  Real high = 0, bad = 0;
-  for (uint i = row; i < m; i += ROWS)
-    for (uint j = column; j < n; j += COLUMNS) {
-      const Number x = ELEMENT(i, j);
-      high = fmax(high, extent_of(x));
-      bad = fmax(bad, isfinite(real_of(x)) && isfinite(imaginary_of(x)) ? Real(0) : Real(1));
-    }
-  high = lane_high(high);
-  bad = lane_high(bad);
-  if (lane == 0) {
-    highest[simd] = high;
-    highest[SIMDS + simd] = bad;
-  }
-  BARRIERS();
-  for (uint k = 0; k < SIMDS; ++k) {
-    high = fmax(high, highest[k]);
-    bad = fmax(bad, highest[SIMDS + k]);
-  }
-  if (bad > 0) {
-    if (thread_id == 0) note(0, 0);
-    return;
-  }
-  const int by = high > 0 ? -ilogb(high) : 0;
 )";
 
 // Behind a sweep: whether any SIMD-group turned something.
@@ -267,18 +229,9 @@ constexpr const char* kAscending = R"(
   BARRIERS();
 )";
 
-std::string with_vectors(bool on) {
-  return on ? "#define WITH_VECTORS(...) __VA_ARGS__\n" : "#define WITH_VECTORS(...)\n";
-}
 // Values alone are of the dtype of an absolute value; beside vectors, of the matrix's.
 std::string values_as(bool numbers) {
   return numbers ? "#define number_of(x) number(x)\n" : "#define number_of(x) (x)\n";
-}
-
-// LEAST: lengths whose squares cannot be told from 0, where the largest element is about 1.
-const char* precision_of(Dtype d) {
-  return d == Dtype::float64 ? "#define EPSILON 0x1p-52\n#define LEAST 1e-150\n"
-                             : "#define EPSILON 0x1p-23f\n#define LEAST 1e-18f\n";
 }
 
 TextProgram singular_values(const TextCall& call, const TextTraits& traits, bool vectors,

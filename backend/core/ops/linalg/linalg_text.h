@@ -34,5 +34,7 @@ TextProgram svd(const TextCall& call, const TextTraits& traits);
 TextProgram svdvals(const TextCall& call, const TextTraits& traits);
 TextProgram eigh(const TextCall& call, const TextTraits& traits);
 TextProgram eigvalsh(const TextCall& call, const TextTraits& traits);
+TextProgram eig(const TextCall& call, const TextTraits& traits);
+TextProgram eigvals(const TextCall& call, const TextTraits& traits);
 
 }  // namespace lamina::text

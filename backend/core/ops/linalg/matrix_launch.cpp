@@ -130,10 +130,12 @@ void MatrixLaunch::result(const std::string& name, const std::string& type, int6
 
 void MatrixLaunch::memory(const std::string& name, const std::string& type, int64_t itemsize,
                           int64_t count) {
-  // Sizes are text here: a few of them.
-  const int64_t room = std::max<int64_t>(
-      kLeastShared / itemsize,
-      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(1, count)))));
+  // Sizes are text here: a few of them, four to an octave.
+  const int64_t least = kLeastShared / itemsize;
+  const int64_t step = std::max(
+      least,
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(1, count)))) / 8);
+  const int64_t room = std::max(least, (count + step - 1) / step * step);
   if (room * itemsize <= shared_left_) {
     shared_left_ -= room * itemsize;
     shared_ += "  SHARED(" + type + ", " + name + ", " + std::to_string(room) + ");\n";

@@ -1,54 +1,22 @@
-// Householder reflections, as LAPACK signs them: H = 1 - factor v v^H with v_k = 1 turns column k
-// into a real number, whose sign is not that of the column's k-th element.
+// Q and R by reflections.
 #include "ops/linalg/linalg_text.h"
 #include "ops/linalg/matrix_launch.h"
+#include "ops/linalg/reflection_text.h"
 
 namespace lamina::text {
 namespace {
 
-// a is column-major: a SIMD-group's lanes go along a column, and no two share one. High and rest
-// keep the squares of a column from overflowing.
+// a is column-major: a SIMD-group's lanes go along a column, and no two share one.
 constexpr const char* kQr = R"(
   for (uint i = row; i < m; i += ROWS)
     for (uint j = column; j < n; j += COLUMNS) a[j * m + i] = A(i, j);
   BARRIERS();
   for (uint k = 0; k < n; ++k) {
-    if (simd == 0) {
-      const Number alpha = a[k * m + k];
-      Real high = 0;
-      for (uint i = k + 1 + lane; i < m; i += 32) high = fmax(high, extent_of(a[k * m + i]));
-      high = lane_high(high);
-      const int by = high > 0 && high < INFINITY ? -ilogb(high) : 0;
-      Real sum = 0;
-      for (uint i = k + 1 + lane; i < m; i += 32) sum += size2_of(shifted(a[k * m + i], by));
-      const Real rest = real_of(shifted(number(precise::sqrt(lane_total(sum))), -by));
-      Number factor = number(0), scale = number(0);
-      Real beta = real_of(alpha);
-      if (rest != 0 || imaginary_of(alpha) != 0) {
-        const Real one = size_of(alpha), most = fmax(one, rest), least = fmin(one, rest);
-        const Real ratio = least / most, norm = most * precise::sqrt(1 + ratio * ratio);
-        beta = real_of(alpha) >= 0 ? -norm : norm;
-        factor = scaled(minus(number(beta), alpha), 1 / beta);
-        scale = over(number(1), minus(alpha, number(beta)));
-      }
-      SIMD_BARRIER();
-      for (uint i = k + 1 + lane; i < m; i += 32) a[k * m + i] = times(a[k * m + i], scale);
-      if (lane == 0) {
-        a[k * m + k] = number(beta);
-        factors[k] = factor;
-      }
-    }
+    if (simd == 0) REFLECT(a + k * m, k, m, factors[k])
     BARRIERS();
     const Number factor = conjugate_of(factors[k]);
-    for (uint j = k + 1 + simd; j < n; j += SIMDS) {
-      Number sum = lane == 0 ? a[j * m + k] : number(0);
-      for (uint i = k + 1 + lane; i < m; i += 32)
-        sum = with_product(sum, conjugate_of(a[k * m + i]), a[j * m + i]);
-      sum = times(factor, lane_total(sum));
-      if (lane == 0) a[j * m + k] = minus(a[j * m + k], sum);
-      for (uint i = k + 1 + lane; i < m; i += 32)
-        a[j * m + i] = less_product(a[j * m + i], a[k * m + i], sum);
-    }
+    for (uint j = k + 1 + simd; j < n; j += SIMDS)
+      REFLECTED(a + j * m, a[j * m + k], a + k * m, k, m, factor)
     BARRIERS();
   }
   for (uint i = row; i < n; i += ROWS)
@@ -58,15 +26,8 @@ constexpr const char* kQr = R"(
   for (uint step = 0; step < n; ++step) {
     const uint k = n - 1 - step;
     const Number factor = factors[k];
-    for (uint j = k + 1 + simd; j < n; j += SIMDS) {
-      Number sum = number(0);
-      for (uint i = k + 1 + lane; i < m; i += 32)
-        sum = with_product(sum, conjugate_of(a[k * m + i]), a[j * m + i]);
-      sum = times(factor, lane_total(sum));
-      if (lane == 0) a[j * m + k] = minus(number(0), sum);
-      for (uint i = k + 1 + lane; i < m; i += 32)
-        a[j * m + i] = less_product(a[j * m + i], a[k * m + i], sum);
-    }
+    for (uint j = k + 1 + simd; j < n; j += SIMDS)
+      REFLECTED(a + j * m, number(0), a + k * m, k, m, factor)
     BARRIERS();
     for (uint i = thread_id; i < m; i += THREADS)
       a[k * m + i] = i < k ? number(0)
@@ -89,7 +50,7 @@ TextProgram qr(const TextCall& call, const TextTraits& traits) {
   launch.result("out", "Number", bytes, 1, m * n + n * n);
   launch.memory("factors", "Number", bytes, n);
   launch.memory("a", "Number", bytes, m * n);
-  return launch.finish(launch.size("m", m) + launch.size("n", n) + kQr, {});
+  return launch.finish(launch.size("m", m) + launch.size("n", n) + kReflection + kQr, {});
 }
 
 }  // namespace lamina::text
