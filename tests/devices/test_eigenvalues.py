@@ -116,13 +116,62 @@ def test_a_batch_of_layouts(stream: mx.Device) -> None:
     )
 
 
-@pytest.mark.parametrize("f", ["eig", "eigvals"])
+@pytest.mark.parametrize("f", ["eig", "eigvals", "eigh", "eigvalsh"])
 def test_the_matrix_that_is_not_finite_is_named(f: str, stream: mx.Device) -> None:
     a = np.ones((3, 2, 2), np.float32)
-    a[1, 0, 1] = np.nan
+    a[1, 1, 0] = np.nan
     with pytest.raises(mx.LinAlgError, match=f"{f}: matrix 1 of the batch .*NaN"):
         mx.eval(getattr(mx.linalg, f)(mx.array(a), stream=stream))
     assert mx.linalg.eigvals(mx.eye(2), stream=stream).tolist() == [1, 1]
+
+
+# What a Hermitian matrix is made of where MATRICES' own symmetric part says too little.
+WILKINSON = np.diag(np.abs(np.arange(21) - 10.0)) + np.eye(21, k=1) + np.eye(21, k=-1)
+HERMITIAN: dict[str, npt.NDArray[np.float64]] = {
+    **{name: a for name, (a, _) in MATRICES.items()},
+    "a tridiagonal one whose largest values are as good as equal": WILKINSON,
+    "zeros on the diagonal": np.eye(N, k=1),
+    "turned over": np.fliplr(np.eye(N)),
+    "descending": np.diag(10.0 ** -np.arange(N)) @ NORMAL @ np.diag(10.0 ** -np.arange(N)),
+    "ascending": np.diag(10.0 ** np.arange(-N, 0)) @ NORMAL @ np.diag(10.0 ** np.arange(-N, 0)),
+    "of several SIMD-groups": RANDOM.standard_normal((70, 70)),
+}
+
+
+@pytest.mark.parametrize("name", HERMITIAN)
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64, np.float64])
+def test_hermitian_matrices(name: str, dtype: type, stream: mx.Device) -> None:
+    """Real ascending values, unit vectors at right angles, and what they are vectors of."""
+    a = HERMITIAN[name].astype(np.complex128)
+    if dtype is np.complex64:
+        a = a * (0.6 + 0.8j)
+    whole = a + a.conj().T
+    given = (whole if dtype is np.complex64 else whole.real).astype(dtype)
+    wide, x = given.astype(np.complex128), mx.array(given, dtype=getattr(mx, given.dtype.name))
+    w, v = (np.array(y) for y in mx.linalg.eigh(x, stream=stream))
+    alone = np.array(mx.linalg.eigvalsh(x, stream=stream))
+    wanted = np.linalg.eigvalsh(wide)
+    size, places = np.abs(wanted).max() or 1.0, 1e-14 if dtype is np.float64 else 4e-6
+    for values in (w, alone):
+        assert (np.diff(values.real) >= 0).all()
+        np.testing.assert_allclose(values / size, wanted / size, rtol=0, atol=places)
+    vectors = v.astype(np.complex128)
+    ones = np.eye(len(wide))
+    np.testing.assert_allclose(vectors.conj().T @ vectors, ones, rtol=0, atol=2 * places)
+    np.testing.assert_allclose(wide @ vectors / size, vectors * w / size, rtol=0, atol=2 * places)
+
+
+def test_a_batch_of_hermitian_layouts(stream: mx.Device) -> None:
+    """Of each matrix the triangle that UPLO names is read, and no element of the other."""
+    a = RANDOM.standard_normal((2, 4, 5, 5)).astype(np.float32)
+    x = mx.swapaxes(mx.array(a), 2, 3)[:, ::2]
+    given = np.swapaxes(a, 2, 3)[:, ::2].astype(np.float64)
+    for triangle, k in (("L", -1), ("U", 1)):
+        part = np.tril(given, -1) if k < 0 else np.triu(given, 1)
+        whole = part + np.swapaxes(part, -1, -2) + given * np.eye(5)
+        w, v = (np.array(y) for y in mx.linalg.eigh(x, triangle, stream=stream))
+        np.testing.assert_allclose(w, np.linalg.eigvalsh(whole), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(whole @ v, v * w[..., None, :], rtol=0, atol=1e-5)
 
 
 def test_columns_of_numbers_that_have_no_reciprocal(stream: mx.Device) -> None:

@@ -28,11 +28,6 @@ constexpr const char* kHelpers = R"(
 #define H(i, j) h[(j) * apart + (i)]
 #define Z(i, j) z[(j) * apart + (i)]
 #define TRIES 60u
-inline uint lane_last(uint v) {
-  UNROLL
-  for (uint d = 16; d > 0; d /= 2) v = max(v, lane_xor(v, d));
-  return v;
-}
 inline Real quotient_real(Real a, Real b, Real c, Real d) {
   const bool first = fabs(c) >= fabs(d);
   const Real ratio = first ? d / c : c / d;

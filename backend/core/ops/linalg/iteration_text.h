@@ -11,7 +11,8 @@ namespace lamina::text {
 // For `note(0, 0)`, of a matrix that is not finite, and `note(1, 0)`, of one that does not
 // converge.
 std::vector<FaultFn> iteration_faults(const char* op, const TensorView& a);
-// WITH_VECTORS(text): the text, or nothing.
+// WITH_VECTORS(text): the text, or nothing. number_of(x): a real value as the result holds it, in
+// the matrix's dtype beside vectors.
 std::string with_vectors(bool on);
 // EPSILON; LEAST: lengths whose squares cannot be told from 0, where the largest element is about
 // 1; TINY: elements that are as good as 0 there.

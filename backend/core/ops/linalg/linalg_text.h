@@ -18,10 +18,9 @@ bool matrices_pay(const Shape& a) {
   const int64_t batch = element_count(Shape(a.begin(), a.end() - 2));
   return side <= 32 || (side <= Most && batch * PerSide >= side);
 }
-// Elimination and reflections; rotations of one side; of both.
+// Elimination and reflections; iterations for eigenvalues and singular values.
 inline constexpr TextPaysFn direct_pays = matrices_pay<16, 1024>;
-inline constexpr TextPaysFn one_sided_pays = matrices_pay<4, 512>;
-inline constexpr TextPaysFn two_sided_pays = matrices_pay<1, 128>;
+inline constexpr TextPaysFn iteration_pays = matrices_pay<4, 512>;
 
 TextProgram cholesky(const TextCall& call, const TextTraits& traits);
 TextProgram solve_triangular(const TextCall& call, const TextTraits& traits);

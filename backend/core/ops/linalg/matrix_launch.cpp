@@ -82,6 +82,11 @@ inline Real lane_high(Real v) {
   for (uint d = 16; d > 0; d /= 2) v = fmax(v, lane_xor(v, d));
   return v;
 }
+inline uint lane_last(uint v) {
+  UNROLL
+  for (uint d = 16; d > 0; d /= 2) v = max(v, lane_xor(v, d));
+  return v;
+}
 )";
 
 int threads_for(int64_t step, int most) {

@@ -13,7 +13,8 @@ namespace lamina::text {
 //   Number, Real      the dtype and that of its absolute values, with plus, minus, times, over,
 //                     scaled, with_product (c + a b), less_product (c - a b), conjugate_of,
 //                     real_of, imaginary_of, size_of, size2_of, extent_of, spread_of,
-//                     shifted (by a power of two), number, lane_total, lane_high, BEST_OF_LANES
+//                     shifted (by a power of two), number, lane_total, lane_high, lane_last,
+//                     BEST_OF_LANES
 //   THREADS, SIMDS    of the group, and matrix, its number in the batch
 //   row, column       a thread's place when the group goes over a matrix by ROWS and COLUMNS
 //   note(k, at)       fault k of this matrix, for one thread

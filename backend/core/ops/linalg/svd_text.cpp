@@ -1,5 +1,5 @@
-// Singular values and Hermitian eigenvalues by Jacobi's rotations: columns meet in pairs that have
-// none in common, all pairs of a round at once, until a sweep over all rounds turns nothing.
+// Singular values by Jacobi's rotations of one side: columns meet in pairs that have none in
+// common, all pairs of a round at once, until a sweep over all rounds turns nothing.
 #include "ops/linalg/iteration_text.h"
 #include "ops/linalg/linalg_text.h"
 #include "ops/linalg/matrix_launch.h"
@@ -34,20 +34,6 @@ inline void rotation(Real a, Real b, Real d, thread Real& c, thread Real& s) {
 }
 )";
 
-// Behind a sweep: whether any SIMD-group turned something.
-constexpr const char* kTurned = R"(
-    if (lane == 0) turned[simd] = turns;
-    BARRIERS();
-    turns = 0;
-    for (uint k = 0; k < SIMDS; ++k) turns += turned[k];
-    BARRIERS();
-    if (turns == 0) break;
-    if (sweep == SWEEPS - 1) {
-      if (thread_id == 0) note(1, 0);
-      return;
-    }
-)";
-
 // One-sided: g, column-major r x c with r >= c, becomes U S while v gathers the rotations. Each
 // column belongs to one SIMD-group for a round.
 constexpr const char* kOneSided = R"(
@@ -80,6 +66,17 @@ constexpr const char* kOneSided = R"(
       }
       BARRIERS();
     }
+    if (lane == 0) turned[simd] = turns;
+    BARRIERS();
+    turns = 0;
+    for (uint k = 0; k < SIMDS; ++k) turns += turned[k];
+    BARRIERS();
+    if (turns == 0) break;
+    if (sweep == SWEEPS - 1) {
+      if (thread_id == 0) note(1, 0);
+      return;
+    }
+  }
 )";
 
 // Lengths of g's columns, and each one's place when they descend.
@@ -165,75 +162,6 @@ constexpr const char* kLeftVectors = R"(
     }
 )";
 
-// Two-sided, of a Hermitian matrix a, column-major.
-constexpr const char* kTwoSided = R"(
-  const uint players = n + (n & 1), pairs = players / 2;
-  for (int sweep = 0; sweep < SWEEPS; ++sweep) {
-    uint turns = 0;
-    for (uint round = 0; round + 1 < players; ++round) {
-      for (uint pair = thread_id; pair < pairs; pair += THREADS) {
-        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
-        Real cosine = 1, sine = 0;
-        Number phase = number(1);
-        if (x < n && y < n) {
-          const Number ab = a[y * n + x];
-          const Real size = size_of(ab);
-          if (size > limit) {
-            rotation(real_of(a[x * n + x]), real_of(a[y * n + y]), size, cosine, sine);
-            phase = conjugate_of(scaled(ab, 1 / size));
-          }
-        }
-        cosines[pair] = cosine;
-        sines[pair] = sine;
-        phases[pair] = phase;
-      }
-      BARRIERS();
-      for (uint pair = simd; pair < pairs; pair += SIMDS) {
-        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
-        const Real cosine = cosines[pair], sine = sines[pair];
-        if (x >= n || y >= n || sine == 0) continue;
-        ++turns;
-        const Number phase = phases[pair];
-        TURN(a, n)
-        WITH_VECTORS(TURN(v, n))
-      }
-      BARRIERS();
-      for (uint pair = simd; pair < pairs; pair += SIMDS) {
-        const uint x = first_of(pair, round, players), y = second_of(pair, round, players);
-        const Real cosine = cosines[pair], sine = sines[pair];
-        if (x >= n || y >= n || sine == 0) continue;
-        const Number phase = conjugate_of(phases[pair]);
-        for (uint j = lane; j < n; j += 32) {
-          const Number one = a[j * n + x], other = times(a[j * n + y], phase);
-          const Number first = minus(scaled(one, cosine), scaled(other, sine));
-          const Number second = plus(scaled(one, sine), scaled(other, cosine));
-          a[j * n + x] = j == y ? number(0) : j == x ? number(real_of(first)) : first;
-          a[j * n + y] = j == x ? number(0) : j == y ? number(real_of(second)) : second;
-        }
-      }
-      BARRIERS();
-    }
-)";
-
-constexpr const char* kAscending = R"(
-  for (uint j = thread_id; j < n; j += THREADS) {
-    const Real w = real_of(a[j * n + j]);
-    uint place = 0;
-    for (uint k = 0; k < n; ++k) {
-      const Real other = real_of(a[k * n + k]);
-      place += other < w || (other == w && k < j) ? 1 : 0;
-    }
-    out[place] = number_of(real_of(shifted(number(w), -by)));
-    places[j] = place;
-  }
-  BARRIERS();
-)";
-
-// Values alone are of the dtype of an absolute value; beside vectors, of the matrix's.
-std::string values_as(bool numbers) {
-  return numbers ? "#define number_of(x) number(x)\n" : "#define number_of(x) (x)\n";
-}
-
 TextProgram singular_values(const TextCall& call, const TextTraits& traits, bool vectors,
                             bool full) {
   const TensorView &a = call.in[0], &out = call.out[0];
@@ -258,7 +186,7 @@ TextProgram singular_values(const TextCall& call, const TextTraits& traits, bool
   launch.declare(kPairs);
   launch.declare(precision_of(a.dtype));
   launch.declare(
-      with_vectors(vectors) + values_as(vectors) + "#define ELEMENT(i, j) A(i, j)\n" +
+      with_vectors(vectors) + "#define ELEMENT(i, j) A(i, j)\n" +
       (vectors ? "#define VALUES (out + m * (wide ? c : left))\n" : "#define VALUES out\n"));
   std::string body = launch.size("m", m) + launch.size("n", n) + launch.size("left", left) +
                      "  const uint r = max(m, n), c = min(m, n);\n  const bool wide = m < n;\n" +
@@ -275,52 +203,9 @@ TextProgram singular_values(const TextCall& call, const TextTraits& traits, bool
                    v[j * c + i] = number(i == j ? 1 : 0);)
   BARRIERS();
 )" + std::string(kOneSided) +
-          kTurned + "  }\n" + kLengths;
+          kLengths;
   if (vectors) body += kLeftVectors;
   return launch.finish(body, iteration_faults("svd", a));
-}
-
-TextProgram eigenvalues(const TextCall& call, const TextTraits& traits, bool vectors) {
-  const char* op = vectors ? "eigh" : "eigvalsh";
-  const TensorView &a = call.in[0], &out = call.out[0];
-  const int64_t n = a.shape.back(), bytes = itemsize(a.dtype), pairs = (n + 1) / 2;
-  const int64_t real = a.dtype == Dtype::float64 ? 8 : 4;
-  if (out.size() == 0) return {};
-  MatrixLaunch launch(traits, op, a, n * n, n);
-  launch.view("A", a, 0);
-  launch.result("out", vectors ? "Number" : "Real", vectors ? bytes : real, 1,
-                vectors ? n + n * n : n);
-  launch.memory("highest", "Real", real, 2 * launch.simds());
-  launch.memory("turned", "uint", 4, launch.simds());
-  launch.memory("places", "uint", 4, n);
-  launch.memory("cosines", "Real", real, pairs);
-  launch.memory("sines", "Real", real, pairs);
-  launch.memory("phases", "Number", bytes, pairs);
-  launch.memory("a", "Number", bytes, n * n);
-  if (vectors) launch.memory("v", "Number", bytes, n * n);
-  launch.declare(kPairs);
-  launch.declare(precision_of(a.dtype));
-  launch.declare(with_vectors(vectors) + values_as(vectors) +
-                 "#define ELEMENT(i, j) (j <= i ? A(i, j) : number(0))\n");
-  std::string body = launch.size("n", n) + "  const uint m = n;\n" + kScale;
-  // The elements are of [0, 2) then: what is below the last place of one, spread over a row, is 0.
-  body += R"(
-  const Real limit = EPSILON / Real(n);
-  for (uint i = row; i < n; i += ROWS)
-    for (uint j = column; j < n; j += COLUMNS) {
-      const Number x = shifted(i >= j ? A(i, j) : conjugate_of(A(j, i)), by);
-      a[j * n + i] = i == j ? number(real_of(x)) : x;
-      WITH_VECTORS(v[j * n + i] = number(i == j ? 1 : 0);)
-    }
-  BARRIERS();
-)" + std::string(kTwoSided) +
-          kTurned + "  }\n" + kAscending;
-  if (vectors)
-    body += R"(
-  for (uint j = row; j < n; j += ROWS)
-    for (uint i = column; i < n; i += COLUMNS) out[n + i * n + places[j]] = v[j * n + i];
-)";
-  return launch.finish(body, iteration_faults(op, a));
 }
 
 }  // namespace
@@ -331,12 +216,6 @@ TextProgram svd(const TextCall& call, const TextTraits& traits) {
 }
 TextProgram svdvals(const TextCall& call, const TextTraits& traits) {
   return singular_values(call, traits, false, false);
-}
-TextProgram eigh(const TextCall& call, const TextTraits& traits) {
-  return eigenvalues(call, traits, true);
-}
-TextProgram eigvalsh(const TextCall& call, const TextTraits& traits) {
-  return eigenvalues(call, traits, false);
 }
 
 }  // namespace lamina::text
