@@ -19,12 +19,12 @@ from .device import times
 
 # Of side n, batches of fewer than n / the first run on the CPU, and all of sides beyond the second.
 LIMITS = {
-    "cholesky": (16, 512),
-    "inv": (16, 512),
-    "qr": (16, 512),
-    "svd": (4, 512),
-    "eigh": (4, 512),
-    "eig": (4, 512),
+    "cholesky": (8, 1024),
+    "inv": (8, 1024),
+    "qr": (16, 1024),
+    "svd": (4, 256),
+    "eigh": (8, 512),
+    "eig": (8, 512),
 }
 FAR = ((1024, 16), (256, 64))
 SIDES = (128, 256, 512)

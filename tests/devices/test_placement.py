@@ -326,10 +326,10 @@ def test_custom_functions_cross_devices(gpu: str) -> None:
 @pytest.mark.parametrize(
     ("name", "few", "many"),
     [
-        ("inv", (4, 65, 65), (5, 65, 65)),
-        ("cholesky", (8, 129, 129), (9, 129, 129)),
+        ("inv", (8, 65, 65), (9, 65, 65)),
+        ("cholesky", (16, 129, 129), (17, 129, 129)),
         ("svdvals", (9, 33, 40), (10, 33, 40)),
-        ("eigvalsh", (8, 33, 33), (9, 33, 33)),
+        ("eigvalsh", (4, 33, 33), (5, 33, 33)),
     ],
 )
 def test_few_large_matrices_run_on_the_cpu(

@@ -8,40 +8,43 @@
 namespace lamina {
 namespace {
 
+// Of the depth, what a part has at least.
+constexpr int64_t kLeastPart = 256, kLeastRegisterPart = 64;
 constexpr int64_t kGap = 4;  // between a tile's lines in threadgroup memory
 
 int64_t tiles(int64_t n, int64_t tile) { return (n + tile - 1) / tile; }
 
 std::string text(int64_t n) { return std::to_string(n); }
 
-// A tile of 64 x 64 results in registers: 256 threads with 4 x 4 each.
+// A tile of results in registers: I x J for each of 16 x 16 threads. The next step's elements are
+// on their way while this one's are multiplied.
+constexpr GemmTile kRegisterTile{64, 64, 16}, kSmallRegisterTile{32, 32, 32};
 constexpr const char* kRegisterSums = R"(
   const uint tx = thread_id % 16, ty = thread_id / 16;
-  $T sum[4][4];
+  $T sum[$I][$J], next_a[$M * $K / 256], next_b[$K * $N / 256];
   UNROLL
-  for (uint i = 0; i < 4; ++i)
+  for (uint i = 0; i < $I; ++i)
     UNROLL
-    for (uint j = 0; j < 4; ++j) sum[i][j] = $zero;
+    for (uint j = 0; j < $J; ++j) sum[i][j] = $zero;
 )";
 constexpr const char* kRegisterSteps = R"(
     UNROLL
-    for (uint kk = 0; kk < 16; ++kk) {
-      $T x[4], y[4];
+    for (uint kk = 0; kk < $K; ++kk) {
+      $T x[$I], y[$J];
       UNROLL
-      for (uint i = 0; i < 4; ++i) {
-        x[i] = a_tile[kk * 68 + ty * 4 + i];
-        y[i] = b_tile[kk * 68 + tx * 4 + i];
-      }
+      for (uint i = 0; i < $I; ++i) x[i] = a_tile[kk * $P + ty * $I + i];
       UNROLL
-      for (uint i = 0; i < 4; ++i)
+      for (uint j = 0; j < $J; ++j) y[j] = b_tile[kk * $Q + tx * $J + j];
+      UNROLL
+      for (uint i = 0; i < $I; ++i)
         UNROLL
-        for (uint j = 0; j < 4; ++j) sum[i][j] = $fma;
+        for (uint j = 0; j < $J; ++j) sum[i][j] = $fma;
     }
 )";
 constexpr const char* kRegisterStore = R"(
-  for (uint i = 0; i < 4; ++i)
-    for (uint j = 0; j < 4; ++j) {
-      const uint row = row0 + ty * 4 + i, col = col0 + tx * 4 + j;
+  for (uint i = 0; i < $I; ++i)
+    for (uint j = 0; j < $J; ++j) {
+      const uint row = row0 + ty * $I + i, col = col0 + tx * $J + j;
       if (row < $rows && col < $cols) $store(sum[i][j]);
     }
 )";
@@ -100,10 +103,12 @@ class GemmWriter {
         matrices_(traits.dialect == Dialect::msl && traits.simd_matrices && sum_ == Dtype::float32),
         threads_(matrices_ ? 128 : 256) {
     const int64_t wanted = traits.cores * 2;
-    if (matrices_) tile_ = count(traits.tile) < wanted ? traits.small_tile : traits.tile;
-    const int64_t groups = count(tile_);
+    const GemmTile &large = matrices_ ? traits.tile : kRegisterTile,
+                   &small = matrices_ ? traits.small_tile : kSmallRegisterTile;
+    tile_ = count(large) < wanted ? small : large;
+    const int64_t groups = count(tile_), least = matrices_ ? kLeastPart : kLeastRegisterPart;
     if (g.may_split && groups < wanted && g.depth >= 1024)
-      parts_ = std::clamp<int64_t>(wanted / groups, 1, g.depth / 256);
+      parts_ = std::clamp<int64_t>(wanted / groups, 1, g.depth / least);
     if (g.epilogue) epilogue_.emplace(*g.epilogue, unit_);
   }
 
@@ -137,9 +142,17 @@ class GemmWriter {
     const std::string cols = "uint(" + unit_.field("cols", g_.cols) + ")";
     std::string body = place(rows, cols);
     body += matrices_ ? kMatrixSums : kRegisterSums;
-    body += "  for (uint k0 = begin; k0 < end; k0 += $K) {\n" + load("a", "row", rows) +
-            load("b", "col", cols) + "    BARRIER();";
-    body += matrices_ ? kMatrixSteps : kRegisterSteps;
+    const char* loop = "  for (uint k0 = begin; k0 < end; k0 += $K) {\n";
+    if (matrices_) {
+      body += loop + load("a", "row", rows, "k0", true) + load("b", "col", cols, "k0", true) +
+              "    BARRIER();" + kMatrixSteps;
+    } else {
+      auto fetched = [&](const char* from) {
+        return load("a", "row", rows, from, false) + load("b", "col", cols, from, false);
+      };
+      body += fetched("begin") + loop + put("a") + put("b") + "    BARRIER();\n" +
+              fetched("k0 + $K") + kRegisterSteps;
+    }
     body += "    BARRIER();\n  }";
     body += matrices_ ? kMatrixStore : kRegisterStore;
     const std::string part = parts_ > 1 ? "part * " + std::string(g_.wide ? "long" : "int") + "(" +
@@ -222,22 +235,32 @@ class GemmWriter {
            ");\n  SHARED(" + type + ", b_tile, " + text(tile_.depth * (tile_.cols + kGap)) + ");";
   }
 
-  // A tile of one factor goes to threadgroup memory, neighbours in memory by neighbouring threads.
-  std::string load(const std::string& of, const std::string& line, const std::string& limit) {
-    bool along = of == "a" ? g_.a_along_depth : g_.b_along_depth;
-    const int64_t width = of == "a" ? tile_.rows : tile_.cols;
-    const std::string lines = text(width);
-    std::string out = "    UNROLL\n    for (uint e = 0; e < " +
-                      text(width * tile_.depth / threads_) +
-                      "; ++e) {\n      const uint at = thread_id + e * " + text(threads_) + ";\n";
-    out += along ? "      const uint kk = at % $K, line = at / $K;\n"
-                 : "      const uint kk = at / " + lines + ", line = at % " + lines + ";\n";
-    out += "      const uint " + line + " = " + line + "0 + line, k = k0 + kk;\n";
-    std::string call = of == "a" ? "a_at(a" : "b_at(b";
-    call += more(false) + (of == "a" ? ", p, z, row, k)" : ", p, z, k, col)");
-    return out + "      " + of + "_tile[kk * " + text(width + kGap) + " + line] = " + line + " < " +
-           limit + " && k < end ? " + call + " : " + spell_identity(ReduceOp::sum, sum_) +
-           ";\n    }\n";
+  // The elements of a factor's tile that a thread moves, neighbours in memory by neighbouring
+  // threads: `kk` of the depth and `line` of the tile.
+  std::string moved(const std::string& of, const std::string& text_of_one) {
+    const bool along = of == "a" ? g_.a_along_depth : g_.b_along_depth;
+    const std::string lines = of == "a" ? "$M" : "$N";
+    return "    UNROLL\n    for (uint e = 0; e < " + lines + " * $K / " + text(threads_) +
+           "; ++e) {\n      const uint at = thread_id + e * " + text(threads_) + ";\n" +
+           (along ? "      const uint kk = at % $K, line = at / $K;\n"
+                  : "      const uint kk = at / " + lines + ", line = at % " + lines + ";\n") +
+           text_of_one + "    }\n";
+  }
+  std::string placed(const std::string& of) {
+    return of + "_tile[kk * " + (of == "a" ? "$P" : "$Q") + " + line]";
+  }
+  // From memory to threadgroup memory, or to the thread's own until it is put there.
+  std::string load(const std::string& of, const std::string& line, const std::string& limit,
+                   const std::string& from, bool at_once) {
+    const std::string call = (of == "a" ? "a_at(a" : "b_at(b") + more(false) +
+                             (of == "a" ? ", p, z, row, k)" : ", p, z, k, col)");
+    return moved(of, "      const uint " + line + " = " + line + "0 + line, k = " + from +
+                         " + kk;\n      " + (at_once ? placed(of) : "next_" + of + "[e]") + " = " +
+                         line + " < " + limit + " && k < end ? " + call + " : " +
+                         spell_identity(ReduceOp::sum, sum_) + ";\n");
+  }
+  std::string put(const std::string& of) {
+    return moved(of, "      " + placed(of) + " = next_" + of + "[e];\n");
   }
 
   // The parts' sum, and the epilogue of it.

@@ -74,8 +74,9 @@ constexpr int kChannelsFirst = 0, kChannelsLast = 1;  // cudnnTensorFormat_t
 constexpr int kMirrored = 0, kAsIs = 1;               // cudnnConvolutionMode_t
 constexpr int kTensorCores = 1, kPlain = 3;           // cudnnMathType_t; plain: no TF32
 constexpr int kMostAlgorithms = 24;
-// Below it the library's calls take longer than lamina's own kernels (benchmarks/results, H100).
-constexpr int64_t kLeastFlops = 100'000'000;
+// Below it the library's calls take longer than lamina's own kernels (benchmarks/results): its
+// gradients are well ahead in 16 bits, where it has matrix units to use.
+constexpr int64_t kLeastFlops = 100'000'000, kLeastHalfGradient = 30'000'000;
 // Of the memory's rate, what cudnnTransformTensor reaches on an H200 on arrays of 25 MiB and more;
 // smaller ones take 10 us each whatever their size, which is not reckoned with.
 constexpr double kTurningShare = 0.6;
@@ -392,7 +393,10 @@ void Convolutions::open() {
 }
 
 std::shared_ptr<LibraryCall> Convolutions::prepare(const LibraryConvolution& what) {
-  if (data_type(what.dtype) < 0 || flops_of(what) < kLeastFlops) return nullptr;
+  const bool half_gradient = itemsize(what.dtype) == 2 && what.kind != Kind::forward;
+  if (data_type(what.dtype) < 0 ||
+      flops_of(what) < (half_gradient ? kLeastHalfGradient : kLeastFlops))
+    return nullptr;
   open();
   if (!library_) return nullptr;
   auto call = std::make_shared<Library::Call>(*library_, what, about_);

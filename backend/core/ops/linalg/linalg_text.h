@@ -18,9 +18,10 @@ bool matrices_pay(const Shape& a) {
   const int64_t batch = element_count(Shape(a.begin(), a.end() - 2));
   return side <= 32 || (side <= Most && batch * PerSide >= side);
 }
-// Elimination and reflections; iterations for eigenvalues and singular values.
-inline constexpr TextPaysFn direct_pays = matrices_pay<16, 1024>;
-inline constexpr TextPaysFn iteration_pays = matrices_pay<4, 512>;
+inline constexpr TextPaysFn elimination_pays = matrices_pay<8, 1024>;
+inline constexpr TextPaysFn reflections_pay = matrices_pay<16, 1024>;
+inline constexpr TextPaysFn eigenvalues_pay = matrices_pay<8, 512>;
+inline constexpr TextPaysFn singular_values_pay = matrices_pay<4, 256>;
 
 TextProgram cholesky(const TextCall& call, const TextTraits& traits);
 TextProgram solve_triangular(const TextCall& call, const TextTraits& traits);

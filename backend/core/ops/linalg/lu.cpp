@@ -125,7 +125,7 @@ const Primitive& lu_row =
             .doc = "L below and U on and above the diagonal, with the exchanges of rows.",
             .call = run_lu,
             .text = text::lu_factor,
-            .text_pays = text::direct_pays,
+            .text_pays = text::elimination_pays,
             .flops = cubic_flops<1>,
             .vjp = lu_vjp,
             .jvp = lu_jvp,
@@ -182,7 +182,7 @@ const Primitive& solve_row =
             .doc = "The solution of a system of linear equations.",
             .call = run_solve,
             .text = text::solve,
-            .text_pays = text::direct_pays,
+            .text_pays = text::elimination_pays,
             .flops =
                 [](const Node& n) {
                   return (n.inputs[0].size() + 2 * n.inputs[1].size()) * n.inputs[0].shape(-1);
@@ -215,7 +215,7 @@ const Primitive& inv_row = define(
      .doc = "The inverse of a matrix.",
      .call = run_inv,
      .text = text::inv,
-     .text_pays = text::direct_pays,
+     .text_pays = text::elimination_pays,
      .flops = cubic_flops<2>,
      .vjp = [](const Node&, const Array& x, const Array& ct, const std::vector<bool>&) -> Arrays {
        Array xh = adjoint(x);
