@@ -43,7 +43,7 @@ struct DLManagedTensorVersioned {
   uint64_t flags;
   DLTensor tensor;
 };
-enum : uint64_t { kReadOnly = 1, kCopied = 2 };
+constexpr uint64_t kReadOnly = 1, kCopied = 2;
 enum : uint8_t { kInt = 0, kUint = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBool = 6 };
 
 DLDataType dl_type(Dtype d) {
