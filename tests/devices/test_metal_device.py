@@ -357,7 +357,7 @@ ON_EVERY_DEVICE = (
     "epilogues",
     "bounds",
 )
-ON_EVERY_DEVICE += ("lent_memory", "precompiled_kernels", "scan_groups")
+ON_EVERY_DEVICE += ("eigenvalues", "lent_memory", "precompiled_kernels", "scan_groups")
 SUITES = [f"tests/devices/test_{n}.py" for n in ("metal_device", "metal_async", *ON_EVERY_DEVICE)]
 PRODUCTS = "tests/devices/test_metal_products.py"
 SLOW = "tests/devices/test_structured_text.py"

@@ -490,6 +490,24 @@ def test_no_right_text_at_all_is_an_error() -> None:
         assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
 
 
+def test_complex_products_are_looked_at_too() -> None:
+    """They have one text, which takes no matrices of the SIMD-groups."""
+    parts = [normal(31, 23, seed=k) for k in range(4)]
+    a, b = parts[0] + 1j * parts[1], parts[2] + 1j * parts[3]
+    x, y = mx.array(a), mx.array(b)
+    mx.eval(x, y)
+    inject(TILES, times=100)
+    z = x.T @ y
+    with pytest.raises(mx.DeviceError, match=r"metal: kernel matmul: every text of it gives wrong"):
+        mx.eval(z)
+    inject(TILES, times=0, after=1 << 40)
+    with pytest.warns(RuntimeWarning, match="gives wrong sums"):  # with the next result
+        assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
+    # Other strides are another text, which is right.
+    other = x @ y.T
+    np.testing.assert_allclose(np.array(other), a @ b.T, rtol=1e-4, atol=1e-4)
+
+
 def test_zeros_prove_nothing_and_are_right() -> None:
     x = mx.zeros((41, 22))
     for _ in range(6):

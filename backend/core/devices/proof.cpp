@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -16,8 +17,12 @@ namespace {
 constexpr int kLooks = 40;
 constexpr double kFloatRounding = 6e-8;  // 2^-24
 
-double read(const void* data, Dtype dtype, int64_t at) {
+using Number = std::complex<double>;
+
+Number read(const void* data, Dtype dtype, int64_t at) {
   switch (dtype) {
+    case Dtype::complex64:
+      return static_cast<const std::complex<float>*>(data)[at];
     case Dtype::float16:
       return static_cast<float>(static_cast<const float16_t*>(data)[at]);
     case Dtype::bfloat16:
@@ -28,16 +33,19 @@ double read(const void* data, Dtype dtype, int64_t at) {
 }
 
 bool looked_at(Dtype d) {
-  return d == Dtype::float32 || d == Dtype::float16 || d == Dtype::bfloat16;
+  return d == Dtype::float32 || d == Dtype::float16 || d == Dtype::bfloat16 ||
+         d == Dtype::complex64;
 }
 
 // A sum of products as it should be.
 struct Sum {
-  double value = 0, size = 0;  // size: of the terms without their signs
+  Number value;
+  double size = 0;  // of the terms without their signs
   int64_t terms = 0;
-  void add(double x, double y) {
-    value += x * y;
-    size += std::abs(x * y);
+  void add(Number x, Number y) {
+    const Number term = x * y;
+    value += term;
+    size += std::abs(term);
     ++terms;
   }
 };
@@ -46,12 +54,13 @@ class Verdict {
  public:
   explicit Verdict(Dtype dtype) : dtype_(dtype) {}
   // False: it is wrong.
-  bool look(const Sum& sum, double got) {
-    if (!std::isfinite(sum.value) || std::abs(sum.value) > largest()) return true;
-    if (sum.size == 0 && got == 0) return true;
+  bool look(const Sum& sum, Number got) {
+    const double length = std::abs(sum.value);
+    if (!std::isfinite(length) || length > largest()) return true;
+    if (sum.size == 0 && got == Number()) return true;
     seen_ = true;
     const double room = sum.size * kFloatRounding * (8 + 2 * static_cast<double>(sum.terms)) +
-                        2 * rounding() * std::abs(sum.value) + smallest();
+                        2 * rounding() * length + smallest();
     return std::abs(got - sum.value) <= room;
   }
   Proof last() const { return seen_ ? Proof::holds : Proof::unseen; }
@@ -133,7 +142,7 @@ class Products {
   }
 
  private:
-  double element(const TensorView& v, size_t operand, int64_t at, int64_t i, int64_t j) const {
+  Number element(const TensorView& v, size_t operand, int64_t at, int64_t i, int64_t j) const {
     const size_t rank = v.shape.size();
     return read(memory_[operand], v.dtype, at + i * v.strides[rank - 2] + j * v.strides[rank - 1]);
   }
@@ -208,14 +217,14 @@ struct Arrays3 {
     for (size_t d = 0; d < 3; ++d) n += position[d] * steps[d + 1];
     return n;
   }
-  double in(int64_t n, const Extent& x, int64_t channel) const {
+  Number in(int64_t n, const Extent& x, int64_t channel) const {
     return read(input, c.dtype, at(c.in_steps, n, x, channel));
   }
-  double of(int64_t n, const Extent& y, int64_t filter) const {
+  Number of(int64_t n, const Extent& y, int64_t filter) const {
     return read(output, c.dtype, at(c.out_steps, n, y, filter));
   }
   // The kernel as written in memory: a flipped one is met from its other end.
-  double tap(int64_t filter, Extent t, int64_t channel) const {
+  Number tap(int64_t filter, Extent t, int64_t channel) const {
     if (c.flip)
       for (size_t d = 0; d < 3; ++d) t[d] = c.kernel[d] - 1 - t[d];
     return read(weight, c.dtype, at(c.kernel_steps, filter, t, channel));

@@ -16,8 +16,8 @@ enum class Proof : uint8_t {
 };
 
 // Computes a few elements of the work again, in double, from memory that the CPU reads, and holds
-// them against what is there, within what rounding explains. Dtypes of other kinds than real
-// floats hold. `memory`: of the work's operands, then of its further ones.
+// them against what is there, within what rounding explains. Whole numbers and float64 hold.
+// `memory`: of the work's operands, then of its further ones.
 Proof prove(const LibraryWork& work, std::span<const void* const> memory);
 
 // Of segments as if they shared the depth.
