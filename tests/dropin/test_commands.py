@@ -37,8 +37,9 @@ def told(folder: Path, name: str) -> str:
     """What a command printed, without colours, places, times, speeds and memory."""
     text = json.loads((folder / "said.json").read_text())[name]
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace(str(folder), "HERE")
-    # With the blanks before a number: some are padded to a width.
+    # With the blanks before a number, and behind it at the end: some are padded to a width.
     text = re.sub(r" *[\d.,]+ *(tok/s|tokens per second|GB|s\b)", "", text)
+    text = re.sub(r" +(?=[\r\n]|$)", "", text)
     # Of a table of training steps: step, loss, tokens a second, tokens so far.
     return re.sub(r"(▲|▼)\s+[\d,]+", r"\1", text).strip()
 
