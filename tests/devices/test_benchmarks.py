@@ -16,7 +16,7 @@ import numpy as np
 import nvidia_double
 import pytest
 from lamina import _core
-from present import DOUBLE
+from present import DOUBLE, recorded
 
 ON_DOUBLE = ["double"] if DOUBLE is not None else []
 
@@ -27,12 +27,14 @@ def benchmarks() -> Iterator[SimpleNamespace]:
     environment, path = dict(os.environ), list(sys.path)
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     try:
-        from benchmarks import counters, cublas, device, gpu
+        from benchmarks import counters, cublas, device, gpu, matrices
     finally:
         sys.path[:] = path
         os.environ.clear()
         os.environ.update(environment)
-    yield SimpleNamespace(counters=counters, cublas=cublas, device=device, gpu=gpu)
+    yield SimpleNamespace(
+        counters=counters, cublas=cublas, device=device, gpu=gpu, matrices=matrices
+    )
 
 
 @pytest.fixture(params=ON_DOUBLE)
@@ -114,6 +116,21 @@ def test_products_of_a_run_are_one_graph_that_stays(
     assert (gained["graphs"], gained["updates"]) == (0, 0)
     launches = benchmarks.device.last_plan()["launches"]
     assert [s["name"] for s in launches] == ["call matmul"] * 5
+
+
+@pytest.mark.parametrize("name", ["cholesky", "inv", "qr", "svd", "eigh", "eig"])
+def test_the_smallest_batch_of_factorisations_is_the_smallest_on_the_gpu(
+    benchmarks: SimpleNamespace, on_double: str, name: str
+) -> None:
+    per_side, _ = benchmarks.matrices.LIMITS[name]
+    side = 64
+    for batch, on_gpu in ((side // per_side, True), (side // per_side - 1, False)):
+        x = mx.broadcast_to(mx.eye(side) * 2, (batch, side, side)) + mx.zeros(1)
+        mx.eval(x)
+        with recorded() as log:
+            mx.eval(getattr(mx.linalg, name)(x, stream=mx.gpu))
+        taken_over = {(to, n) for n, _, to in log.copies() if n == x.nbytes}
+        assert taken_over == (set() if on_gpu else {(0, x.nbytes)}), batch
 
 
 def test_what_is_said_of_launches_is_so(benchmarks: SimpleNamespace, on_double: str) -> None:

@@ -74,8 +74,9 @@ constexpr int kChannelsFirst = 0, kChannelsLast = 1;  // cudnnTensorFormat_t
 constexpr int kMirrored = 0, kAsIs = 1;               // cudnnConvolutionMode_t
 constexpr int kTensorCores = 1, kPlain = 3;           // cudnnMathType_t; plain: no TF32
 constexpr int kMostAlgorithms = 24;
-// Below it the library's calls take longer than lamina's own kernels (benchmarks/results): its
-// gradients are well ahead in 16 bits, where it has matrix units to use.
+// Below it the library's calls take longer than lamina's own kernels, or as long. In 16 bits it has
+// matrix units to use, which gradients gain from earlier (benchmarks/results/
+// 2026-11-30-nvidia-h200-convolutions.md).
 constexpr int64_t kLeastFlops = 100'000'000, kLeastHalfGradient = 30'000'000;
 // Of the memory's rate, what cudnnTransformTensor reaches on an H200 on arrays of 25 MiB and more;
 // smaller ones take 10 us each whatever their size, which is not reckoned with.
