@@ -140,15 +140,16 @@ class GemmWriter {
     declare_functions(fused);
     const std::string rows = "uint(" + unit_.field("rows", g_.rows) + ")";
     const std::string cols = "uint(" + unit_.field("cols", g_.cols) + ")";
-    std::string body = place(rows, cols);
+    std::string body = place();
     body += matrices_ ? kMatrixSums : kRegisterSums;
     const char* loop = "  for (uint k0 = begin; k0 < end; k0 += $K) {\n";
     if (matrices_) {
-      body += loop + load("a", "row", rows, "k0", true) + load("b", "col", cols, "k0", true) +
-              "    BARRIER();" + kMatrixSteps;
+      body += loop + load("a", "row", rows, "k0", placed("a")) +
+              load("b", "col", cols, "k0", placed("b")) + "    BARRIER();" + kMatrixSteps;
     } else {
       auto fetched = [&](const char* from) {
-        return load("a", "row", rows, from, false) + load("b", "col", cols, from, false);
+        return load("a", "row", rows, from, "next_a[e]") +
+               load("b", "col", cols, from, "next_b[e]");
       };
       body += fetched("begin") + loop + put("a") + put("b") + "    BARRIER();\n" +
               fetched("k0 + $K") + kRegisterSteps;
@@ -207,7 +208,7 @@ class GemmWriter {
   }
 
   // Which tile, and which part of the depth, the threadgroup has.
-  std::string place(const std::string&, const std::string&) {
+  std::string place() {
     auto in_tiles = [&](const char* name, int64_t n, int64_t tile) {
       return unit_.word(name, static_cast<uint32_t>(tiles(n, tile)));
     };
@@ -251,13 +252,12 @@ class GemmWriter {
   }
   // From memory to threadgroup memory, or to the thread's own until it is put there.
   std::string load(const std::string& of, const std::string& line, const std::string& limit,
-                   const std::string& from, bool at_once) {
+                   const std::string& from, const std::string& to) {
     const std::string call = (of == "a" ? "a_at(a" : "b_at(b") + more(false) +
                              (of == "a" ? ", p, z, row, k)" : ", p, z, k, col)");
     return moved(of, "      const uint " + line + " = " + line + "0 + line, k = " + from +
-                         " + kk;\n      " + (at_once ? placed(of) : "next_" + of + "[e]") + " = " +
-                         line + " < " + limit + " && k < end ? " + call + " : " +
-                         spell_identity(ReduceOp::sum, sum_) + ";\n");
+                         " + kk;\n      " + to + " = " + line + " < " + limit + " && k < end ? " +
+                         call + " : " + spell_identity(ReduceOp::sum, sum_) + ";\n");
   }
   std::string put(const std::string& of) {
     return moved(of, "      " + placed(of) + " = next_" + of + "[e];\n");

@@ -86,7 +86,7 @@ constexpr const char* kAccumulate = R"(
 constexpr const char* kSweeps = R"(
   uint left = n, tries = 0;
   for (uint turn = 0;; ++turn) {
-    const uint put = (turn & 1) * n, taken = n - put;
+    WITH_VECTORS(const uint put = (turn & 1) * n, taken = n - put;)
     if (simd == 0) {
       uint begin = 0;
       while (left > 1) {
@@ -121,8 +121,7 @@ constexpr const char* kSweeps = R"(
           const Real change = (next - here) * sine + 2 * cosine * off;
           if (k > begin) beside[k - 1] = length;
           diagonal[k] = here + sine * change;
-          cosines[put + k] = cosine;
-          sines[put + k] = sine;
+          WITH_VECTORS(cosines[put + k] = cosine; sines[put + k] = sine;)
           here = next - sine * change;
           x = cosine * change - off;
           bulge = sine * after;
@@ -186,7 +185,8 @@ TextProgram eigenvalues(const TextCall& call, const TextTraits& traits, bool vec
   launch.memory("places", "uint", 4, n);
   launch.memory("diagonal", "Real", real, n);
   launch.memory("beside", "Real", real, n);
-  for (const char* name : {"cosines", "sines"}) launch.memory(name, "Real", real, 2 * n);
+  if (vectors)
+    for (const char* name : {"cosines", "sines"}) launch.memory(name, "Real", real, 2 * n);
   for (const char* name : {"factors", "v", "y"}) launch.memory(name, "Number", bytes, n);
   launch.memory("a", "Number", bytes, n * n);
   launch.declare(precision_of(a.dtype));
